@@ -1,0 +1,56 @@
+"""What the user sets, checked where it is set: a typo should fail here and not in production."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+
+def check_seconds(name: str, value: float | None) -> float | None:
+    """Accept None (no limit) or a positive number of seconds; anything else is told at once."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number of seconds or None, not {value!r}")
+    if math.isnan(value) or value <= 0:
+        raise ValueError(f"{name} must be positive (None for no limit), not {value!r}")
+    return value
+
+
+def check_count(name: str, value: int | None, *, least: int = 1) -> int | None:
+    """Accept None (no limit) or a whole number of at least *least*."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number or None, not {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least} (None for no limit), not {value!r}")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Limits for the phases of a request, in seconds on Trio's clock; None for no limit.
+
+    They guard against a peer that hangs. A deadline for the whole request is the caller's, and a
+    Trio cancel scope: ``with trio.fail_after(10): await pool.request(...)``.
+
+    Attributes:
+      pool: how long a request waits while neither a connection nor a dial of its own is to be
+        had. Exceeding it raises :class:`PoolTimeout`.
+      connect: how long a dial may take, from the moment it has its slot: names, race, TLS.
+        Exceeding it raises :class:`ConnectTimeout`.
+      write: how long the peer may take no byte of the request. Per gap, not per body.
+        Exceeding it raises :class:`WriteTimeout`.
+      read: how long the peer may send no byte of the response. Per gap, not per body; it does
+        not run while the request is still being sent. Exceeding it raises :class:`ReadTimeout`.
+    """
+
+    pool: float | None = 30.0
+    connect: float | None = 10.0
+    write: float | None = 30.0
+    read: float | None = 30.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            check_seconds(f"Timeouts.{field.name}", getattr(self, field.name))

@@ -1,0 +1,197 @@
+"""The dial: from a pool key to an open connection. ``resolve -> race -> TLS -> Connection``.
+
+It runs in a task of the pool, under the pool's connect timeout, with its slot borrowed. What it
+owns, in order: nothing while names are looked up; during the race, what the race says; then one
+socket, in a :class:`Wire`, until that is handed to the connection it returns. Leaving early for
+whatever reason closes it.
+
+Where TLS fails on one address the remaining ones are still tried: one machine behind a name may
+have an old certificate while the others are fine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import itertools
+import socket as stdlib_socket
+import ssl
+from collections.abc import Awaitable
+from typing import Any
+
+import trio
+
+from . import _tls
+from ._connection_info import ConnectionInfo
+from ._errors import ConnectError, TLSError
+from ._happy_eyeballs import interleave, race
+from ._http11 import Connection
+from ._origin import PoolKey
+from ._resolve import Names
+from ._wire import Wire
+from .abc import AddressInfo, AnySocket, SocketFactory
+
+
+class Dialler:
+    """Opens connections. What differs between pools is set here once."""
+
+    def __init__(
+        self,
+        names: Names,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        socket_factory: SocketFactory | None = None,
+        local_address: tuple[str, int] | None = None,
+        unix_socket: str | None = None,
+        happy_eyeballs_delay: float = 0.25,
+    ) -> None:
+        self._names = names
+        self._ssl_context = ssl_context
+        self._socket_factory: SocketFactory = socket_factory or _plain_socket
+        self._local_address = local_address
+        self._unix_socket = unix_socket
+        self._delay = happy_eyeballs_delay
+        self._ids = itertools.count(1)
+
+    async def dial(self, key: PoolKey, notes: list[str]) -> Connection:
+        """Open a connection for *key*, saying in *notes* what is being tried and what failed.
+
+        Atomic with respect to cancellation: if this raises, every socket is closed.
+
+        Raises:
+          ConnectError: every address failed. TLSError if for TLS reasons only.
+          ResolveError: there is no address.
+          Exception: what the socket factory raised, as itself, unless it was an ``OSError``.
+        """
+        notes.append("looking up the host's addresses")
+        addresses = await self._addresses(key)
+        failures: dict[AddressInfo, Exception] = {}
+        while addresses:
+            notes[:] = [*_told(failures), f"connecting to {_listed(addresses)}"]
+            won = await race(addresses, self._connect_socket, self._delay, failures)
+            if won is not None:
+                address, socket = won
+                notes[:] = [*_told(failures), f"TLS handshake with {_shown(address)}"]
+                try:
+                    return await self._make_connection(key, socket)
+                except TLSError as exc:
+                    failures[address] = exc
+            addresses = [address for address in addresses if address not in failures]
+        raise _all_failed(key, failures)
+
+    async def _addresses(self, key: PoolKey) -> list[AddressInfo]:
+        if self._unix_socket is not None:
+            family, kind = stdlib_socket.AF_UNIX, stdlib_socket.SOCK_STREAM
+            return [AddressInfo(family, kind, 0, "", self._unix_socket)]
+        return interleave(await self._names.addresses(key.origin))
+
+    async def _connect_socket(self, address: AddressInfo) -> trio.socket.SocketType:
+        """Make a socket, bind it, connect it; close it on every other way out."""
+        socket = _as_trio_socket(await _result_of(self._socket_factory(address)))
+        try:
+            if self._local_address is not None:
+                await self._bind(socket, address)
+            await socket.connect(address.sockaddr)
+        except BaseException:
+            socket.close()
+            raise
+        return socket
+
+    async def _bind(self, socket: trio.socket.SocketType, address: AddressInfo) -> None:
+        assert self._local_address is not None
+        host, port = self._local_address
+        if (":" in host) != (address.family == stdlib_socket.AF_INET6):
+            raise OSError(f"local_address {host} is of another address family")
+        await socket.bind((host, port))
+
+    async def _make_connection(self, key: PoolKey, socket: trio.socket.SocketType) -> Connection:
+        wire = Wire(socket)
+        try:
+            stream = tls = None
+            if key.origin.scheme == "https":
+                stream = await _tls.handshake(wire, await self._context(), key)
+                tls = _tls.facts(stream)
+            info = ConnectionInfo(
+                id=next(self._ids),
+                origin=key.origin,
+                local_address=_ask(socket.getsockname),
+                remote_address=_ask(socket.getpeername),
+                tls=tls,
+                opened_at=trio.current_time(),
+            )
+            return Connection(wire, stream, info)
+        except BaseException:
+            wire.close()
+            raise
+
+    async def _context(self) -> ssl.SSLContext:
+        if self._ssl_context is None:
+            # In a thread: it reads the trust store, some tens of milliseconds.
+            self._ssl_context = await trio.to_thread.run_sync(_tls.default_context)
+        return self._ssl_context
+
+
+def _plain_socket(address: AddressInfo) -> AnySocket:
+    return trio.socket.socket(address.family, address.type, address.proto)
+
+
+async def _result_of(made: AnySocket | Awaitable[AnySocket]) -> AnySocket:
+    return await made if inspect.isawaitable(made) else made
+
+
+def _as_trio_socket(made: AnySocket) -> trio.socket.SocketType:
+    """Take over what the factory returned, or say what is wrong with it."""
+    if isinstance(made, stdlib_socket.socket):
+        made = trio.socket.from_stdlib_socket(made)
+    if not isinstance(made, trio.socket.SocketType):
+        raise TypeError(
+            f"socket_factory must return a Trio or standard-library socket, not {made!r}"
+        )
+    if made.type != stdlib_socket.SOCK_STREAM:
+        made.close()
+        raise TypeError(f"socket_factory must return a SOCK_STREAM socket, not {made.type!r}")
+    return made
+
+
+def _ask(address_of: Any) -> Any:
+    """An address of a socket; None if the peer is gone already, as the first request will find."""
+    with contextlib.suppress(OSError):
+        return address_of()
+
+
+# ── What to say ────────────────────────────────────────────────────────────────────────────────
+
+
+def _shown(address: AddressInfo) -> str:
+    if isinstance(address.sockaddr, str):
+        return f"unix socket {address.sockaddr}"
+    host, port = address.sockaddr[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _listed(addresses: list[AddressInfo]) -> str:
+    return ", ".join(map(_shown, addresses))
+
+
+def _told(failures: dict[AddressInfo, Exception]) -> list[str]:
+    return [f"{_shown(address)}: {_reason(address, exc)}" for address, exc in failures.items()]
+
+
+def _reason(address: AddressInfo, exc: Exception) -> str:
+    if isinstance(exc, OSError) and exc.strerror:
+        # Trio repeats the address, in Python's spelling.
+        return exc.strerror.removeprefix(f"Error connecting to {address.sockaddr!r}: ")
+    return str(exc) or type(exc).__name__
+
+
+def _all_failed(key: PoolKey, failures: dict[AddressInfo, Exception]) -> ConnectError:
+    """One error that tells all; its cause is the one failure, or the group of them."""
+    errors = list(failures.values())
+    message = f"could not connect to {key}: " + "; ".join(_told(failures))
+    kind = TLSError if all(isinstance(exc, TLSError) for exc in errors) else ConnectError
+    error = kind(message, origin=key.origin, phase="connect")
+    if len(errors) == 1:
+        error.__cause__ = errors[0].__cause__ if kind is TLSError else errors[0]
+    else:
+        error.__cause__ = ExceptionGroup(f"all {len(errors)} addresses failed", errors)
+    return error

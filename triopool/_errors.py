@@ -1,0 +1,130 @@
+"""Every error that leaves triopool, as one tree.
+
+The tree is split by whose turn it was when things went wrong, because that decides what the
+caller can do about it: the pool's (nothing was sent, ask again later), the dial's (nothing was
+sent, the address or the certificate is at fault), the exchange's (something may have been sent).
+
+Foreign exceptions become ours at the seams (the dial, the wire), always with ``from``, so that
+``__cause__`` has the original. ``trio.Cancelled`` is never touched, and no ``ExceptionGroup``
+leaves a request; where several addresses failed, the group is the ``__cause__``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from ._origin import Origin
+    from ._response import Response
+
+
+class TriopoolError(Exception):
+    """The root of the tree.
+
+    Attributes:
+      origin: the scheme, host and port that the request was for, where there was one.
+      phase: what was going on: ``"pool"``, ``"connect"``, ``"write"`` or ``"read"``, or None.
+      seconds: the limit that was exceeded, for a timeout; else None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        origin: Origin | None = None,
+        phase: str | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.origin = origin
+        self.phase = phase
+        self.seconds = seconds
+
+
+# ── The pool's turn: nothing was sent ──────────────────────────────────────────────────────────
+
+
+class PoolTimeout(TriopoolError, trio.TooSlowError):
+    """Neither a connection nor a dial of one's own was to be had within ``timeouts.pool``."""
+
+
+class PoolClosed(TriopoolError):
+    """The pool was left, or is being drained, before or while the request was under way."""
+
+
+class PoolFull(TriopoolError):
+    """``max_waiting`` requests wait already; raised at once, so that load can be shed."""
+
+
+# ── The dial's turn: nothing was sent ──────────────────────────────────────────────────────────
+
+
+class ConnectError(TriopoolError):
+    """No connection could be opened. The message names each address tried, and why it failed.
+
+    ``__cause__`` is the one failure, or an ``ExceptionGroup`` of them all.
+    """
+
+
+class ConnectTimeout(ConnectError, trio.TooSlowError):
+    """The dial (names, race, TLS) took longer than ``timeouts.connect``."""
+
+
+class ResolveError(ConnectError):
+    """The host has no address, or the name service did not answer."""
+
+
+class TLSError(ConnectError):
+    """The TLS handshake failed; the message says how the certificate was wrong, if it was."""
+
+
+class ProxyError(ConnectError):
+    """The proxy refused, or did not speak its protocol."""
+
+
+# ── The exchange's turn: the request may have been received ────────────────────────────────────
+
+
+class WriteError(TriopoolError):
+    """The connection broke while the request was being sent."""
+
+
+class WriteTimeout(TriopoolError, trio.TooSlowError):
+    """The peer took no byte of the request for ``timeouts.write`` seconds."""
+
+
+class ReadError(TriopoolError):
+    """The connection broke while the response was awaited or read."""
+
+
+class ReadTimeout(TriopoolError, trio.TooSlowError):
+    """The peer sent no byte of the response for ``timeouts.read`` seconds."""
+
+
+class LocalProtocolError(TriopoolError):
+    """What we were asked to send is not legal HTTP/1.1; nothing unsafe was sent."""
+
+
+class RemoteProtocolError(TriopoolError):
+    """What the peer sent is not legal HTTP/1.1, or exceeds a bound."""
+
+
+# ── The caller's turn ──────────────────────────────────────────────────────────────────────────
+
+
+class InvalidURL(TriopoolError, ValueError):
+    """The URL cannot be used for a request; the message says which part, and what to write."""
+
+
+class StatusError(TriopoolError):
+    """Raised by :meth:`Response.raise_for_status` for a status of 400 or more.
+
+    Attributes:
+      response: the response, whose head (and body, if read) can still be looked at.
+    """
+
+    def __init__(self, message: str, response: Response, *, origin: Origin | None = None) -> None:
+        super().__init__(message, origin=origin)
+        self.response = response

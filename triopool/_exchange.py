@@ -1,0 +1,450 @@
+"""One request and its response, on one leased connection.
+
+    request ──► send ───────────► read head ──► read body ──► lease released
+                 └─ side by side ─┘
+
+The exchange owns its lease, and ends it synchronously: it gives the connection back when both sides
+are done, and abandons it for everything else. Until the head is here, whatever is raised abandons
+it, ``Cancelled`` included. After that an error does; a cancelled read can be repeated, as with any
+Trio stream, and whoever leaves the ``stream()`` block for good abandons it there.
+
+Sending and reading
+-------------------
+A server may answer before it has read the request: it refuses an upload of 100 MB after the first
+kilobyte, say. A client that writes everything before it reads would block for ever, or see a reset
+and never the answer. So a body that does not go out in one write is sent by a task of its own
+while the head is awaited; a final response ends the upload, and the connection is not reused.
+
+A request without a body, or with one that fits one write, needs no task: it is written, then read.
+If that write fails, the answer may still be there to be read.
+
+The deadlines are per gap. There is one scope for writing and reading the head, whose deadline is
+moved along; another is made only when the body has to be waited for. The read deadline does not
+run while the request is still being sent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import AsyncIterable, Callable
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from ._connection_info import CloseReason
+from ._errors import (
+    ReadError,
+    ReadTimeout,
+    RemoteProtocolError,
+    TriopoolError,
+    WriteError,
+    WriteTimeout,
+)
+from ._http11 import (
+    MAX_HEAD_BYTES,
+    Connection,
+    Data,
+    EndOfMessage,
+    InformationalResponse,
+    NeedData,
+    RawHeaders,
+    Response,
+    declared_length,
+    is_chunked,
+    raw_headers,
+)
+
+if TYPE_CHECKING:
+    from ._request import Request
+
+ONE_WRITE_BYTES = 64 * 1024
+"""A body of at most this many bytes is sent together with the head, without a task."""
+
+MAX_INFORMATIONAL = 20
+"""1xx responses to one request."""
+
+CONTINUE_WAIT = 1.0
+"""Seconds that a body waits for 100 Continue (RFC 9110 section 10.1.1: not indefinitely)."""
+
+DRAIN_BYTES = 64 * 1024
+DRAIN_SECONDS = 0.05
+"""An unread rest within these bounds is read for the connection's sake; else it is closed."""
+
+
+class Holding(Protocol):
+    """The right to use a connection: the pool's lease, or a turn of a lease that the user holds."""
+
+    @property
+    def connection(self) -> Connection: ...
+    @property
+    def reused(self) -> bool: ...
+    @property
+    def ended(self) -> bool: ...
+    def release(self) -> None: ...
+    def close(self, reason: CloseReason) -> None: ...
+
+
+class Exchange:
+    """One request and its response.
+
+    Attributes:
+      request: what is sent.
+      connection: what it is sent on.
+      response: the head of the final response.
+      trailers: the fields behind a chunked body, once it has been read.
+      body_bytes: how many bytes of the body have arrived.
+      body_started: whether the request's iterator has been asked for anything.
+    """
+
+    def __init__(self, request: Request, lease: Holding) -> None:
+        self.request = request
+        self.connection = lease.connection
+        self.reused = lease.reused
+        self.response: Response
+        self.trailers: RawHeaders = []
+        self.body_bytes = 0
+        self.body_started = False
+        self._lease = lease
+        self._broken: TriopoolError | None = None
+        self._pieces: deque[bytes] = deque()
+        self._informational = self._informational_bytes = 0
+        self._continue = trio.Event()
+
+    # ── The head ───────────────────────────────────────────────────────────────────────────────
+
+    async def open(self) -> None:
+        """Send the request; read the head of the response, and of its body what is there already.
+
+        Raises:
+          WriteError, WriteTimeout, ReadError, ReadTimeout: as their names say.
+          RemoteProtocolError: the response is not legal, or exceeds a bound.
+          PoolClosed: the pool was left meanwhile.
+          Exception: what the body's iterator raised, as itself.
+        """
+        try:
+            first = self.connection.start(self.request.head)
+            body = self.request.body
+            if (
+                isinstance(body, bytes)
+                and len(body) <= ONE_WRITE_BYTES
+                and not self.request.expect_continue
+            ):
+                if body:
+                    first += self.connection.body(body)
+                self.response = await self._write_then_read(first + self.connection.end_of_body())
+            else:
+                self.response = await self._side_by_side(first)
+            self._check_declared_length()
+            await self._take_what_is_there()
+        except BaseException:
+            self.abandon()
+            raise
+
+    async def _write_then_read(self, payload: bytes) -> Response:
+        written = False
+        failed: WriteError | None = None
+        limits = self.request.timeouts
+        with trio.CancelScope(deadline=_deadline(limits.write)) as scope:
+            try:
+                await self.connection.send(payload)
+            except WriteError as exc:
+                failed = exc
+            written = True
+            scope.deadline = _deadline(limits.read)
+            return await self._read_head(scope, failed)
+        raise self._read_timeout() if written else self._write_timeout()
+
+    async def _read_head(self, scope: trio.CancelScope, failed: WriteError | None) -> Response:
+        """Read up to the final head. If sending *failed*, that is the error if no head comes."""
+        while True:
+            event = self.connection.next_event()
+            if isinstance(event, NeedData):
+                try:
+                    await self.connection.receive()
+                except ReadError as exc:
+                    raise failed or exc from exc.__cause__
+                if scope.deadline < math.inf:
+                    scope.deadline = _deadline(self.request.timeouts.read)
+            elif isinstance(event, Response):
+                return event
+            else:
+                assert isinstance(event, InformationalResponse)
+                self._heed_informational(event)
+
+    def _heed_informational(self, event: InformationalResponse) -> None:
+        self._informational += 1
+        self._informational_bytes += sum(len(n) + len(v) + 4 for n, v in event.headers)
+        if self._informational > MAX_INFORMATIONAL or self._informational_bytes > MAX_HEAD_BYTES:
+            raise self._illegal("too many informational responses")
+        if event.status_code == 101:
+            raise self._illegal("101 Switching Protocols, which was not asked for")
+        if event.status_code == 100:
+            self._continue.set()
+        if self.request.on_informational is not None:
+            self.request.on_informational(event.status_code, raw_headers(event))
+
+    def _check_declared_length(self) -> None:
+        limit = self.request.max_body_bytes
+        if limit is None or self.request.method == "HEAD":
+            return
+        length = declared_length(self.response)
+        if limit < length < math.inf:
+            raise self._too_large(f"a body of {length:.0f} bytes")
+
+    # ── Side by side ───────────────────────────────────────────────────────────────────────────
+
+    async def _side_by_side(self, first: bytes) -> Response:
+        upload = _Upload(self, first)
+        response: Response | None = None
+        error: Exception | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(upload.run, nursery.cancel_scope)
+                try:
+                    response = await self._read_while_sending(upload)
+                except Exception as exc:
+                    error = exc
+                # The final response ends the upload; if it was complete, there is nothing to end.
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup:
+            # Nothing but Cancelled leaves either side, and the caller should see one, not a group.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            raise  # pragma: no cover - only if the above is wrong
+        if response is not None:
+            return response
+        if upload.crash is not None:
+            raise upload.crash
+        if error is not None:
+            raise error
+        raise self._read_timeout()
+
+    async def _read_while_sending(self, upload: _Upload) -> Response | None:
+        with upload.read_scope:
+            while True:
+                try:
+                    return await self._read_head(upload.read_scope, None)
+                except ReadError as exc:
+                    # A broken write tells more than the end of file that follows it.
+                    raise upload.failed or exc from exc.__cause__
+        return None
+
+    # ── The body ───────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def ended(self) -> bool:
+        """Whether the connection has been given back or closed; pieces may still be there."""
+        return self._lease.ended
+
+    @property
+    def has_pieces(self) -> bool:
+        return bool(self._pieces)
+
+    async def read(self) -> bytes:
+        """The next piece of the body; ``b""`` at its end. A checkpoint only if it has to wait.
+
+        If cancelled no byte is lost, and it may be called again.
+
+        Raises:
+          ReadError, ReadTimeout, RemoteProtocolError, PoolClosed: as :meth:`open`.
+        """
+        while not self._pieces:
+            if self._broken is not None:
+                raise self._broken
+            if self.ended:
+                return b""
+            try:
+                await self._wait_for_more()
+                await self._take_what_is_there()
+            except TriopoolError as exc:
+                # Remembered: a body that was cut must not look complete to who reads on.
+                self._broken = exc
+                self.abandon()
+                raise
+        return self._pieces.popleft()
+
+    def put_back(self, piece: bytes) -> None:
+        """Return the rest of a piece that was taken by :meth:`read`."""
+        self._pieces.appendleft(piece)
+
+    async def read_all(self) -> bytes:
+        """The rest of the body."""
+        if self.ended and len(self._pieces) == 1:
+            return self._pieces.popleft()
+        pieces = []
+        while piece := await self.read():
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def _wait_for_more(self) -> None:
+        with trio.CancelScope(deadline=_deadline(self.request.timeouts.read)):
+            await self.connection.receive()
+            return
+        raise self._read_timeout()
+
+    async def _take_what_is_there(self) -> None:
+        """Take what has arrived of the body; if that was all, end the exchange."""
+        while True:
+            event = self.connection.next_event()
+            if isinstance(event, Data):
+                self._count(len(event.data))
+                self._pieces.append(bytes(event.data))
+            elif isinstance(event, EndOfMessage):
+                self.trailers = raw_headers(event)
+                await self._finish()
+                return
+            else:
+                assert isinstance(event, NeedData)
+                return
+
+    def _count(self, size: int) -> None:
+        self.body_bytes += size
+        limit = self.request.max_body_bytes
+        if limit is not None and self.body_bytes > limit:
+            raise self._too_large("a body")
+
+    # ── Endings ────────────────────────────────────────────────────────────────────────────────
+
+    async def _finish(self) -> None:
+        """Both sides are done: give the connection back if it can be reused."""
+        try:
+            reusable = await self.connection.next_cycle()
+        except BaseException:
+            self.abandon()
+            raise
+        if reusable:
+            self._lease.release()
+        else:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close the connection, unless the exchange has ended already."""
+        self._lease.close(CloseReason.DISCARDED)
+
+    @property
+    def worth_draining(self) -> bool:
+        """Whether what is left is, or may be, so little that reading it saves the connection."""
+        left = declared_length(self.response) - self.body_bytes
+        return left <= DRAIN_BYTES or is_chunked(self.response)
+
+    async def drain(self) -> None:
+        """Read the rest for the connection's sake, within bounds; close it if there is more."""
+        enough = self.body_bytes + DRAIN_BYTES
+        try:
+            with trio.move_on_after(DRAIN_SECONDS):
+                while not self.ended and self.body_bytes <= enough:
+                    self._pieces.clear()
+                    await self._wait_for_more()
+                    await self._take_what_is_there()
+        except TriopoolError:
+            pass  # Nobody waits for this body any more.
+        finally:
+            self.abandon()
+
+    # ── Errors ─────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def was_stale(self) -> bool:
+        """Whether it failed as a connection does that the server closed while it was idle."""
+        return self.reused and not self.connection.bytes_received
+
+    @property
+    def nothing_sent(self) -> bool:
+        """Whether the kernel took not one byte of the request."""
+        return not self.connection.bytes_sent
+
+    def _read_timeout(self) -> ReadTimeout:
+        seconds = self.request.timeouts.read
+        return ReadTimeout(
+            f"{self.request.key} sent nothing for {seconds} s "
+            f"({self.connection.bytes_received} bytes received so far)",
+            origin=self.request.key.origin,
+            phase="read",
+            seconds=seconds,
+        )
+
+    def _write_timeout(self) -> WriteTimeout:
+        seconds = self.request.timeouts.write
+        return WriteTimeout(
+            f"{self.request.key} took nothing of the request for {seconds} s "
+            f"({self.connection.bytes_sent} bytes sent so far)",
+            origin=self.request.key.origin,
+            phase="write",
+            seconds=seconds,
+        )
+
+    def _too_large(self, what: str) -> RemoteProtocolError:
+        return self._illegal(f"{what}, more than max_body_bytes={self.request.max_body_bytes}")
+
+    def _illegal(self, what: str) -> RemoteProtocolError:
+        origin = self.request.key.origin
+        return RemoteProtocolError(f"{origin} sent {what}", origin=origin, phase="read")
+
+
+class _Upload:
+    """The sending side, in a task of its own. Never raises anything but Cancelled.
+
+    Attributes:
+      read_scope: bounds the reading side; its deadline is set when the upload has ended.
+      failed: how the connection broke. The response may still be there to be read.
+      crash: what ends the whole exchange: the caller's own exception, or a write timeout.
+    """
+
+    def __init__(self, exchange: Exchange, first: bytes) -> None:
+        self._exchange = exchange
+        self._first = first
+        self.read_scope = trio.CancelScope()
+        self.failed: WriteError | None = None
+        self.crash: Exception | None = None
+
+    async def run(self, exchange_scope: trio.CancelScope) -> None:
+        try:
+            await self._send_everything()
+        except WriteError as exc:
+            self.failed = exc
+        except Exception as exc:
+            self.crash = exc
+            exchange_scope.cancel()
+        self.read_scope.deadline = _deadline(self._exchange.request.timeouts.read)
+
+    async def _send_everything(self) -> None:
+        connection, request = self._exchange.connection, self._exchange.request
+        await self._send(self._first)
+        if request.expect_continue:
+            with trio.move_on_after(CONTINUE_WAIT):
+                await self._exchange._continue.wait()
+        body = request.body() if callable(request.body) else request.body
+        if isinstance(body, bytes):
+            for start in range(0, len(body), ONE_WRITE_BYTES):
+                await self._send(connection.body(body[start : start + ONE_WRITE_BYTES]))
+        else:
+            await self._send_pieces(body)
+        await self._send(connection.end_of_body())
+
+    async def _send_pieces(self, body: AsyncIterable[bytes]) -> None:
+        self._exchange.body_started = True
+        iterator = aiter(body)
+        try:
+            async for piece in iterator:
+                if not isinstance(piece, bytes | bytearray | memoryview):
+                    raise TypeError(
+                        f"the body's iterator must yield bytes, not {type(piece).__name__}"
+                    )
+                await self._send(self._exchange.connection.body(bytes(piece)))
+        finally:
+            # A generator that is left half-way must not wait for the garbage collector.
+            aclose: Callable[[], object] | None = getattr(iterator, "aclose", None)
+            if aclose is not None:
+                await aclose()  # type: ignore[misc]
+
+    async def _send(self, data: bytes) -> None:
+        if not data:
+            return
+        with trio.CancelScope(deadline=_deadline(self._exchange.request.timeouts.write)):
+            await self._exchange.connection.send(data)
+            return
+        raise self._exchange._write_timeout()
+
+
+def _deadline(seconds: float | None) -> float:
+    return math.inf if seconds is None else trio.current_time() + seconds

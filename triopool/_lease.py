@@ -1,0 +1,161 @@
+"""``pool.lease()``: one connection, held by the user for several exchanges.
+
+For protocols that tie state to a connection (NTLM, a pinned backend), and for a caller who wants
+his requests one after the other without asking the pool in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Unpack
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from ._connection_info import CloseReason, ConnectionInfo
+from ._errors import WriteError
+from ._exchange import Exchange
+from ._http11 import Connection
+from ._response import Response
+from ._slot import Condition, Lease
+from ._stream import StreamContext
+
+if TYPE_CHECKING:
+    from ._origin import PoolKey
+    from ._request import Request, RequestOptions
+
+
+class Turn:
+    """One exchange's right to a connection that the user has leased.
+
+    Released, it leaves the connection with its lease; closed, it ends that too.
+    """
+
+    __slots__ = ("_lease", "connection", "ended", "reused")
+
+    def __init__(self, lease: Lease[Connection], *, reused: bool) -> None:
+        self._lease = lease
+        self.connection = lease.connection
+        self.reused = reused
+        self.ended = False
+
+    def release(self) -> None:
+        self.ended = True
+
+    def close(self, reason: CloseReason) -> None:
+        if not self.ended:
+            self.ended = True
+            self._lease.close(reason)
+
+
+class LeasedConnection:
+    """A connection held for several exchanges, one at a time. From ``async with pool.lease(url)``.
+
+    There are no retries on another connection here, for it would be another one.
+    """
+
+    def __init__(
+        self,
+        lease: Lease[Connection],
+        key: PoolKey,
+        prepare: Callable[..., Request],
+        start_drain: Callable[[Exchange], None],
+    ) -> None:
+        self._lease = lease
+        self._key = key
+        self._prepare = prepare
+        self._start_drain = start_drain
+        self._turn: Turn | None = None
+
+    @property
+    def info(self) -> ConnectionInfo:
+        """The connection's facts: id, addresses, TLS."""
+        return self._lease.connection.info
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether another exchange can be tried; False once the connection has been closed."""
+        return not self._lease.ended
+
+    async def request(self, method: str, url: str, **options: Unpack[RequestOptions]) -> Response:
+        """As ``pool.request()``, on this connection. *url* may be a path that begins with ``/``.
+
+        If cancelled, the connection is closed.
+
+        Raises:
+          WriteError: the connection is closed (nothing was sent): lease another one.
+          ValueError: *url* is for another origin.
+          trio.BusyResourceError: the last exchange is not finished.
+        """
+        async with self.stream(method, url, **options) as response:
+            await response.read()
+        return response
+
+    def stream(self, method: str, url: str, **options: Unpack[RequestOptions]) -> StreamContext:
+        """As ``pool.stream()``, on this connection. See :meth:`request`."""
+        if url.startswith("/"):
+            url = f"{self._key.origin}{url}"
+        request = self._prepare(method, url, **options)
+        if request.key != self._key:
+            raise ValueError(
+                f"this connection is leased for {self._key}, it can't be used for {request.key}"
+            )
+        return StreamContext(lambda: self._open(request))
+
+    @enable_ki_protection
+    async def _open(self, request: Request) -> Response:
+        if self._turn is not None and not self._turn.ended:
+            raise trio.BusyResourceError("the last exchange on this connection is not finished")
+        await self._check_fitness()
+        self._turn = Turn(self._lease, reused=self._turn is not None or self._lease.reused)
+        exchange = Exchange(request, self._turn)
+        await exchange.open()
+        return Response(exchange, self._start_drain)
+
+    async def _check_fitness(self) -> None:
+        """What arrived between two exchanges belongs to nobody: close the connection."""
+        if not self._lease.ended:
+            connection = self._lease.connection
+            condition = connection.condition()
+            if condition is Condition.FRESH:
+                return
+            if condition is Condition.UNSURE and await connection.settle():
+                return
+            self._lease.close(CloseReason.STALE)
+        raise WriteError(
+            f"the leased connection to {self._key} has been closed: lease another one",
+            origin=self._key.origin,
+            phase="write",
+        )
+
+    def end(self, *, finished: bool) -> None:
+        """Give the connection back to the pool; close it if an exchange is not *finished*."""
+        if finished and (self._turn is None or self._turn.ended):
+            self._lease.release()
+        else:
+            self._lease.close(CloseReason.DISCARDED)
+
+
+class LeaseContext:
+    """What ``pool.lease()`` returns: ``async with`` it."""
+
+    def __init__(self, acquire: Callable[[], Awaitable[LeasedConnection]]) -> None:
+        self._acquire = acquire
+        self._leased: LeasedConnection | None = None
+
+    @enable_ki_protection
+    async def __aenter__(self) -> LeasedConnection:
+        self._leased = await self._acquire()
+        return self._leased
+
+    @enable_ki_protection
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._leased is not None:
+            self._leased.end(finished=exc is None)
+        await trio.lowlevel.cancel_shielded_checkpoint()

@@ -1,0 +1,91 @@
+"""An instrument that logs what the pool does, to be switched on in one line."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from .abc import Instrument
+
+if TYPE_CHECKING:
+    from ._connection_info import CloseReason, ConnectionInfo
+    from ._origin import Origin
+    from ._request import RequestInfo
+    from ._response import ResponseInfo
+
+
+class LoggingInstrument(Instrument):
+    """Logs each event, one line each: ``ConnectionPool(instruments=[LoggingInstrument()])``.
+
+    Failures come at *level* too: whether they matter is for the caller of the request to say.
+    Query strings are left out, for they often hold secrets.
+
+    Args:
+      logger: where to; None for the logger named ``"triopool"``.
+      level: of all events.
+    """
+
+    def __init__(self, logger: logging.Logger | None = None, level: int = logging.DEBUG) -> None:
+        self._logger = logger if logger is not None else logging.getLogger("triopool")
+        self._level = level
+
+    def _log(self, message: str, *facts: object) -> None:
+        self._logger.log(self._level, message, *facts)
+
+    def queued(self, origin: Origin, waiting: int) -> None:
+        self._log("request to %s waits for a slot, %d waiting", origin, waiting)
+
+    def dial_started(self, origin: Origin) -> None:
+        self._log("dialling %s", origin)
+
+    def dialled(self, connection: ConnectionInfo, seconds: float) -> None:
+        self._log(
+            "connection %d to %s is open, at %s, after %.3f s",
+            connection.id,
+            connection.origin,
+            connection.remote_address,
+            seconds,
+        )
+
+    def dial_failed(self, origin: Origin, error: BaseException | None) -> None:
+        self._log("dial to %s ended: %s", origin, "called off" if error is None else error)
+
+    def reused(self, connection: ConnectionInfo) -> None:
+        self._log("connection %d to %s is reused", connection.id, connection.origin)
+
+    def handed_over(self, connection: ConnectionInfo, seconds: float) -> None:
+        self._log(
+            "connection %d to %s is handed over after a wait of %.3f s",
+            connection.id,
+            connection.origin,
+            seconds,
+        )
+
+    def closed(self, connection: ConnectionInfo, reason: CloseReason) -> None:
+        self._log(
+            "connection %d to %s is closed: %s", connection.id, connection.origin, reason.value
+        )
+
+    def request_sent(self, request: RequestInfo, connection: ConnectionInfo) -> None:
+        self._log("%s goes over connection %d", _line(request), connection.id)
+
+    def request_retried(self, request: RequestInfo, error: BaseException) -> None:
+        self._log("%s is sent again: %s", _line(request), error)
+
+    def response_started(
+        self, request: RequestInfo, response: ResponseInfo, connection: ConnectionInfo
+    ) -> None:
+        self._log(
+            "%s is answered with %d after %.3f s over connection %d",
+            _line(request),
+            response.status_code,
+            response.seconds,
+            connection.id,
+        )
+
+    def request_failed(self, request: RequestInfo, error: BaseException) -> None:
+        self._log("%s failed: %s", _line(request), str(error) or type(error).__name__)
+
+
+def _line(request: RequestInfo) -> str:
+    return f"{request.method} {request.origin}{request.target.partition('?')[0]}"

@@ -1,0 +1,449 @@
+"""The pool: what a program opens, asks, and leaves. It wires the parts together, and owns them."""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import math
+import os
+import ssl
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Unpack
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from . import _request, _retry
+from ._config import Timeouts, check_count, check_seconds
+from ._connection_info import ConnectionInfo
+from ._dial import Dialler
+from ._errors import PoolClosed
+from ._exchange import Exchange
+from ._http11 import Connection
+from ._instruments import SILENT, combine
+from ._lease import LeaseContext, LeasedConnection
+from ._origin import PoolKey
+from ._request import Content, Headers, OnInformational, Request, RequestOptions
+from ._resolve import Names
+from ._response import Response, ResponseInfo
+from ._slots import Slots
+from ._statistics import PoolStatistics
+from ._stream import StreamContext
+from ._url import Params
+from .abc import Instrument, Resolver, SocketFactory
+
+
+class _State(enum.Enum):
+    NEW = "new"
+    OPEN = "open"
+    LEFT = "left"
+
+
+class ConnectionPool:
+    """A pool of HTTP/1.1 connections, and the client that uses it.
+
+    It is an async context manager, and works inside its block only::
+
+        async with triopool.ConnectionPool() as pool:
+            response = await pool.request("GET", "https://www.example.org/")
+
+    Any number of tasks of the same Trio run may use it at once. Its own tasks (dials, the sweeper,
+    drains) run in a nursery of its own; when the block has been left, no task and no socket of it
+    is left. Requests that wait or are in flight then get :class:`PoolClosed`. An exception raised
+    in the block arrives as itself.
+
+    Args:
+      max_connections: how many connections may be open at once; idle, busy and dialling ones all
+        counted. None for no limit. May be changed while running: :attr:`max_connections`.
+      max_connections_per_origin: how many of them to one origin. None for no limit of its own.
+      max_waiting: how many requests may wait for a slot; one more gets :class:`PoolFull` at once.
+        None for no limit.
+      idle_timeout: seconds after which an idle connection is closed. None for no limit.
+      max_lifetime: seconds after which a connection is not used any more; shortened by up to a
+        tenth, at random, so that connections opened together don't end together. None for no
+        limit.
+      max_requests_per_connection: after how many requests a connection is closed. None for no
+        limit.
+      timeouts: the limits of the phases of each request, unless it has its own.
+      ssl_context: for https; never modified. None for one that verifies against the operating
+        system's trust store.
+      socket_factory: makes each socket, before it is bound and connected; see
+        :data:`triopool.abc.SocketFactory`. None for plain ones.
+      local_address: the address to connect from, as ``"192.0.2.1"`` or ``("192.0.2.1", port)``.
+      resolver: finds a host's addresses; see :class:`triopool.abc.Resolver`. None for the system's.
+      dns_ttl: for how many seconds addresses are remembered; 0 for not at all, None for ever.
+      happy_eyeballs_delay: seconds between the starts of two attempts to connect (RFC 8305).
+      unix_socket: the path of a Unix socket to connect to, whatever the URL's host.
+      proxy: not supported yet; must be None.
+      instruments: are told what happens; see :class:`triopool.abc.Instrument`.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_connections: int | None = 100,
+        max_connections_per_origin: int | None = None,
+        max_waiting: int | None = None,
+        idle_timeout: float | None = 15.0,
+        max_lifetime: float | None = 600.0,
+        max_requests_per_connection: int | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - immutable
+        ssl_context: ssl.SSLContext | None = None,
+        socket_factory: SocketFactory | None = None,
+        local_address: str | tuple[str, int] | None = None,
+        resolver: Resolver | None = None,
+        dns_ttl: float | None = 10.0,
+        happy_eyeballs_delay: float = 0.25,
+        unix_socket: str | os.PathLike[str] | None = None,
+        proxy: None = None,
+        instruments: Iterable[Instrument] = (),
+    ) -> None:
+        if proxy is not None:
+            raise NotImplementedError("triopool can't use a proxy yet: leave proxy=None")
+        if not isinstance(timeouts, Timeouts):
+            raise TypeError(f"timeouts must be a triopool.Timeouts, not {timeouts!r}")
+        if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):
+            raise TypeError(f"ssl_context must be an ssl.SSLContext, not {ssl_context!r}")
+        for name, seam in (("socket_factory", socket_factory), ("resolver", resolver)):
+            if seam is not None and not callable(seam):
+                raise TypeError(f"{name} must be callable, not {seam!r}")
+        self._state = _State.NEW
+        self._run: trio.lowlevel.TrioToken | None = None
+        self._timeouts = timeouts
+        self._tell = combine(instruments)
+        self._resolver = resolver
+        self._dns_ttl = _check_ttl(dns_ttl)
+        self._dial_options: dict[str, Any] = {
+            "ssl_context": ssl_context,
+            "socket_factory": socket_factory,
+            "local_address": _check_local_address(local_address),
+            "unix_socket": None if unix_socket is None else os.fspath(unix_socket),
+            "happy_eyeballs_delay": check_seconds("happy_eyeballs_delay", happy_eyeballs_delay),
+        }
+        self._slots: Slots[Connection] = Slots(
+            self._dial,
+            max_connections=check_count("max_connections", max_connections),
+            max_connections_per_origin=check_count(
+                "max_connections_per_origin", max_connections_per_origin
+            ),
+            max_waiting=check_count("max_waiting", max_waiting, least=0),
+            idle_timeout=check_seconds("idle_timeout", idle_timeout),
+            max_lifetime=check_seconds("max_lifetime", max_lifetime),
+            max_requests_per_connection=check_count(
+                "max_requests_per_connection", max_requests_per_connection
+            ),
+            instrument=self._tell,
+        )
+
+    # ── Open and leave ─────────────────────────────────────────────────────────────────────────
+
+    async def __aenter__(self) -> ConnectionPool:
+        if self._state is not _State.NEW:
+            raise RuntimeError("a ConnectionPool can be entered only once: make a new one")
+        # Around the nursery, to be shielded at the end; see __aexit__.
+        self._scope = trio.CancelScope()
+        self._scope.__enter__()
+        self._nursery_manager = trio.open_nursery()
+        self._nursery = await self._nursery_manager.__aenter__()
+        names = Names(self._nursery, self._resolver, self._dns_ttl)
+        self._dialler = Dialler(names, **self._dial_options)
+        self._slots.start(self._nursery)
+        self._run = trio.lowlevel.current_trio_token()
+        self._state = _State.OPEN
+        return self
+
+    @enable_ki_protection
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close everything, then wait for our own tasks to end.
+
+        The nursery is told of no exception, for it would wrap it into a group; the block's goes on
+        as itself when this returns. Our tasks have all been cancelled, so the wait is short, and
+        is shielded so that a cancelled program still leaves no socket behind.
+        """
+        self._state = _State.LEFT
+        self._slots.shut("the pool was closed")
+        self._nursery.cancel_scope.cancel()
+        self._scope.shield = True
+        try:
+            await self._nursery_manager.__aexit__(None, None, None)
+        finally:
+            self._scope.__exit__(None, None, None)
+
+    def _check_usable(self) -> None:
+        if self._run is None:
+            raise RuntimeError(
+                "this ConnectionPool is not open: write 'async with ConnectionPool() as pool:' "
+                "and use it in that block"
+            )
+        if trio.lowlevel.current_trio_token() is not self._run:
+            raise RuntimeError("this ConnectionPool belongs to another Trio run")
+        if self._state is _State.LEFT:
+            raise PoolClosed("the pool was closed: its 'async with' block has been left")
+
+    async def _dial(self, key: PoolKey, notes: list[str]) -> Connection:
+        return await self._dialler.dial(key, notes)
+
+    # ── Requests ───────────────────────────────────────────────────────────────────────────────
+
+    @enable_ki_protection
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Params | None = None,
+        headers: Headers | None = None,
+        content: Content | None = None,
+        json: Any = None,
+        timeouts: Timeouts | None = None,
+        server_hostname: str | None = None,
+        idempotent: bool | None = None,
+        expect_continue: bool = False,
+        on_informational: OnInformational | None = None,
+        max_body_bytes: int | None = None,
+    ) -> Response:
+        """Send a request; return the response with its body read.
+
+        The caller's deadline is a cancel scope: ``with trio.fail_after(10): ...``. May be cancelled
+        at any point: the slot is free again in the same scheduler tick (or a dial goes on, counted,
+        for the next request).
+
+        Args:
+          method: such as ``"GET"``.
+          url: absolute, http or https.
+          params: added to the URL's query; a value that is a list is repeated.
+          headers: a mapping, or pairs in the order in which to send them. ``Host``, ``Accept``,
+            ``User-Agent``, and what the body needs, are added where they are missing.
+          content: the body: bytes; str (sent as UTF-8); an async iterable of bytes, among them a
+            ``trio.abc.ReceiveStream``, which is closed in the end; or a callable that returns a
+            fresh async iterable, so that the request can be repeated.
+          json: the body, as an object to be encoded.
+          timeouts: the limits of the phases; None for the pool's.
+          server_hostname: the name to send as SNI and to verify, instead of the URL's host.
+          idempotent: whether the request may be sent again if a reused connection turns out to
+            have been closed by the server; None for: if its method is safe.
+          expect_continue: let the body wait, at most a second, for the server to ask for it.
+          on_informational: called with status code and raw headers of each 1xx response.
+          max_body_bytes: the largest body that is accepted.
+
+        Raises:
+          PoolTimeout, PoolFull, PoolClosed: no connection was to be had. Nothing was sent.
+          ConnectError: no connection could be opened. Nothing was sent.
+          WriteError, WriteTimeout, ReadError, ReadTimeout: the exchange broke off.
+          RemoteProtocolError: the response is not legal, or too large.
+          LocalProtocolError, InvalidURL, TypeError, ValueError: an argument is wrong. Raised before
+            anything is taken or sent.
+        """
+        self._check_usable()
+        response = await self._send(
+            _request.prepare(
+                method,
+                url,
+                default_timeouts=self._timeouts,
+                params=params,
+                headers=headers,
+                content=content,
+                json=json,
+                timeouts=timeouts,
+                server_hostname=server_hostname,
+                idempotent=idempotent,
+                expect_continue=expect_continue,
+                on_informational=on_informational,
+                max_body_bytes=max_body_bytes,
+            )
+        )
+        await response._read_whole()
+        return response
+
+    def stream(self, method: str, url: str, **options: Unpack[RequestOptions]) -> StreamContext:
+        """Send a request; the response comes when its head is here, its body is read in the block.
+
+        ``async with pool.stream("GET", url) as response: async for chunk in response: ...``
+
+        The arguments and errors are those of :meth:`request`. The connection is given back when the
+        body has been read to its end. When the block is left before that: if little is left it is
+        read by the pool, without letting the caller wait; else the connection is closed. An
+        exception in the block, ``Cancelled`` included, always closes it.
+        """
+        self._check_usable()
+        request = self._prepare(method, url, **options)
+        return StreamContext(lambda: self._send(request))
+
+    async def get(self, url: str, **options: Unpack[RequestOptions]) -> Response:
+        """``request("GET", url, ...)``"""
+        return await self.request("GET", url, **options)
+
+    async def head(self, url: str, **options: Unpack[RequestOptions]) -> Response:
+        """``request("HEAD", url, ...)``"""
+        return await self.request("HEAD", url, **options)
+
+    async def post(self, url: str, **options: Unpack[RequestOptions]) -> Response:
+        """``request("POST", url, ...)``"""
+        return await self.request("POST", url, **options)
+
+    async def put(self, url: str, **options: Unpack[RequestOptions]) -> Response:
+        """``request("PUT", url, ...)``"""
+        return await self.request("PUT", url, **options)
+
+    async def patch(self, url: str, **options: Unpack[RequestOptions]) -> Response:
+        """``request("PATCH", url, ...)``"""
+        return await self.request("PATCH", url, **options)
+
+    async def delete(self, url: str, **options: Unpack[RequestOptions]) -> Response:
+        """``request("DELETE", url, ...)``"""
+        return await self.request("DELETE", url, **options)
+
+    async def options(self, url: str, **options: Unpack[RequestOptions]) -> Response:
+        """``request("OPTIONS", url, ...)``"""
+        return await self.request("OPTIONS", url, **options)
+
+    def _prepare(self, method: str, url: str, **options: Unpack[RequestOptions]) -> Request:
+        return _request.prepare(method, url, default_timeouts=self._timeouts, **options)
+
+    @enable_ki_protection
+    async def _send(self, request: Request) -> Response:
+        self._check_usable()
+        if self._tell is SILENT:
+            exchange = await _retry.send(request, self._slots, SILENT)
+        else:
+            exchange = await self._send_watched(request)
+        return Response(exchange, self._start_drain)
+
+    async def _send_watched(self, request: Request) -> Exchange:
+        started_at = trio.current_time()
+        try:
+            exchange = await _retry.send(request, self._slots, self._tell)
+        except BaseException as exc:
+            self._tell.request_failed(request.info(), exc)
+            raise
+        info = ResponseInfo(exchange.response.status_code, trio.current_time() - started_at)
+        self._tell.response_started(request.info(), info, exchange.connection.info)
+        return exchange
+
+    def _start_drain(self, exchange: Exchange) -> None:
+        self._nursery.start_soon(exchange.drain, name="triopool drain")
+
+    # ── Operations ─────────────────────────────────────────────────────────────────────────────
+
+    def lease(
+        self,
+        url: str,
+        *,
+        timeouts: Timeouts | None = None,
+        server_hostname: str | None = None,
+    ) -> LeaseContext:
+        """Hold one connection to the URL's origin, for several exchanges.
+
+        ``async with pool.lease(url) as connection: await connection.request("GET", "/a")``
+
+        Its slot is held for as long as the block. If the block is cancelled or raises, or an
+        exchange is unfinished, the connection is closed.
+
+        Raises:
+          PoolTimeout, PoolFull, PoolClosed, ConnectError: no connection was to be had.
+        """
+        self._check_usable()
+        request = self._prepare("GET", url, timeouts=timeouts, server_hostname=server_hostname)
+        return LeaseContext(lambda: self._lease(request))
+
+    @enable_ki_protection
+    async def _lease(self, request: Request) -> LeasedConnection:
+        self._check_usable()
+        lease = await self._slots.acquire(request.key, request.timeouts)
+        return LeasedConnection(lease, request.key, self._prepare, self._start_drain)
+
+    async def warm_up(
+        self,
+        url: str,
+        n: int = 1,
+        *,
+        timeouts: Timeouts | None = None,
+        server_hostname: str | None = None,
+    ) -> None:
+        """Dial until *n* connections to the URL's origin are open, busy ones counted.
+
+        As far as slots are free: closes no connection, and overtakes no request, to make room. If
+        cancelled, the dials under way go on for a short while, for whoever asks next.
+
+        Raises:
+          ConnectError: a dial failed. The others are kept.
+          PoolClosed: the pool was left, or is being drained.
+        """
+        self._check_usable()
+        check_count("n", n, least=0)
+        request = self._prepare("GET", url, timeouts=timeouts, server_hostname=server_hostname)
+        await self._slots.warm_up(request.key, n, request.timeouts)
+
+    async def drain(self) -> None:
+        """End gracefully: refuse new requests, let the present ones finish, close what is idle.
+
+        New requests get :class:`PoolClosed` from the call on; there is no way back. If cancelled,
+        that stays so, and what is in flight goes on: ``with trio.move_on_after(30): await
+        pool.drain()``, then leave the block.
+        """
+        self._check_usable()
+        self._slots.refuse("the pool is being drained")
+        await self._slots.wait_quiet()
+        self._slots.close_idle()
+
+    def close_idle(self) -> None:
+        """Close all idle connections now."""
+        self._check_usable()
+        self._slots.close_idle()
+
+    def retire(self, predicate: Callable[[ConnectionInfo], bool] = lambda info: True) -> int:
+        """Let the open connections that match serve no further request; return how many match.
+
+        Idle ones are closed now, busy ones when they are given back. Dials under way are not
+        looked at. For when a backend moves, a certificate is replaced, a network changes.
+        """
+        self._check_usable()
+        return self._slots.retire(lambda connection: predicate(connection.info))
+
+    def statistics(self) -> PoolStatistics:
+        """A frozen snapshot of the pool; :class:`PoolStatistics` says what each figure means.
+
+        Costs about a microsecond for each open connection and waiting request.
+        """
+        if self._state is not _State.LEFT:
+            self._check_usable()
+        return self._slots.statistics()
+
+    @property
+    def max_connections(self) -> int | None:
+        """How many connections may be open at once. May be set while running.
+
+        Lowered, it closes idle connections at once, and busy ones as they are given back.
+        """
+        return self._slots.max_connections
+
+    @max_connections.setter
+    def max_connections(self, value: int | None) -> None:
+        self._slots.max_connections = check_count("max_connections", value)
+
+    def __repr__(self) -> str:
+        return f"<triopool.ConnectionPool, {self._state.value}, at {id(self):#x}>"
+
+
+def _check_ttl(value: float | None) -> float:
+    if value == 0:
+        return 0.0
+    seconds = check_seconds("dns_ttl", value)
+    return math.inf if seconds is None else seconds
+
+
+def _check_local_address(value: str | tuple[str, int] | None) -> tuple[str, int] | None:
+    if value is None:
+        return None
+    host, port = (value, 0) if isinstance(value, str) else value
+    try:
+        ipaddress.ip_address(host)
+    except ValueError as exc:
+        raise ValueError(f"local_address must be an IP address, not {host!r}") from exc
+    return host, port

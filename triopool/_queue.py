@@ -1,0 +1,183 @@
+"""Who waits: the waiters of one origin, and the line in which origins wait for each other.
+
+Two orders decide everything. Within an origin it is arrival. Across origins it is the age of each
+origin's oldest waiter that has no dial yet; an origin that is at its own bound does not stand in
+that line, for a free slot of the pool would be of no use to it.
+
+The waiters of an origin are in two pieces, ``dialling`` (they own a dial) and ``waiting`` (they
+don't). Dials start, and connections are handed over, oldest first; so every waiter in the first
+piece is older than every one in the second, and no re-sorting is ever needed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Generic
+
+import outcome
+import trio
+
+from ._slot import C, Slot
+from ._statistics import Counts
+
+if TYPE_CHECKING:
+    from ._origin import PoolKey
+
+
+class Waiter(Generic[C]):
+    """A request queued for a connection.
+
+    It owns a memory channel with a buffer of zero, and its task is parked in ``receive()`` for as
+    long as it is queued. So ``send_nowait`` either is taken by a live task, or raises
+    ``WouldBlock`` because the task was cancelled a moment ago. There is no third case, in which a
+    connection lies in the channel and nobody knows whether it was taken.
+
+    Attributes:
+      age: smaller is older; unique in the pool.
+      queued_at: on Trio's clock.
+      connect_timeout: the limit in seconds of a dial of its own.
+      dial: the dial it owns; None while it waits for a slot.
+      scope: bounds the wait for a slot; its deadline is lifted when a dial is had.
+    """
+
+    __slots__ = (
+        "_send",
+        "age",
+        "connect_timeout",
+        "dial",
+        "queue",
+        "queued_at",
+        "receive",
+        "scope",
+    )
+
+    def __init__(
+        self, queue: OriginQueue[C], age: int, now: float, connect_timeout: float | None
+    ) -> None:
+        self.queue = queue
+        self.age = age
+        self.queued_at = now
+        self.connect_timeout = connect_timeout
+        self.dial: Slot[C] | None = None
+        self.scope: trio.CancelScope | None = None
+        self._send, self.receive = trio.open_memory_channel[outcome.Outcome[Slot[C]]](0)
+
+    def offer(self, result: outcome.Outcome[Slot[C]]) -> bool:
+        """Give it a connection or an error; False if it was cancelled and can't take it."""
+        try:
+            self._send.send_nowait(result)
+        except trio.WouldBlock:
+            return False
+        return True
+
+
+class OriginQueue(Generic[C]):
+    """One origin: its slots, its idle connections, its waiters. Forgotten when it has neither.
+
+    Attributes:
+      limiter: bounds the connections open to this origin, by slot.
+      idle: a stack; the last one was used most recently.
+      dialling: its waiters that own a dial, oldest first.
+      waiting: its waiters that don't, oldest first.
+      orphans: its dials whose owner was served otherwise or has gone, oldest first.
+      dials: how many of its slots are dialling, orphans counted.
+      in_line: whether it has its entry in the :class:`Line`.
+    """
+
+    __slots__ = (
+        "counts",
+        "dialling",
+        "dials",
+        "idle",
+        "in_line",
+        "key",
+        "limiter",
+        "orphans",
+        "waiting",
+    )
+
+    def __init__(self, key: PoolKey, max_connections: int | None) -> None:
+        self.key = key
+        self.limiter = trio.CapacityLimiter(
+            math.inf if max_connections is None else max_connections
+        )
+        self.idle: OrderedDict[Slot[C], None] = OrderedDict()
+        self.dialling: OrderedDict[Waiter[C], None] = OrderedDict()
+        self.waiting: OrderedDict[Waiter[C], None] = OrderedDict()
+        self.orphans: OrderedDict[Slot[C], None] = OrderedDict()
+        self.dials = 0
+        self.in_line = False
+        self.counts = Counts()
+
+    @property
+    def oldest(self) -> Waiter[C] | None:
+        """The waiter whose turn it is to be handed a connection."""
+        return next(iter(self.dialling or self.waiting), None)
+
+    @property
+    def oldest_waiting(self) -> Waiter[C] | None:
+        """The waiter whose turn it is to get a dial."""
+        return next(iter(self.waiting), None)
+
+    @property
+    def full(self) -> bool:
+        return self.limiter.available_tokens <= 0
+
+    @property
+    def empty(self) -> bool:
+        return not (self.limiter.borrowed_tokens or self.dialling or self.waiting)
+
+
+class Line(Generic[C]):
+    """The origins that want a slot of the pool, by the age of their oldest waiting request.
+
+    A heap with at most one entry an origin. Entries are not taken out when a waiter leaves; they
+    are put right when they come to the top, which is soon enough, because the age of an origin's
+    oldest waiting request only ever rises: a left-over entry stands too far in front, never too
+    far behind.
+    """
+
+    __slots__ = ("_heap",)
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, OriginQueue[C]]] = []
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def join(self, queue: OriginQueue[C]) -> None:
+        """Put an origin in line, if it has a use for a slot and is not in line yet."""
+        first = queue.oldest_waiting
+        if first is not None and not queue.in_line and not queue.full:
+            heapq.heappush(self._heap, (first.age, queue))
+            queue.in_line = True
+
+    def first(self) -> OriginQueue[C] | None:
+        """The origin whose turn it is to get a slot; None if nobody wants one."""
+        heap = self._heap
+        while heap:
+            age, queue = heap[0]
+            waiter = queue.oldest_waiting
+            if waiter is None or queue.full:
+                heapq.heappop(heap)
+                queue.in_line = False
+            elif waiter.age != age:
+                heapq.heapreplace(heap, (waiter.age, queue))
+            else:
+                return queue
+        return None
+
+    def sweep(self) -> None:
+        """Drop the entries of origins that want nothing any more.
+
+        Only needed so that a long wait at the front does not let them pile up behind it.
+        """
+        kept = [(w.age, q) for _, q in self._heap if (w := q.oldest_waiting) and not q.full]
+        for _, queue in self._heap:
+            queue.in_line = False
+        for _, queue in kept:
+            queue.in_line = True
+        heapq.heapify(kept)
+        self._heap = kept

@@ -1,0 +1,147 @@
+"""Names to addresses: one lookup for all who ask at one time, remembered for a short while.
+
+A lookup is a task of the pool and not of the request that asked first, so that it survives that
+request's cancellation. Its answer goes to all who wait for it. Errors are shared among those, and
+then forgotten: the next request asks again. Answers are kept for ``dns_ttl`` seconds, which is not
+the record's own lifetime (``getaddrinfo`` does not tell that one) but short enough not to matter.
+
+Each use of a kept answer starts with another address, within each family, so that load spreads
+over a host's addresses while the system's preference between families (RFC 6724) stands.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from ._errors import ResolveError
+from ._origin import Origin
+from .abc import AddressInfo, Resolver
+
+MAX_REMEMBERED = 1024
+"""Answers kept at one time; the oldest goes first."""
+
+LOOKUP_LIMIT = 60.0
+"""Seconds after which a lookup that does not end is given up, so that it can't poison a host.
+
+Longer than the system's own resolver tries. Requests have their own, shorter, connect timeout.
+"""
+
+
+async def system_resolver(host: str, port: int) -> Sequence[AddressInfo]:
+    """Ask the system, Trio's way: ``trio.socket.set_custom_hostname_resolver`` is honoured."""
+    found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [AddressInfo(*info) for info in found]
+
+
+@dataclass(eq=False, slots=True)
+class _Lookup:
+    done: trio.Event = field(default_factory=trio.Event)
+    found: Sequence[AddressInfo] = ()
+    error: Exception | None = None
+
+
+@dataclass(eq=False, slots=True)
+class _Answer:
+    families: list[list[AddressInfo]]
+    expires_at: float
+    uses: int = 0
+
+    def rotated(self) -> list[AddressInfo]:
+        turn, self.uses = self.uses, self.uses + 1
+        return [
+            address
+            for family in self.families
+            for address in (*family[turn % len(family) :], *family[: turn % len(family)])
+        ]
+
+
+class Names:
+    """Looks up hosts for one pool, in its nursery."""
+
+    def __init__(self, nursery: trio.Nursery, resolver: Resolver | None, ttl: float) -> None:
+        self._nursery = nursery
+        self._resolver: Resolver = resolver or system_resolver
+        self._ttl = ttl
+        self._lookups: dict[tuple[str, int], _Lookup] = {}
+        self._answers: dict[tuple[str, int], _Answer] = {}
+
+    async def addresses(self, origin: Origin) -> list[AddressInfo]:
+        """The addresses of a host, in the order to try them. A literal address is itself.
+
+        If cancelled, the lookup goes on for the others who wait for it, and for the next.
+
+        Raises:
+          ResolveError: there is none, or the name service failed.
+        """
+        literal = _literal(origin)
+        if literal is not None:
+            return literal
+        key = (origin.host, origin.port)
+        answer = self._answers.get(key)
+        if answer is None or trio.current_time() >= answer.expires_at:
+            answer = await self._ask(key, origin)
+        return answer.rotated()
+
+    async def _ask(self, key: tuple[str, int], origin: Origin) -> _Answer:
+        lookup = self._lookups.get(key)
+        if lookup is None:
+            lookup = self._lookups[key] = _Lookup()
+            self._nursery.start_soon(self._look_up, key, lookup, name=f"look up {origin.host}")
+        await lookup.done.wait()
+        if isinstance(lookup.error, OSError):
+            # An error object each, for they are raised in different tasks.
+            raise ResolveError(
+                f"{origin.host!r} could not be resolved: {lookup.error}",
+                origin=origin,
+                phase="connect",
+            ) from lookup.error
+        if lookup.error is not None:
+            raise lookup.error
+        if not lookup.found:
+            raise ResolveError(f"{origin.host!r} has no address", origin=origin, phase="connect")
+        return self._answers.get(key) or _Answer(_by_family(lookup.found), 0.0)
+
+    async def _look_up(self, key: tuple[str, int], lookup: _Lookup) -> None:
+        try:
+            with trio.fail_after(LOOKUP_LIMIT):
+                lookup.found = await self._resolver(*key)
+        except trio.TooSlowError:
+            lookup.error = OSError(f"no answer within {LOOKUP_LIMIT:g} s")
+        except Exception as exc:
+            lookup.error = exc
+        else:
+            self._remember(key, lookup.found)
+        finally:
+            del self._lookups[key]
+            lookup.done.set()
+
+    def _remember(self, key: tuple[str, int], found: Sequence[AddressInfo]) -> None:
+        if found and self._ttl > 0:
+            self._answers.pop(key, None)
+            self._answers[key] = _Answer(_by_family(found), trio.current_time() + self._ttl)
+            if len(self._answers) > MAX_REMEMBERED:
+                del self._answers[next(iter(self._answers))]
+
+
+def _by_family(found: Sequence[AddressInfo]) -> list[list[AddressInfo]]:
+    families: dict[int, list[AddressInfo]] = {}
+    for info in found:
+        families.setdefault(info[0], []).append(AddressInfo(*info))
+    return list(families.values())
+
+
+def _literal(origin: Origin) -> list[AddressInfo] | None:
+    try:
+        ipaddress.ip_address(origin.host)
+    except ValueError:
+        return None
+    # Numeric: the standard library answers at once, and knows about scopes ("fe80::1%eth0").
+    found = socket.getaddrinfo(
+        origin.host, origin.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+    )
+    return [AddressInfo(*info) for info in found]

@@ -1,0 +1,264 @@
+"""A response: its head, and its body as a stream or read whole."""
+
+from __future__ import annotations
+
+import email.message
+import json as stdlib_json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import trio
+from multidict import CIMultiDict, CIMultiDictProxy
+from trio.lowlevel import enable_ki_protection
+
+from ._errors import StatusError
+from ._http11 import raw_headers
+
+if TYPE_CHECKING:
+    from ._connection_info import ConnectionInfo
+    from ._exchange import Exchange
+    from ._url import URL
+
+ResponseHeaders: TypeAlias = CIMultiDictProxy[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseInfo:
+    """The facts of a response's head, as instruments see them.
+
+    Attributes:
+      status_code: such as 200.
+      seconds: from the call of ``request()`` to the head's arrival, waiting and dialling included.
+    """
+
+    status_code: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseConnection:
+    """On which connection a response came.
+
+    Attributes:
+      info: the connection's facts: id, addresses, TLS.
+      reused: whether it had been idle, or had served another request before.
+    """
+
+    info: ConnectionInfo
+    reused: bool
+
+
+class Response(trio.abc.ReceiveStream):
+    """The response to one request.
+
+    From ``pool.request()`` it comes with its body read: use :attr:`content`, :attr:`text`,
+    :meth:`json`. From ``pool.stream()`` it comes when its head has arrived: iterate over it
+    (``async for chunk in response``), call :meth:`receive_some`, or :meth:`read` it whole. It is a
+    ``trio.abc.ReceiveStream``, so whatever takes one takes it.
+
+    It holds its connection until the body has been read to the end, or it is closed. Leaving the
+    ``stream()`` block closes it.
+
+    Attributes:
+      status_code: such as 200.
+      reason: the reason phrase; may be empty.
+      http_version: ``"1.1"`` or ``"1.0"``.
+      raw_headers: (name, value) pairs as they were sent, in order.
+      url: the URL that was asked, without its fragment.
+      method: the method that was asked with.
+    """
+
+    def __init__(self, exchange: Exchange, start_drain: Callable[[Exchange], None]) -> None:
+        head, request = exchange.response, exchange.request
+        self._exchange = exchange
+        self._start_drain = start_drain
+        self._content: bytes | None = None
+        self._closed = False
+        self._url: URL = request.url
+        self.method: str = request.method
+        self.status_code: int = head.status_code
+        self._head = head
+
+    # ── The head ───────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def reason(self) -> str:
+        return self._head.reason.decode("latin-1")
+
+    @property
+    def http_version(self) -> str:
+        return self._head.http_version.decode("ascii")
+
+    @property
+    def url(self) -> str:
+        return str(self._url)
+
+    @cached_property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        return raw_headers(self._head)
+
+    @cached_property
+    def headers(self) -> ResponseHeaders:
+        """The fields, by name regardless of case. ``headers.getall(name)`` gives every value.
+
+        Bytes beyond ASCII come as ISO-8859-1 (RFC 9110 section 5.5); the values as they were sent
+        are in :attr:`raw_headers`.
+        """
+        return _decoded(self.raw_headers)
+
+    @property
+    def trailers(self) -> ResponseHeaders:
+        """The fields that came behind a chunked body; empty before the body has been read."""
+        return _decoded(self._exchange.trailers)
+
+    @property
+    def connection(self) -> ResponseConnection:
+        """On which connection it came: id, addresses, TLS facts, whether it was reused."""
+        return ResponseConnection(self._exchange.connection.info, self._exchange.reused)
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status_code < 300
+
+    def raise_for_status(self) -> Response:
+        """Raise :class:`StatusError` for a status of 400 or more; else return the response."""
+        if self.status_code >= 400:
+            reason = self.reason or _usual_reason(self.status_code)
+            raise StatusError(
+                f"{self.method} {self._url.origin}{self._url.target.partition('?')[0]} "
+                f"was answered with {self.status_code} {reason}".rstrip(),
+                self,
+                origin=self._url.origin,
+            )
+        return self
+
+    # ── The body, whole ────────────────────────────────────────────────────────────────────────
+
+    async def read(self) -> bytes:
+        """Read the body to its end, and return it. Repeated calls return it again.
+
+        If cancelled, what was read so far is lost, and the connection is closed.
+
+        Raises:
+          ReadError, ReadTimeout: the rest of the body did not come.
+          RemoteProtocolError: it was not legal, or exceeded ``max_body_bytes``.
+          PoolClosed: the pool was left meanwhile.
+          trio.ClosedResourceError: the response was closed before.
+        """
+        if self._content is None:
+            self._check_open()
+            await trio.lowlevel.checkpoint()
+            await self._read_whole()
+        return self.content
+
+    @enable_ki_protection
+    async def _read_whole(self) -> None:
+        try:
+            self._content = await self._exchange.read_all()
+        except BaseException:
+            self.close(drain=False)
+            raise
+
+    @property
+    def content(self) -> bytes:
+        """The body. After ``stream()`` it has to be read first."""
+        if self._content is None:
+            raise RuntimeError(
+                "the body has not been read: 'await response.read()' first, or use pool.request()"
+            )
+        return self._content
+
+    @property
+    def encoding(self) -> str:
+        """The charset that Content-Type names; else UTF-8."""
+        message = email.message.Message()
+        message["Content-Type"] = self.headers.get("Content-Type", "")
+        charset = message.get_content_charset("utf-8")
+        try:
+            "".encode(charset)
+        except (LookupError, UnicodeError):
+            return "utf-8"
+        return charset
+
+    @property
+    def text(self) -> str:
+        """The body as text, by :attr:`encoding`; what can't be decoded becomes U+FFFD."""
+        return self.content.decode(self.encoding, errors="replace")
+
+    def json(self) -> Any:
+        """The body as JSON.
+
+        Raises:
+          json.JSONDecodeError: it is not. A ``ValueError``.
+        """
+        return stdlib_json.loads(self.content)
+
+    # ── The body, as a stream ──────────────────────────────────────────────────────────────────
+
+    @enable_ki_protection
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """The next bytes of the body: at least one, and ``b""`` at its end.
+
+        If cancelled, no byte is lost: it may be called again.
+
+        Args:
+          max_bytes: how many at most; None for what has arrived.
+
+        Raises:
+          The errors of :meth:`read`.
+        """
+        if max_bytes is not None and max_bytes < 1:
+            raise ValueError(f"max_bytes must be at least 1, not {max_bytes!r}")
+        self._check_open()
+        if self._exchange.has_pieces or self._exchange.ended:
+            await trio.lowlevel.checkpoint()
+        piece = await self._exchange.read()
+        if max_bytes is not None and len(piece) > max_bytes:
+            self._exchange.put_back(piece[max_bytes:])
+            piece = piece[:max_bytes]
+        return piece
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("the response was closed")
+        if self._content is not None:
+            raise RuntimeError("the body was read already: see response.content")
+
+    async def aclose(self) -> None:
+        """Give the connection up. What little is left of the body is read by the pool, for the
+        connection's sake; if it is more, the connection is closed. Never waits for the server.
+        """
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    @enable_ki_protection
+    def close(self, *, drain: bool = True) -> None:
+        """:meth:`aclose`, but synchronous; without *drain*, an unread connection is closed."""
+        self._closed = True
+        exchange = self._exchange
+        if exchange.ended:
+            return
+        if drain and exchange.worth_draining:
+            self._start_drain(exchange)
+        else:
+            exchange.abandon()
+
+    def __repr__(self) -> str:
+        return f"<Response [{self.status_code}] to {self.method} {self._url.origin}>"
+
+
+def _decoded(fields: list[tuple[bytes, bytes]]) -> ResponseHeaders:
+    return CIMultiDictProxy(
+        CIMultiDict((name.decode("ascii"), value.decode("latin-1")) for name, value in fields)
+    )
+
+
+def _usual_reason(status_code: int) -> str:
+    try:
+        return HTTPStatus(status_code).phrase
+    except ValueError:
+        return ""

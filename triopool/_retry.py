@@ -1,0 +1,66 @@
+"""When a request may be sent again, and the loop that does it.
+
+A server may close a connection at the very moment at which we use it again. No check can prevent
+that: the request and the close cross on the way. RFC 9110 section 9.2.2 and RFC 9112 section 9.3.1
+allow a client to repeat the request on another connection, with care:
+
+- only if the connection was reused: a fresh one that fails says something about the server;
+- only if not one byte of a response had arrived, and the connection was closed or reset;
+- only if nothing of the request had been handed to the kernel, or the method is safe, or the caller
+  said ``idempotent=True``: else the server may have acted on it;
+- only if the body can be produced again: never a started iterator twice;
+- at most three times; before the last one the origin's idle connections are given up, for a server
+  that has closed three has closed them all, so that it goes to a fresh connection (or one that
+  another request has used successfully just now).
+"""
+
+from __future__ import annotations
+
+from ._connection_info import CloseReason
+from ._errors import ReadError, WriteError
+from ._exchange import Exchange
+from ._http11 import Connection
+from ._instruments import SILENT
+from ._request import Request
+from ._slots import Slots
+from .abc import Instrument
+
+MAX_RETRIES = 3
+
+
+async def send(request: Request, slots: Slots[Connection], tell: Instrument) -> Exchange:
+    """Lease a connection, send the request, read the head of the response.
+
+    Raises:
+      TriopoolError: any phase's; and what the caller's body raised.
+    """
+    while True:
+        lease = await slots.acquire(request.key, request.timeouts)
+        # No checkpoint between here and open(), which looks after the lease.
+        exchange = Exchange(request, lease)
+        if tell is not SILENT:
+            tell.request_sent(request.info(), lease.connection.info)
+        try:
+            await exchange.open()
+        except (ReadError, WriteError) as exc:
+            if not may_retry(exchange):
+                raise
+            if tell is not SILENT:
+                tell.request_retried(request.info(), exc)
+            slots.count_retried(request.key)
+            if request.attempt == MAX_RETRIES:
+                slots.close_idle(request.key, CloseReason.STALE)
+            request.attempt += 1
+        else:
+            return exchange
+
+
+def may_retry(exchange: Exchange) -> bool:
+    """Whether a request that met a broken connection may go to another one."""
+    request = exchange.request
+    return (
+        exchange.was_stale
+        and request.attempt <= MAX_RETRIES
+        and (exchange.nothing_sent or request.idempotent)
+        and (request.replayable or not exchange.body_started)
+    )

@@ -1,0 +1,749 @@
+"""The slot engine: which connection a request gets, when one is opened, and when one is closed.
+
+It knows neither HTTP nor sockets. A connection is anything that can be glanced at and closed; a
+dial is an async callable that makes one.
+
+The problem
+-----------
+A request that finds no idle connection can be served in two ways: a connection that somebody
+returns, or a fresh dial. It should take whichever comes first, and it may be cancelled at every
+point of waiting for either. Pools that let the request itself dial throw a handshake away whenever
+its caller gives up; pools that *wake* a waiter and let it look for itself lose the wake-up when
+the waiter is cancelled in the same tick, or are overtaken by a newcomer, and stall (aiohttp #9670
+and #4936, httpcore #785, redis-py #2624 and many more).
+
+Our way
+-------
+*Hand over, don't wake up.* Every decision is one synchronous method: it takes a connection from
+whoever had it and gives it to whoever has it next, with no moment in between at which it is
+nobody's or "about to be" somebody's. A waiter takes part through a memory channel without a
+buffer (see :class:`Waiter`), so giving to it succeeds or fails at once.
+
+*Slots are borrowed for connections, not for requests.* A :class:`Slot` borrows its token of the
+origin's limiter, then of the total one, before its dial begins, and gives both back when the
+descriptor is closed. What is open is counted; therefore it is bounded.
+
+*Dials belong to the pool.* They run in the pool's nursery and outlive their request: a caller who
+gives up after 200 ms of a handshake of 300 ms has paid for the next caller's connection. So that
+a black-holed host can't hold slots for nothing, a dial without an owner ends after a short grace,
+and at once where another origin needs its slot.
+
+*Tasks are started for dials that have their slot, never for waiting.* The design's first sketch
+let one task for each waiter block in the limiters. Waiting requests cost more than half of it, and
+the total limiter's queue is ordered by when a request came to *it*, not by the age of the request,
+which is what fairness across origins means. Here the limiters are asked without waiting, and
+:class:`Line` knows whose turn it is.
+
+The rules
+---------
+1. A newcomer takes the most recently used idle connection of its origin. No checkpoint.
+2. Otherwise it becomes a waiter. While there are slots to be had (a free one; or one that a least
+   recently used idle connection of another origin gives up; or one of an orphaned dial of another
+   origin), the oldest waiter across origins gets a dial.
+3. A returned connection goes to its origin's oldest waiter, unless somebody older waits in line
+   for a slot: then it is closed, and the slot is his. With no waiter at all it becomes idle.
+4. A fresh connection goes to its origin's oldest waiter. If that is not its owner, the two swap:
+   the owner inherits the other one's dial, so that everybody still has one.
+5. A failed dial is told to its owner and to nobody else, and its slot goes to the next in line.
+
+Where a task can be suspended: in ``Waiter.receive`` (as a waiter), in ``settle`` (an idle TLS
+connection has to be looked at; the lease is owned meanwhile), in ``warm_up`` and ``wait_quiet``,
+in a dial, and in the sweeper's sleep. Nowhere else.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Generic, TypeAlias
+
+import outcome
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from ._config import Timeouts
+from ._connection_info import CloseReason
+from ._errors import ConnectTimeout, PoolClosed, PoolFull, PoolTimeout
+from ._instruments import SILENT
+from ._origin import PoolKey
+from ._queue import Line, OriginQueue, Waiter
+from ._slot import C, Condition, Lease, Slot, State, WarmUp
+from ._statistics import Counts, OriginStatistics, PoolStatistics
+from .abc import Instrument
+
+ORPHAN_GRACE = 5.0
+"""How long a dial may go on without an owner, in seconds.
+
+Long enough for any handshake worth waiting for, short enough that a black-holed host gives its
+slots back within a few requests' patience. Picked, not derived.
+"""
+
+SWEEP_AT_LEAST = 1.0
+"""Sweeps are at least this many seconds apart, however many connections are due."""
+
+SWEEP_AT_MOST = 5.0
+"""A connection closed by its peer while idle is closed by us within about this many seconds."""
+
+JITTER = 0.1
+"""Lifetimes are shortened by up to this share, so that they don't all end together."""
+
+Connect: TypeAlias = Callable[[PoolKey, list[str]], Awaitable[C]]
+"""Opens a connection; appends to the list what it is doing, for the message of a timeout."""
+
+
+class Slots(Generic[C]):
+    """The engine. See the module's essay."""
+
+    def __init__(
+        self,
+        connect: Connect[C],
+        *,
+        max_connections: int | None = 100,
+        max_connections_per_origin: int | None = None,
+        max_waiting: int | None = None,
+        idle_timeout: float | None = 15.0,
+        max_lifetime: float | None = 600.0,
+        max_requests_per_connection: int | None = None,
+        instrument: Instrument = SILENT,
+    ) -> None:
+        self._connect = connect
+        self._max_per_origin = max_connections_per_origin
+        self._max_waiting = _or_infinity(max_waiting)
+        self._idle_timeout = _or_infinity(idle_timeout)
+        self._max_lifetime = _or_infinity(max_lifetime)
+        self._max_exchanges = _or_infinity(max_requests_per_connection)
+        self._tell = instrument
+        self.counts = Counts()
+
+        self._total = trio.CapacityLimiter(_or_infinity(max_connections))
+        self._origins: dict[PoolKey, OriginQueue[C]] = {}
+        # All idle connections, least recently used first.
+        self._idle: OrderedDict[Slot[C], None] = OrderedDict()
+        self._line: Line[C] = Line()
+        self._ages = itertools.count()
+        self._waiting = 0
+        # The origins that have orphaned dials, so that one of another origin is found at once.
+        self._orphaned: OrderedDict[OriginQueue[C], None] = OrderedDict()
+        # An orphan that was called off for another origin; its slot is about to be free.
+        self._giving_way: Slot[C] | None = None
+
+        # Why new requests are refused; None while they are not.
+        self._refusal: str | None = None
+        self._shut = False
+        self._quiet: trio.Event | None = None
+        self._nursery: trio.Nursery | None = None
+        self._anything_idle = trio.Event()
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Begin to work: dials and the sweeper run in *nursery*."""
+        self._nursery = nursery
+        nursery.start_soon(self._keep_honest, name="triopool sweeper")
+
+    # ── Acquire ────────────────────────────────────────────────────────────────────────────────
+
+    @enable_ki_protection
+    async def acquire(self, key: PoolKey, timeouts: Timeouts) -> Lease[C]:
+        """Reuse an idle connection, or wait for one.
+
+        Served first come, first served. Atomic with respect to cancellation: if this raises, no
+        slot is held, and nothing is left open that the engine does not own. Not a checkpoint if
+        an idle connection can be reused.
+
+        Raises:
+          PoolTimeout: nothing became free within ``timeouts.pool`` seconds.
+          PoolFull: ``max_waiting`` requests wait already.
+          ConnectError: the dial failed.
+          PoolClosed: the pool was closed, before or while waiting.
+        """
+        self._refuse_if_closed(key)
+        while (queue := self._origins.get(key)) is not None and queue.idle:
+            slot = next(reversed(queue.idle))
+            self._take_from_idle(slot)
+            if await self._passes(slot):
+                return self._reuse(slot)
+        return await self._wait(key, timeouts)
+
+    async def _passes(self, slot: Slot[C]) -> bool:
+        """Whether a connection just taken from the idle ones is fit; it is closed if not.
+
+        A checkpoint only for a connection that can't be judged by a glance. Then too, it is ours.
+        """
+        assert slot.connection is not None
+        if self._has_expired(slot, trio.current_time()):
+            self.close(slot, CloseReason.EXPIRED)
+            return False
+        condition = slot.connection.condition()
+        if condition is Condition.FRESH:
+            return True
+        if condition is Condition.UNSURE and await self._settle(slot):
+            return True
+        self.close(slot, CloseReason.STALE)
+        return False
+
+    async def _settle(self, slot: Slot[C]) -> bool:
+        assert slot.connection is not None
+        try:
+            fit = await slot.connection.settle()
+        except BaseException:
+            self.close(slot, CloseReason.DISCARDED)
+            raise
+        # The pool may have been closed meanwhile, and this connection with it.
+        return fit and slot.state is State.BUSY
+
+    def _reuse(self, slot: Slot[C]) -> Lease[C]:
+        assert slot.connection is not None
+        self.counts.reused += 1
+        slot.queue.counts.reused += 1
+        self._tell.reused(slot.connection.info)
+        return self._lease(slot, reused=True)
+
+    def _lease(self, slot: Slot[C], *, reused: bool) -> Lease[C]:
+        slot.exchanges += 1
+        return Lease(self, slot, reused=reused)
+
+    async def _wait(self, key: PoolKey, timeouts: Timeouts) -> Lease[C]:
+        """Become a waiter; own a dial if a slot is to be had; take whichever is ready first."""
+        waiter = self._enqueue(key, timeouts)
+        try:
+            if waiter.dial is None:
+                slot = await self._receive_within(waiter, timeouts.pool)
+            else:
+                slot = (await waiter.receive.receive()).unwrap()
+        finally:
+            # Does nothing if it was served.
+            self._leave(waiter)
+            self._dispatch()
+        # No checkpoint from the hand-over to here: a connection once given is not lost.
+        assert slot.connection is not None
+        self.counts.handed_over += 1
+        slot.queue.counts.handed_over += 1
+        self._tell.handed_over(slot.connection.info, trio.current_time() - waiter.queued_at)
+        return self._lease(slot, reused=slot.exchanges > 0)
+
+    def _enqueue(self, key: PoolKey, timeouts: Timeouts) -> Waiter[C]:
+        self._refuse_if_closed(key)
+        queue = self._queue(key)
+        waiter = Waiter(queue, next(self._ages), trio.current_time(), timeouts.connect)
+        queue.waiting[waiter] = None
+        self._waiting += 1
+        self._line.join(queue)
+        self._dispatch()
+        if waiter.dial is None:
+            if self._waiting > self._max_waiting:
+                self._leave(waiter)
+                raise PoolFull(
+                    f"{self._max_waiting} requests wait for a connection already (max_waiting)",
+                    origin=key.origin,
+                    phase="pool",
+                )
+            self._tell.queued(key.origin, self._waiting)
+        return waiter
+
+    async def _receive_within(self, waiter: Waiter[C], seconds: float | None) -> Slot[C]:
+        deadline = waiter.queued_at + _or_infinity(seconds)
+        with trio.CancelScope(deadline=deadline) as waiter.scope:
+            return (await waiter.receive.receive()).unwrap()
+        key = waiter.queue.key
+        raise PoolTimeout(
+            f"no connection to {key} became free within {seconds} s: "
+            f"{waiter.queue.limiter.borrowed_tokens} are open to it, "
+            f"{self._total.borrowed_tokens} of {self._total.total_tokens} in the pool, "
+            f"and {self._waiting - 1} other requests wait",
+            origin=key.origin,
+            phase="pool",
+            seconds=seconds,
+        )
+
+    def _leave(self, waiter: Waiter[C]) -> None:
+        """Forget a waiter that was not served. Its dial goes on without it."""
+        if self._remove(waiter):
+            dial, waiter.dial = waiter.dial, None
+            if dial is not None:
+                self._orphan(dial)
+            self._forget_if_empty(waiter.queue)
+
+    def _remove(self, waiter: Waiter[C]) -> bool:
+        """Take a waiter out of its queue; False if it was out already."""
+        queue = waiter.queue
+        if waiter in queue.dialling:
+            del queue.dialling[waiter]
+        elif waiter in queue.waiting:
+            del queue.waiting[waiter]
+            self._waiting -= 1
+        else:
+            return False
+        return True
+
+    # ── Give back ──────────────────────────────────────────────────────────────────────────────
+
+    @enable_ki_protection
+    def give_back(self, slot: Slot[C]) -> None:
+        """Take a connection back from its lease: hand it over, keep it, or close it."""
+        if slot.state is State.CLOSED:
+            return
+        assert slot.connection is not None
+        now = trio.current_time()
+        if slot.retired:
+            self._close(slot, CloseReason.RETIRED)
+        elif now >= slot.expires_at or slot.exchanges >= self._max_exchanges:
+            self._close(slot, CloseReason.EXPIRED)
+        elif self._total.available_tokens < 0:
+            self._close(slot, CloseReason.EVICTED)
+        else:
+            slot.idle_until = now + min(
+                self._idle_timeout, _or_infinity(slot.connection.idle_limit)
+            )
+            self._offer(slot)
+        self._dispatch()
+
+    @enable_ki_protection
+    def close(self, slot: Slot[C], reason: CloseReason) -> None:
+        """Close a connection; its slot goes to whoever is next in line."""
+        if slot.state is not State.CLOSED:
+            self._close(slot, reason)
+            self._dispatch()
+
+    def _close(self, slot: Slot[C], reason: CloseReason) -> None:
+        assert slot.connection is not None
+        if slot.state is State.IDLE:
+            self._take_from_idle(slot)
+        slot.move(State.CLOSED)
+        try:
+            slot.connection.close()
+        finally:
+            self._free(slot)
+        self._count_closed(slot.queue, reason)
+        self._tell.closed(slot.connection.info, reason)
+
+    def _free(self, slot: Slot[C]) -> None:
+        """Give both tokens back. The descriptor is closed."""
+        queue = slot.queue
+        self._total.release_on_behalf_of(slot)
+        queue.limiter.release_on_behalf_of(slot)
+        self._line.join(queue)
+        self._forget_if_empty(queue)
+
+    # ── Who gets it ────────────────────────────────────────────────────────────────────────────
+
+    def _offer(self, slot: Slot[C], owner: Waiter[C] | None = None) -> None:
+        """Give a connection to whom it is due: a waiter, somebody's slot, or the idle stack.
+
+        *owner* is the waiter that a fresh connection was dialled for, if it still waits. Then
+        the slot is spoken for within the origin, and nobody of another origin has a claim to it.
+        """
+        queue = slot.queue
+        while (waiter := queue.oldest) is not None:
+            if owner is None and self._somebody_elsewhere_is_older(waiter):
+                break
+            if self._hand_over(slot, waiter, owner):
+                return
+            if waiter is owner:
+                owner = None
+        if self._line.first() is not None or self._total.available_tokens < 0:
+            self._close(slot, CloseReason.EVICTED)
+        else:
+            self._make_idle(slot)
+
+    def _somebody_elsewhere_is_older(self, waiter: Waiter[C]) -> bool:
+        first = self._line.first()
+        if first is None or first is waiter.queue:
+            return False
+        rival = first.oldest_waiting
+        assert rival is not None
+        return rival.age < waiter.age
+
+    def _hand_over(self, slot: Slot[C], waiter: Waiter[C], owner: Waiter[C] | None) -> bool:
+        """Hand a connection to a waiter; False if the waiter was cancelled a moment ago."""
+        if not waiter.offer(outcome.Value(slot)):
+            self._leave(waiter)
+            return False
+        self._remove(waiter)
+        slot.move(State.BUSY)
+        dial, waiter.dial = waiter.dial, None
+        if dial is None:
+            assert owner is None or owner is waiter
+        elif owner is None:
+            self._orphan(dial)
+        else:
+            self._inherit(owner, dial)
+        return True
+
+    def _inherit(self, owner: Waiter[C], dial: Slot[C]) -> None:
+        """The other half of a swap: *owner*'s connection went to an older waiter."""
+        dial.owner = owner
+        owner.dial = dial
+        dial.scope.deadline = dial.dial_started_at + _or_infinity(owner.connect_timeout)
+
+    def _dispatch(self) -> None:
+        """Start dials, oldest waiter first, while there are slots to be had."""
+        while (queue := self._line.first()) is not None:
+            if self._total.available_tokens > 0:
+                waiter, _ = queue.waiting.popitem(last=False)
+                self._waiting -= 1
+                queue.dialling[waiter] = None
+                waiter.dial = self._start_dial(queue, waiter, waiter.connect_timeout)
+                if waiter.scope is not None:
+                    waiter.scope.deadline = math.inf
+            elif self._idle:
+                self._close(next(iter(self._idle)), CloseReason.EVICTED)
+            else:
+                self._make_way(queue)
+                break
+        if self._quiet is not None and self._is_quiet():
+            self._quiet.set()
+
+    def _make_way(self, queue: OriginQueue[C]) -> None:
+        """Call off an orphaned dial of another origin; its slot is free when it has ended.
+
+        One at a time: when its slot is free, whoever is next in line may call off another one.
+        """
+        if self._giving_way is None:
+            for other in self._orphaned:
+                if other is not queue:
+                    self._giving_way = next(iter(other.orphans))
+                    self._giving_way.scope.cancel()
+                    break
+
+    # ── Idle ───────────────────────────────────────────────────────────────────────────────────
+
+    def _make_idle(self, slot: Slot[C]) -> None:
+        slot.move(State.IDLE)
+        slot.queue.idle[slot] = None
+        self._idle[slot] = None
+        self._anything_idle.set()
+
+    def _take_from_idle(self, slot: Slot[C]) -> None:
+        slot.move(State.BUSY)
+        del slot.queue.idle[slot]
+        del self._idle[slot]
+
+    def _has_expired(self, slot: Slot[C], now: float) -> bool:
+        return now >= slot.idle_until or now >= slot.expires_at
+
+    @enable_ki_protection
+    async def _keep_honest(self) -> None:
+        """The sweeper: closes idle connections that expired or that their peer has closed."""
+        while True:
+            if not self._idle:
+                self._anything_idle = trio.Event()
+                await self._anything_idle.wait()
+            now = trio.current_time()
+            due = min((min(s.idle_until, s.expires_at) for s in self._idle), default=now)
+            await trio.sleep(min(max(due - now, SWEEP_AT_LEAST), SWEEP_AT_MOST))
+            for slot in self.sweep(trio.current_time()):
+                # It may have been taken, or closed, while we looked at the ones before.
+                if slot.state is State.IDLE:
+                    self._take_from_idle(slot)
+                    if await self._passes(slot):
+                        self._offer(slot)
+                        self._dispatch()
+
+    @enable_ki_protection
+    def sweep(self, now: float) -> list[Slot[C]]:
+        """Close the idle connections that are unfit; return those that one can't be sure of."""
+        unsure = []
+        for slot in tuple(self._idle):
+            assert slot.connection is not None
+            if self._has_expired(slot, now):
+                self._close(slot, CloseReason.EXPIRED)
+                continue
+            condition = slot.connection.condition()
+            if condition is Condition.STALE:
+                self._close(slot, CloseReason.STALE)
+            elif condition is Condition.UNSURE:
+                unsure.append(slot)
+        self._dispatch()
+        return unsure
+
+    # ── Dials ──────────────────────────────────────────────────────────────────────────────────
+
+    def _start_dial(
+        self, queue: OriginQueue[C], owner: Waiter[C] | WarmUp[C], connect_timeout: float | None
+    ) -> Slot[C]:
+        assert self._nursery is not None
+        slot = Slot(queue, owner, trio.current_time())
+        queue.limiter.acquire_on_behalf_of_nowait(slot)
+        self._total.acquire_on_behalf_of_nowait(slot)
+        slot.scope.deadline = slot.dial_started_at + _or_infinity(connect_timeout)
+        self._tell.dial_started(queue.key.origin)
+        self._nursery.start_soon(self._dial, slot, name=f"triopool dial to {queue.key}")
+        return slot
+
+    @enable_ki_protection
+    async def _dial(self, slot: Slot[C]) -> None:
+        """Open the connection for a slot, in a task of the pool."""
+        try:
+            with slot.scope:
+                slot.connection = await self._connect(slot.queue.key, slot.notes)
+        except Exception as error:
+            self._dial_failed(slot, error)
+        except BaseException:
+            self._dial_failed(slot, None)
+            raise
+        else:
+            if slot.connection is None:
+                self._dial_failed(slot, _too_slow(slot))
+            else:
+                self._dial_succeeded(slot, trio.current_time())
+
+    def _dial_succeeded(self, slot: Slot[C], now: float) -> None:
+        assert slot.connection is not None
+        owner = self._end_dial(slot)
+        slot.born_at = now
+        slot.expires_at = now + self._max_lifetime * (1 - JITTER * random.random())
+        slot.idle_until = now + self._idle_timeout
+        self.counts.dialled += 1
+        slot.queue.counts.dialled += 1
+        self._tell.dialled(slot.connection.info, now - slot.dial_started_at)
+        if self._shut:
+            self._close(slot, CloseReason.POOL_CLOSED)
+            return
+        if isinstance(owner, WarmUp):
+            owner.dial_ended(slot, None)
+            owner = None
+        self._offer(slot, owner)
+        self._dispatch()
+
+    def _dial_failed(self, slot: Slot[C], error: Exception | None) -> None:
+        """Tell the owner, and nobody else. *error* is None if the dial was called off."""
+        owner = self._end_dial(slot)
+        slot.move(State.CLOSED)
+        self.counts.dial_failures += 1
+        slot.queue.counts.dial_failures += 1
+        self._tell.dial_failed(slot.queue.key.origin, error)
+        if isinstance(owner, WarmUp):
+            owner.dial_ended(slot, error)
+        elif owner is not None:
+            self._remove(owner)
+            owner.offer(outcome.Error(error or self._pool_cancelled(slot.queue.key)))
+        self._free(slot)
+        self._dispatch()
+
+    def _end_dial(self, slot: Slot[C]) -> Waiter[C] | WarmUp[C] | None:
+        """Undo what ties a slot to its dial and its owner; return the owner."""
+        queue = slot.queue
+        if slot in queue.orphans:
+            del queue.orphans[slot]
+            if not queue.orphans:
+                del self._orphaned[queue]
+        if self._giving_way is slot:
+            self._giving_way = None
+        owner, slot.owner = slot.owner, None
+        if isinstance(owner, Waiter):
+            owner.dial = None
+        return owner
+
+    def _orphan(self, slot: Slot[C]) -> None:
+        """Let a dial go on for whoever comes next, within the grace."""
+        slot.owner = None
+        slot.queue.orphans[slot] = None
+        self._orphaned[slot.queue] = None
+        slot.scope.deadline = min(slot.scope.deadline, trio.current_time() + ORPHAN_GRACE)
+
+    # ── Operations ─────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def max_connections(self) -> int | None:
+        total = self._total.total_tokens
+        return None if total == math.inf else int(total)
+
+    @max_connections.setter
+    def max_connections(self, value: int | None) -> None:
+        self._total.total_tokens = _or_infinity(value)
+        while self._total.available_tokens < 0 and self._idle:
+            self._close(next(iter(self._idle)), CloseReason.EVICTED)
+        self._dispatch()
+
+    @enable_ki_protection
+    async def warm_up(self, key: PoolKey, n: int, timeouts: Timeouts) -> None:
+        """Dial until *n* connections to an origin are open, as far as slots are free.
+
+        Evicts nothing, and takes no slot that a request waits for. If cancelled, its dials go on
+        as orphans.
+
+        Raises:
+          ConnectError: a dial failed; the first failure of several.
+        """
+        self._refuse_if_closed(key)
+        queue = self._queue(key)
+        party = WarmUp[C]()
+        missing = n - queue.limiter.borrowed_tokens
+        while len(party.dials) < missing and not queue.full and self._total.available_tokens > 0:
+            party.dials.add(self._start_dial(queue, party, timeouts.connect))
+        self._forget_if_empty(queue)
+        try:
+            if party.dials:
+                await party.done.wait()
+            else:
+                await trio.lowlevel.checkpoint()
+        finally:
+            for slot in party.dials:
+                self._orphan(slot)
+            self._dispatch()
+        if party.error is not None:
+            raise party.error
+
+    @enable_ki_protection
+    def close_idle(
+        self, key: PoolKey | None = None, reason: CloseReason = CloseReason.RETIRED
+    ) -> None:
+        """Close all idle connections, or those of one origin."""
+        for slot in tuple(self._idle):
+            if key is None or slot.queue.key == key:
+                self._close(slot, reason)
+        self._dispatch()
+
+    @enable_ki_protection
+    def retire(self, predicate: Callable[[C], bool]) -> int:
+        """Close the open connections that match: idle ones now, busy ones when returned."""
+        # All answers first, so that a predicate that raises changes nothing.
+        matching = [s for s in self._open_slots() if s.connection and predicate(s.connection)]
+        for slot in matching:
+            if slot.state is State.IDLE:
+                self._close(slot, CloseReason.RETIRED)
+            else:
+                slot.retired = True
+        self._dispatch()
+        return len(matching)
+
+    def refuse(self, why: str) -> None:
+        """Refuse new requests from now on; those that wait or run go on."""
+        self._refusal = self._refusal or why
+
+    async def wait_quiet(self) -> None:
+        """Wait until no request waits, none is in flight, and no dial is wanted."""
+        if self._quiet is None:
+            self._quiet = trio.Event()
+        if self._is_quiet():
+            self._quiet.set()
+        await self._quiet.wait()
+
+    def _is_quiet(self) -> bool:
+        orphans = sum(len(queue.orphans) for queue in self._orphaned)
+        return not self._waiting and self._total.borrowed_tokens == len(self._idle) + orphans
+
+    @enable_ki_protection
+    def shut(self, why: str) -> None:
+        """Close everything: each waiter gets :class:`PoolClosed`, each connection is closed."""
+        self.refuse(why)
+        self._shut = True
+        for queue in tuple(self._origins.values()):
+            for waiter in (*queue.dialling, *queue.waiting):
+                self._leave(waiter)
+                waiter.offer(outcome.Error(self._closed_error(queue.key)))
+        for slot in self._open_slots():
+            if slot.state is State.DIALLING:
+                slot.scope.cancel()
+            else:
+                self._close(slot, CloseReason.POOL_CLOSED)
+        self._dispatch()
+
+    @property
+    def is_shut(self) -> bool:
+        return self._shut
+
+    def _refuse_if_closed(self, key: PoolKey) -> None:
+        if self._refusal is not None:
+            raise self._closed_error(key)
+
+    def _closed_error(self, key: PoolKey) -> PoolClosed:
+        assert self._refusal is not None
+        return PoolClosed(self._refusal, origin=key.origin, phase="pool")
+
+    def _pool_cancelled(self, key: PoolKey) -> PoolClosed:
+        return PoolClosed(
+            self._refusal or "the pool's own block was cancelled", origin=key.origin, phase="pool"
+        )
+
+    # ── Bookkeeping ────────────────────────────────────────────────────────────────────────────
+
+    def _queue(self, key: PoolKey) -> OriginQueue[C]:
+        queue = self._origins.get(key)
+        if queue is None:
+            queue = self._origins[key] = OriginQueue(key, self._max_per_origin)
+        return queue
+
+    def _forget_if_empty(self, queue: OriginQueue[C]) -> None:
+        if queue.empty and self._origins.get(queue.key) is queue:
+            del self._origins[queue.key]
+            if len(self._line) > 2 * len(self._origins) + 16:
+                self._line.sweep()
+
+    def _open_slots(self) -> list[Slot[C]]:
+        slots: list[Slot[C]] = self._total.statistics().borrowers  # type: ignore[assignment]
+        return slots
+
+    def _count_closed(self, queue: OriginQueue[C], reason: CloseReason) -> None:
+        for counts in (self.counts, queue.counts):
+            match reason:
+                case CloseReason.EXPIRED:
+                    counts.expired += 1
+                case CloseReason.STALE:
+                    counts.stale += 1
+                case CloseReason.EVICTED:
+                    counts.evicted += 1
+                case CloseReason.DISCARDED:
+                    counts.discarded += 1
+                case CloseReason.RETIRED:
+                    counts.retired += 1
+                case CloseReason.POOL_CLOSED:
+                    pass
+
+    def count_retried(self, key: PoolKey) -> None:
+        self.counts.retried += 1
+        queue = self._origins.get(key)
+        if queue is not None:
+            queue.counts.retried += 1
+
+    def statistics(self) -> PoolStatistics:
+        slots = self._open_slots()
+        by_queue: dict[OriginQueue[C], list[Slot[C]]] = {q: [] for q in self._origins.values()}
+        for slot in slots:
+            by_queue[slot.queue].append(slot)
+        now = trio.current_time()
+        origins = {
+            queue.key: OriginStatistics(
+                **_gauges(own, queue.waiting.keys(), now), **queue.counts.as_dict()
+            )
+            for queue, own in by_queue.items()
+        }
+        waiting = [waiter for queue in by_queue for waiter in queue.waiting]
+        return PoolStatistics(
+            **_gauges(slots, waiting, now),
+            **self.counts.as_dict(),
+            max_connections=self.max_connections,
+            origins=origins,
+        )
+
+
+def _gauges(slots: list[Slot[C]], waiting: Collection[Waiter[C]], now: float) -> dict[str, Any]:
+    states = [slot.state for slot in slots]
+    return {
+        "open": len(slots),
+        "busy": states.count(State.BUSY),
+        "idle": states.count(State.IDLE),
+        "dialling": states.count(State.DIALLING),
+        "waiting": len(waiting),
+        "oldest_wait": now - min((waiter.queued_at for waiter in waiting), default=now),
+    }
+
+
+def _too_slow(slot: Slot[C]) -> ConnectTimeout | None:
+    """The error of a dial that was cancelled: too slow, or, without an owner, called off."""
+    if not isinstance(slot.owner, Waiter | WarmUp):
+        return None
+    key, seconds = slot.queue.key, slot.scope.deadline - slot.dial_started_at
+    doing = "; ".join(slot.notes) or "nothing had been tried yet"
+    return ConnectTimeout(
+        f"no connection to {key} within {seconds:g} s: {doing}",
+        origin=key.origin,
+        phase="connect",
+        seconds=seconds,
+    )
+
+
+def _or_infinity(limit: float | None) -> float:
+    return math.inf if limit is None else limit

@@ -1,0 +1,74 @@
+"""The wire: a connected socket as a Trio stream, with the four things a pool needs besides.
+
+:class:`trio.SocketStream` would do, but for these: closing is *synchronous*, so that a slot is
+free in the tick in which its request is cancelled; a glance says whether anything has arrived; the
+bytes that the kernel took are *counted*, because a request of which it took none can be sent again
+safely whatever its method; and reading can be made *impatient*: to raise ``WouldBlock`` instead of
+waiting. With that last one, a TLS stream on top can be asked what an idle connection has received,
+without a deadline (under an expired deadline a read says "nothing came" of a dead connection).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket as stdlib_socket
+
+import trio
+
+RECEIVE_SIZE = 64 * 1024
+"""How much is read at once, in bytes. As trio.SocketStream."""
+
+
+class Wire(trio.abc.Stream):
+    """Owns a connected Trio socket.
+
+    Attributes:
+      bytes_sent: how many bytes the kernel has taken, over its life.
+      patient: whether :meth:`receive_some` waits.
+    """
+
+    def __init__(self, socket: trio.socket.SocketType) -> None:
+        self.socket = socket
+        self.bytes_sent = 0
+        self.patient = True
+        # Not for Unix sockets. An HTTP request is written at once; Nagle would only delay it.
+        with contextlib.suppress(OSError):
+            socket.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
+
+    def close(self) -> None:
+        """Close the descriptor now. A task that waits on it gets ``ClosedResourceError``."""
+        self.socket.close()
+
+    def is_readable(self) -> bool:
+        """Whether bytes, an end of file or a reset have arrived. About a microsecond."""
+        return self.socket.is_readable()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        try:
+            sent = await self.socket.send(data)
+            self.bytes_sent += sent
+            if sent < len(data):
+                await self._send_rest(memoryview(data)[sent:])
+        except OSError as exc:
+            raise trio.BrokenResourceError(str(exc)) from exc
+
+    async def _send_rest(self, rest: memoryview) -> None:
+        while rest:
+            sent = await self.socket.send(rest)
+            self.bytes_sent += sent
+            rest = rest[sent:]
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.socket.wait_writable()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if not self.patient and not self.socket.is_readable():
+            raise trio.WouldBlock
+        try:
+            return await self.socket.recv(RECEIVE_SIZE if max_bytes is None else max_bytes)
+        except OSError as exc:
+            raise trio.BrokenResourceError(str(exc)) from exc
+
+    async def aclose(self) -> None:
+        self.close()
+        await trio.lowlevel.checkpoint()

@@ -1,0 +1,102 @@
+"""The seams: what users may put in, and what their part has to look like."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import socket
+
+    import trio
+
+    from ._connection_info import CloseReason, ConnectionInfo
+    from ._origin import Origin
+    from ._request import RequestInfo
+    from ._response import ResponseInfo
+
+
+class AddressInfo(NamedTuple):
+    """One address to try: the 5-tuple of :func:`socket.getaddrinfo`, with names.
+
+    Socket factories written for aiohttp, which take this tuple, work as they are.
+
+    Attributes:
+      family: such as ``socket.AF_INET6``.
+      type: always ``socket.SOCK_STREAM``.
+      proto: such as ``socket.IPPROTO_TCP``.
+      canonname: mostly empty.
+      sockaddr: what ``connect`` takes: a tuple that begins with address and port; for
+        ``AF_UNIX`` the path, a str.
+    """
+
+    family: int
+    type: int
+    proto: int
+    canonname: str
+    sockaddr: Any
+
+
+AnySocket: TypeAlias = "socket.socket | trio.socket.SocketType"
+
+SocketFactory: TypeAlias = "Callable[[AddressInfo], AnySocket | Awaitable[AnySocket]]"
+"""Makes the socket for one address, before bind and connect; sync or async.
+
+Called once per address tried. The pool owns what it returns from then on, and closes it on every
+path. Raising ``OSError`` skips that address; any other exception reaches the caller as itself.
+"""
+
+
+class Resolver(Protocol):
+    """Finds the addresses of a host: any async callable of this shape.
+
+    Never called for literal addresses. Lookups of one host at one time are one call, and what it
+    returns is cached for ``dns_ttl`` seconds. It should raise ``OSError`` where there is no
+    address; that reaches the caller as :class:`triopool.ResolveError`.
+    """
+
+    async def __call__(self, host: str, port: int, /) -> Sequence[AddressInfo]: ...
+
+
+class Instrument:
+    """Hooks that tell what the pool does, as Trio's own instruments do. Override what you need.
+
+    The hooks are synchronous and called in the middle of things: they should be quick, and can't
+    call back into the pool but for ``pool.statistics()``. An exception in a hook is logged to the
+    ``triopool`` logger and switches that instrument off; no request is disturbed.
+    """
+
+    def queued(self, origin: Origin, waiting: int) -> None:
+        """A request has to wait for a slot; *waiting* requests of the pool do, with this one."""
+
+    def dial_started(self, origin: Origin) -> None:
+        """A dial has its slot and begins."""
+
+    def dialled(self, connection: ConnectionInfo, seconds: float) -> None:
+        """A connection is open, after *seconds*."""
+
+    def dial_failed(self, origin: Origin, error: BaseException | None) -> None:
+        """A dial ended without a connection; *error* is None if it was called off."""
+
+    def reused(self, connection: ConnectionInfo) -> None:
+        """A request took an idle connection."""
+
+    def handed_over(self, connection: ConnectionInfo, seconds: float) -> None:
+        """A request that waited *seconds* got a connection, returned or freshly dialled."""
+
+    def closed(self, connection: ConnectionInfo, reason: CloseReason) -> None:
+        """A connection's descriptor was closed."""
+
+    def request_sent(self, request: RequestInfo, connection: ConnectionInfo) -> None:
+        """A request is about to be written to a connection."""
+
+    def request_retried(self, request: RequestInfo, error: BaseException) -> None:
+        """A reused connection turned out stale; the request is sent again on another one."""
+
+    def response_started(
+        self, request: RequestInfo, response: ResponseInfo, connection: ConnectionInfo
+    ) -> None:
+        """The head of the final response is here, *response.seconds* after the request was made."""
+
+    def request_failed(self, request: RequestInfo, error: BaseException) -> None:
+        """A request raised *error*, which may be ``trio.Cancelled``."""
