@@ -1,0 +1,57 @@
+"""For testing programs that use a pool: a network, its servers, and a sweep of cancellations.
+
+Nothing here is used by the pool itself, and nothing here reaches into it: the network is plugged in
+where any resolver and socket factory would be.
+"""
+
+from ._http_server import HTTPServer, Reply, http_server
+from ._kernel import NetworkEvent
+from ._network import Network
+from ._request import Request
+from ._script import (
+    Close,
+    Conversation,
+    KeepOpen,
+    Receive,
+    ReceiveBytes,
+    ReceiveRequest,
+    Reset,
+    Script,
+    Send,
+    Wait,
+    WaitFor,
+    in_turn,
+    script,
+)
+from ._socket import NetworkSocket
+from ._stream import Handler
+from ._sweep import Scenario, Sweep, SweepPoint, VictimResult, cancel_sweep
+
+__all__ = [
+    "Close",
+    "Conversation",
+    "HTTPServer",
+    "Handler",
+    "KeepOpen",
+    "Network",
+    "NetworkEvent",
+    "NetworkSocket",
+    "Receive",
+    "ReceiveBytes",
+    "ReceiveRequest",
+    "Reply",
+    "Request",
+    "Reset",
+    "Scenario",
+    "Script",
+    "Send",
+    "Sweep",
+    "SweepPoint",
+    "VictimResult",
+    "Wait",
+    "WaitFor",
+    "cancel_sweep",
+    "http_server",
+    "in_turn",
+    "script",
+]

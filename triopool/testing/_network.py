@@ -1,0 +1,283 @@
+"""An in-memory network on Trio's clock.
+
+A client that finds its servers by a resolver and makes its connections by a socket factory can be
+pointed at this network instead of the kernel's, and notices no difference::
+
+    async def greet(request: Request) -> Reply:
+        return Reply(body=b"hello")
+
+    async def test_that_we_are_greeted(autojump_clock):
+        async with Network() as network:
+            network.host("example.org", "2001:db8::1", "192.0.2.1")
+            network.hang("2001:db8::1", 80)
+            network.listen("192.0.2.1", 80, http_server(greet))
+            async with ConnectionPool(
+                resolver=network.resolve, socket_factory=network.socket
+            ) as pool:
+                response = await pool.get("http://example.org/")
+        assert response.text == "hello"
+        assert trio.current_time() == 0.25
+
+Nothing in the client is replaced or patched: it dials, races, binds, sets options, speaks TLS,
+closes, as it does in production. What is different is that no packet and no thread is involved,
+so that with a :class:`trio.testing.MockClock` the time that things take is exact, a minute costs
+nothing, and when everybody waits for the network, nobody but the test can have caused it.
+
+How an endpoint answers is told by one call each: :meth:`~Network.listen`, :meth:`~Network.refuse`,
+:meth:`~Network.hang`. The last call for an endpoint counts, for attempts to connect that start
+after it. An endpoint that was never mentioned refuses at once, as a machine does where nobody
+listens. The servers run in the network's own nursery, one task for each connection. They stand
+for programs of somebody else, so what they may do to the test is limited:
+
+* An exception in a handler is a bug of the test. It cancels the body of ``async with``, and leaves
+  the block as itself.
+* ``BrokenResourceError`` and ``ClosedResourceError`` are no bug: the client went away, or the test
+  closed the server's end. They end that one connection.
+* At the end of the block the handlers are cancelled, and an exception of the body goes on as itself
+  and not in an ``ExceptionGroup``.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from triopool.abc import AddressInfo
+
+from ._endpoint import Endpoint, endpoint, family_of, sockaddr_of
+from ._kernel import Action, Kernel, NetworkEvent, Route
+from ._socket import NetworkSocket
+from ._stream import Handler
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class _Host:
+    addresses: tuple[str, ...]
+    lookup_delay: float
+
+
+class Network:
+    """A network with its own names, addresses and servers. See the top of the module.
+
+    An async context manager; servers run, and connections work, inside of it.
+
+    Args:
+      buffer_size: how many bytes one side can send before the other reads any; per direction.
+    """
+
+    def __init__(self, *, buffer_size: int = 65536) -> None:
+        self._kernel = Kernel(buffer_size)
+        self._hosts: dict[str, _Host] = {}
+        self._accepted: Counter[Endpoint] = Counter()
+        self._failures: list[Exception] = []
+        self._nursery: trio.Nursery | None = None
+        self._exits = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._nursery = await self._exits.enter_async_context(trio.open_nursery())
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # The nursery is not told about the body's exception, because it would put it in a group.
+        # It is shielded, so that no cancellation from outside can take that exception's place;
+        # and it is cancelled, so there is nothing to wait for that the shield could prolong.
+        nursery = self._running_nursery()
+        self._kernel.routes.clear()  # the servers are gone: who still dials is refused
+        nursery.cancel_scope.shield = True
+        nursery.cancel_scope.cancel()
+        await self._exits.aclose()
+        self._nursery = None
+        self._raise_failures(exc_value)
+
+    def _raise_failures(self, of_body: BaseException | None) -> None:
+        if not self._failures:
+            return
+        of_body = _without_cancelled(of_body)
+        errors = [*([of_body] if of_body else []), *self._failures]
+        if len(errors) == 1:
+            raise errors[0]
+        raise BaseExceptionGroup("exceptions in the handlers of the network", errors)
+
+    def _running_nursery(self) -> trio.Nursery:
+        if self._nursery is None:
+            raise RuntimeError("the servers run inside of `async with network:` only")
+        return self._nursery
+
+    # ── What the network is like ───────────────────────────────────────────────────────────────
+
+    def host(self, name: str, *addresses: str, lookup_delay: float = 0.0) -> None:
+        """Give *name* these literal *addresses*, in the order that lookups return them.
+
+        Without addresses the name is known not to exist, which can take a while, too.
+
+        Args:
+          name: the host name, in any case.
+          addresses: IPv4 and IPv6, mixed as you like.
+          lookup_delay: how long a lookup takes, in seconds.
+        """
+        self._hosts[_canonical(name)] = _Host(addresses, lookup_delay)
+
+    def listen(
+        self,
+        address: str,
+        port: int | None,
+        handler: Handler,
+        *,
+        connect_delay: float = 0.0,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        """Accept connections to *address* and *port*, and run *handler* for each.
+
+        The connection is closed when *handler* returns, if not before.
+
+        Args:
+          address: a literal IP address; with a *port* of None, the path of a Unix socket.
+          port: the port, or None.
+          handler: called with a ``trio.SocketStream``, or with a ``trio.SSLStream`` after its
+            handshake. Clients that fail the handshake are dropped, and not told to *handler*.
+          connect_delay: how long the client's ``connect`` takes, in seconds.
+          ssl_context: the server's side of TLS; None for plain TCP.
+        """
+        where = endpoint(address, port)
+
+        def accept(server_end: NetworkSocket) -> None:
+            self._accepted[where] += 1
+            self._running_nursery().start_soon(self._serve, handler, ssl_context, server_end)
+
+        self._kernel.routes[where] = Route(connect_delay, accept)
+
+    def refuse(
+        self,
+        address: str,
+        port: int | None,
+        *,
+        after: float = 0.0,
+        error: int = errno.ECONNREFUSED,
+    ) -> None:
+        """Answer attempts to connect with an error.
+
+        Args:
+          address: a literal IP address; with a *port* of None, the path of a Unix socket.
+          port: the port, or None.
+          after: how long the answer takes, in seconds.
+          error: the errno, such as ``errno.EHOSTUNREACH``.
+        """
+        self._kernel.routes[endpoint(address, port)] = Route(after, error=error)
+
+    def hang(self, address: str, port: int | None) -> None:
+        """Never answer attempts to connect, as a black hole or a firewall that drops packets.
+
+        Args:
+          address: a literal IP address; with a *port* of None, the path of a Unix socket.
+          port: the port, or None.
+        """
+        self._kernel.routes[endpoint(address, port)] = Route(math.inf)
+
+    # ── What a client uses ─────────────────────────────────────────────────────────────────────
+
+    async def resolve(self, host: str, port: int, /) -> Sequence[AddressInfo]:
+        """Look *host* up, as slowly as it was told to be. A :class:`triopool.abc.Resolver`.
+
+        Raises:
+          socket.gaierror: the name is not known.
+        """
+        self._kernel.record("resolve", host)
+        entry = self._hosts.get(_canonical(host), _Host((), 0.0))
+        await trio.sleep(entry.lookup_delay)
+        if not entry.addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [_address_info(endpoint(address, port)) for address in entry.addresses]
+
+    def socket(self, address: AddressInfo) -> NetworkSocket:
+        """Make a socket for *address*, not yet connected. A :data:`triopool.abc.SocketFactory`."""
+        return NetworkSocket(self._kernel, address)
+
+    # ── What happened ──────────────────────────────────────────────────────────────────────────
+
+    @property
+    def log(self) -> Sequence[NetworkEvent]:
+        """What the clients did, in order."""
+        return tuple(self._kernel.log)
+
+    def events(self, *actions: Action) -> list[NetworkEvent]:
+        """Return the part of :attr:`log` that has these *actions*."""
+        return [event for event in self._kernel.log if event.action in actions]
+
+    @property
+    def open_sockets(self) -> Sequence[NetworkSocket]:
+        """The clients' sockets that have been made and not been closed, oldest first."""
+        return tuple(self._kernel.client_sockets)
+
+    @property
+    def open_server_sockets(self) -> Sequence[NetworkSocket]:
+        """The server's ends of connections, if not closed, in the order of their acceptance.
+
+        ``network.open_server_sockets[0].close()`` is how a test closes, or with ``reset()``
+        breaks, a connection from the server's side without the handler's help.
+        """
+        return tuple(self._kernel.server_sockets)
+
+    def connections_accepted(self, address: str, port: int | None) -> int:
+        """Return how many connections to *address* and *port* were accepted so far."""
+        return self._accepted[endpoint(address, port)]
+
+    # ── Serving ────────────────────────────────────────────────────────────────────────────────
+
+    async def _serve(
+        self, handler: Handler, ssl_context: ssl.SSLContext | None, server_end: NetworkSocket
+    ) -> None:
+        try:
+            await _converse(handler, ssl_context, server_end)
+        except Exception as error:
+            self._failures.append(error)
+            self._running_nursery().cancel_scope.cancel()
+        finally:
+            server_end.close()
+
+
+async def _converse(
+    handler: Handler, ssl_context: ssl.SSLContext | None, server_end: NetworkSocket
+) -> None:
+    stream: trio.abc.Stream = trio.SocketStream(server_end)
+    try:
+        if ssl_context is not None:
+            # Web servers don't wait for the client's close_notify either.
+            stream = trio.SSLStream(stream, ssl_context, server_side=True, https_compatible=True)
+            await stream.do_handshake()
+        await handler(stream)
+    except* (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass  # the client went away, or the test closed our end
+
+
+def _canonical(name: str) -> str:
+    return name.lower().removesuffix(".")
+
+
+def _address_info(where: Endpoint) -> AddressInfo:
+    return AddressInfo(
+        family_of(where), socket.SOCK_STREAM, socket.IPPROTO_TCP, "", sockaddr_of(where)
+    )
+
+
+def _without_cancelled(error: BaseException | None) -> BaseException | None:
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1]
+    return None if isinstance(error, trio.Cancelled) else error

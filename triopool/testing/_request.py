@@ -1,0 +1,75 @@
+"""A request as a server of a test sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import h11
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that was received in full.
+
+    Attributes:
+      method: such as ``"GET"``.
+      target: as in the request line: a path with its query, a URL, an authority, or ``"*"``.
+      headers: name and value of each field, in order; names in lower case.
+      body: the body, with any chunked coding undone.
+      connection_number: which connection it came on; the first one is 1.
+    """
+
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    connection_number: int
+
+    def header(self, name: str) -> str | None:
+        """Return the value of the first field called *name*, in any case; None without one."""
+        return next((value for field, value in self.headers if field == name.lower()), None)
+
+
+async def read_request(
+    protocol: h11.Connection, receive: Callable[[], Awaitable[bytes]], connection_number: int
+) -> Request | None:
+    """Read the next request; None if the client closed the connection before it was complete.
+
+    Args:
+      protocol: the server's side of the connection; may hold some bytes of the request already.
+      receive: called when more bytes are needed; returns ``b""`` at the end of file.
+      connection_number: goes into the request.
+
+    Raises:
+      h11.RemoteProtocolError: this is not HTTP. A client should not do that to a test.
+    """
+    head: h11.Request | None = None
+    body = bytearray()
+    while True:
+        event = protocol.next_event()
+        if isinstance(event, h11.Request):
+            head = event
+        elif isinstance(event, h11.Data):
+            body += event.data
+        elif isinstance(event, h11.EndOfMessage):
+            assert head is not None
+            return _request(head, bytes(body), connection_number)
+        else:
+            # h11 is not told about the end: it would wait for the rest of half a head for ever.
+            data = await receive()
+            if not data:
+                return None
+            protocol.receive_data(data)
+
+
+def _request(head: h11.Request, body: bytes, connection_number: int) -> Request:
+    return Request(
+        method=head.method.decode("ascii"),
+        target=head.target.decode("ascii"),
+        headers=tuple(
+            (name.decode("ascii"), value.decode("latin-1")) for name, value in head.headers
+        ),
+        body=body,
+        connection_number=connection_number,
+    )

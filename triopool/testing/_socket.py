@@ -1,0 +1,481 @@
+"""A socket of the in-memory network: a Trio socket with another Trio socket at its far end.
+
+It is a :class:`trio.socket.SocketType`, so ``trio.SocketStream``, ``trio.SSLStream``, and every
+client that lets its user make the sockets, take it for one of the kernel's. That is worth little
+if it is kinder than the kernel, for clients break where the kernel is unkind. So these things are
+as TCP on Linux has them, and the tests hold real sockets to the same expectations:
+
+* ``send`` takes what the peer has room for, which may be less than it was given, and waits only
+  if there is no room at all.
+* ``close`` is a FIN, and the peer reads to the end. But to close with bytes unread is to reset
+  (RFC 2525 section 2.17): the peer reads what it already has, and then gets ``ECONNRESET``.
+* The first ``send`` after the peer has closed *succeeds*, because nobody can know yet. What it
+  sent is lost, and only the next one says ``EPIPE``. This is why a client that meets a stale
+  connection can't tell whether its request arrived. (A Unix socket does know, and says so.)
+* ``ECONNRESET`` is told once, to whichever of ``recv`` and ``send`` asks first. After that, the
+  one says end of file and the other ``EPIPE``: of two tasks that share a connection, one always
+  gets the less telling answer. And the peer's name is gone.
+
+In one point it is less kind than Linux: ``reset()`` (or to close with ``SO_LINGER`` at zero
+seconds, which is how a program asks a kernel for it) also throws away what the peer has received
+and not read. Other systems do that, and RFC 9112 section 9.6 warns of it.
+
+And these things are as Trio's own sockets have them: every async method looks for cancellation
+first, then acts, then lets others run, so that a cancelled call has done nothing and one that did
+something is not cancelled; a cancelled ``connect`` closes the socket; ``close`` wakes whoever
+waits, with ``ClosedResourceError``; a second task that waits for the same thing gets
+``BusyResourceError``.
+
+There is no latency: what is sent has arrived. Delays are the server's business.
+"""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import os
+import socket as stdlib_socket
+import struct
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import trio
+
+from ._endpoint import UNBOUND, Endpoint, endpoint_of, sockaddr_of
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from typing_extensions import Buffer
+
+    from triopool.abc import AddressInfo
+
+    from ._kernel import Action, Kernel, Route
+
+T = TypeVar("T")
+
+# "Linger, for zero seconds": how a program asks any kernel to reset instead of an orderly close.
+_LINGER = (stdlib_socket.SOL_SOCKET, stdlib_socket.SO_LINGER)
+RESET_ON_CLOSE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+
+# Where we are, when a client that did not bind has connected.
+_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def _error(number: int) -> OSError:
+    # OSError picks the subclass by the number: BrokenPipeError, ConnectionResetError, …
+    return OSError(number, os.strerror(number))
+
+
+class NetworkSocket(trio.socket.SocketType):
+    """One end of a connection of a :class:`Network`, or what may become one.
+
+    Used as any Trio socket is. The network makes them, and hands them out as
+    :attr:`Network.open_sockets` and :attr:`Network.open_server_sockets`.
+
+    Attributes:
+      address: the :class:`triopool.abc.AddressInfo` it was made for; at the server's end, that of
+        the client.
+    """
+
+    def __init__(self, kernel: Kernel, address: AddressInfo, *, server_side: bool = False) -> None:
+        super().__init__()
+        self.address = address
+        self._kernel = kernel
+        self._server_side = server_side
+        self._table = kernel.server_sockets if server_side else kernel.client_sockets
+        self._table[self] = None
+        self._descriptor = kernel.next_descriptor()
+        self._options: dict[tuple[int, int], bytes] = {}
+        self._local = UNBOUND.get(address.family, "")
+        self._remote = endpoint_of(address.family, address.sockaddr)
+        self._peer: NetworkSocket | None = None
+        # What came from the peer: its bytes, its FIN, its RST (told once, and then zero again).
+        self._received = bytearray()
+        self._at_eof = False
+        self._pending_error = 0
+        # Why nothing more can be sent: we said FIN; or an RST went, either way.
+        self._shut_down = False
+        self._broken = False
+        # Whoever waits for the peer to do something; never more than one task in each.
+        self._reader = trio.lowlevel.ParkingLot()
+        self._writer = trio.lowlevel.ParkingLot()
+        self._record("socket")
+
+    def __repr__(self) -> str:
+        side = "server" if self._server_side else "client"
+        state = "closed" if self.closed else "connected" if self._peer else "not connected"
+        return f"<NetworkSocket, {side}'s, {state}, remote {self._remote!r}>"
+
+    @property
+    def closed(self) -> bool:
+        """Whether this end has been closed."""
+        return self._descriptor == -1
+
+    def reset(self) -> None:
+        """Close with an RST: the peer loses what it has not read yet, and gets ``ECONNRESET``."""
+        self._options[_LINGER] = RESET_ON_CLOSE
+        self.close()
+
+    # ── What a socket tells about itself ───────────────────────────────────────────────────────
+
+    @property
+    def family(self) -> stdlib_socket.AddressFamily:
+        return stdlib_socket.AddressFamily(self.address.family)
+
+    @property
+    def type(self) -> stdlib_socket.SocketKind:
+        return stdlib_socket.SocketKind(self.address.type)
+
+    @property
+    def proto(self) -> int:
+        return self.address.proto
+
+    @property
+    def did_shutdown_SHUT_WR(self) -> bool:  # noqa: N802 - the name is Trio's
+        return self._shut_down
+
+    def fileno(self) -> int:
+        """Return a number that no real file has, or -1 after :meth:`close`."""
+        return self._descriptor
+
+    def getsockname(self) -> Any:
+        self._check_open()
+        return sockaddr_of(self._local)
+
+    def getpeername(self) -> Any:
+        self._living_peer()
+        return sockaddr_of(self._remote)
+
+    @overload
+    def getsockopt(self, level: int, optname: int) -> int: ...
+
+    @overload
+    def getsockopt(self, level: int, optname: int, buflen: int) -> bytes: ...
+
+    def getsockopt(self, level: int, optname: int, buflen: int | None = None) -> int | bytes:
+        """Return what was set, or zero if nothing was. ``SO_ERROR`` takes the pending error."""
+        self._check_open()
+        if (level, optname) == (stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ERROR):
+            return self._take_pending_error()
+        raw = self._options.get((level, optname), bytes(4))
+        return int.from_bytes(raw[:4], sys.byteorder) if buflen is None else raw[:buflen]
+
+    @overload
+    def setsockopt(self, level: int, optname: int, value: int | Buffer) -> None: ...
+
+    @overload
+    def setsockopt(self, level: int, optname: int, value: None, optlen: int) -> None: ...
+
+    def setsockopt(
+        self, level: int, optname: int, value: int | Buffer | None, optlen: int | None = None
+    ) -> None:
+        """Remember the option, and log it. Only ``SO_LINGER`` has an effect, on :meth:`close`."""
+        self._check_open()
+        if self._is_unix and level == stdlib_socket.IPPROTO_TCP:
+            raise _error(errno.EOPNOTSUPP)
+        if isinstance(value, int):
+            raw = value.to_bytes(4, sys.byteorder, signed=value < 0)
+        else:
+            raw = bytes(optlen or 0) if value is None else bytes(value)
+        self._options[level, optname] = raw
+        self._record("setsockopt", (level, optname, value))
+
+    # ── Becoming connected ─────────────────────────────────────────────────────────────────────
+
+    async def bind(self, address: Any) -> None:
+        """Choose the local address; a port of zero gets a free one.
+
+        Raises:
+          socket.gaierror: *address* is no literal address of this socket's family.
+          OSError: ``EINVAL``, if the socket is bound already.
+        """
+        local = endpoint_of(self.family, address)
+        await trio.lowlevel.checkpoint()
+        self._check_open()
+        if self._local != UNBOUND.get(self.family, ""):
+            raise _error(errno.EINVAL)
+        self._local = self._complete(local, wildcards={})
+        self._record("bind", self._local)
+
+    async def connect(self, address: Any) -> None:
+        """Connect, as slowly or as much in vain as the network was told for *address*.
+
+        If this is cancelled the socket is closed, as every Trio socket is then.
+
+        Raises:
+          OSError: the network refused, or the socket is connected already.
+          trio.ClosedResourceError: another task closed the socket meanwhile.
+        """
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            route = self._set_out_for(endpoint_of(self.family, address))
+            # Not a sleep: close() can call us back before the answer has come.
+            with trio.move_on_after(route.after):
+                await self._park(self._writer)
+        except trio.Cancelled:
+            self.close()
+            raise
+        self._check_not_closed_meanwhile()
+        self._meet(route)
+
+    def _set_out_for(self, remote: Endpoint) -> Route:
+        self._check_open()
+        if self._peer is not None:
+            raise _error(errno.EISCONN)
+        self._remote = remote
+        self._record("connect")
+        return self._kernel.route_to(remote)
+
+    def _meet(self, route: Route) -> None:
+        if route.accept is None:
+            self._record("failed", errno.errorcode[route.error])
+            raise _error(route.error)
+        self._local = self._complete(self._local, wildcards=_HERE)
+        here = self.address._replace(sockaddr=sockaddr_of(self._local))
+        peer = NetworkSocket(self._kernel, here, server_side=True)
+        peer._local = self._remote
+        self._peer, peer._peer = peer, self
+        self._record("connected")
+        route.accept(peer)
+
+    def _complete(self, local: Endpoint, wildcards: Mapping[str, str]) -> Endpoint:
+        if isinstance(local, str):
+            return local
+        host, port = local
+        return wildcards.get(host, host), port or self._kernel.next_port()
+
+    # ── Sending ────────────────────────────────────────────────────────────────────────────────
+
+    async def send(self, data: Buffer, flags: int = 0, /) -> int:
+        """Send at least one byte of *data*, and return how many were sent.
+
+        Waits while the peer has no room. If this is cancelled, nothing was sent.
+
+        Raises:
+          BrokenPipeError: the peer is gone, or we have said that we are done.
+          ConnectionResetError: the peer reset the connection.
+          trio.ClosedResourceError: another task closed the socket while this one waited.
+          trio.BusyResourceError: another task is waiting to send.
+        """
+        with memoryview(data).cast("B") as view:
+            return await self._act(self._writer, lambda: self._send_nowait(view))
+
+    def _send_nowait(self, data: memoryview) -> int:
+        self._check_open()
+        self._raise_pending_error()
+        peer = self._peer
+        if peer is None or self._shut_down or self._broken:
+            raise _error(errno.EPIPE)
+        if peer.closed:
+            return self._send_to_nobody(len(data))
+        count = min(len(data), peer._room)
+        if data and not count:
+            raise BlockingIOError
+        peer._received += data[:count]
+        peer._reader.unpark_all()
+        return count
+
+    def _send_to_nobody(self, count: int) -> int:
+        # The RST that comes back breaks the connection, but this call can't know that.
+        self._broken = True
+        if self._is_unix:
+            raise _error(errno.EPIPE)
+        return count
+
+    async def wait_writable(self) -> None:
+        """Wait until :meth:`send` would not wait: there is room, or an error to be told."""
+        self._check_descriptor()
+        await self._act(self._writer, self._check_writable)
+
+    def _check_writable(self) -> None:
+        peer = self._peer
+        lost = self._broken or self._shut_down
+        if not (lost or (peer is not None and (peer.closed or peer._room))):
+            raise BlockingIOError
+
+    # ── Receiving ──────────────────────────────────────────────────────────────────────────────
+
+    async def recv(self, buflen: int, flags: int = 0, /) -> bytes:
+        """Receive between one and *buflen* bytes; ``b""`` at the end of file.
+
+        If this is cancelled, no byte is lost.
+
+        Raises:
+          ConnectionResetError: the peer reset the connection.
+          trio.ClosedResourceError: another task closed the socket while this one waited.
+          trio.BusyResourceError: another task is waiting to receive.
+        """
+        return await self._act(self._reader, lambda: self._recv_nowait(buflen))
+
+    async def recv_into(self, buffer: Buffer, nbytes: int = 0, flags: int = 0) -> int:
+        """Receive into *buffer*, otherwise as :meth:`recv`; return how many bytes came."""
+        with memoryview(buffer).cast("B") as view:
+            data = await self.recv(nbytes or len(view))
+            view[: len(data)] = data
+        return len(data)
+
+    def _recv_nowait(self, buflen: int) -> bytes:
+        peer = self._connected_peer()
+        if not self._received:
+            self._raise_pending_error()
+            if self._at_eof:
+                return b""
+            raise BlockingIOError
+        data = bytes(self._received[:buflen])
+        del self._received[:buflen]
+        peer._writer.unpark_all()
+        return data
+
+    def is_readable(self) -> bool:
+        """Tell whether :meth:`recv` would not wait: there are bytes, the end, or an error."""
+        self._check_descriptor()
+        return bool(self._received or self._at_eof or self._pending_error)
+
+    # ── Ending ─────────────────────────────────────────────────────────────────────────────────
+
+    def shutdown(self, flag: int) -> None:
+        """Say that no more will be sent (``SHUT_WR``), received (``SHUT_RD``), or both.
+
+        Raises:
+          OSError: ``ENOTCONN``, if the socket is not connected.
+        """
+        peer = self._living_peer()
+        if flag != stdlib_socket.SHUT_RD:
+            self._shut_down = True
+            self._writer.unpark_all()
+            peer._take_fin()
+        if flag != stdlib_socket.SHUT_WR:
+            self._take_fin()
+        self._record("shutdown", flag)
+
+    def close(self) -> None:
+        """Close this end, and wake whoever waits for it. Closing again does nothing."""
+        if self.closed:
+            return
+        self._descriptor = -1
+        del self._table[self]
+        self._tell_peer()
+        self._received.clear()
+        self._wake_all()
+        self._record("close")
+
+    def _tell_peer(self) -> None:
+        if self._peer is None or self._peer.closed:
+            return
+        if self._options.get(_LINGER) == RESET_ON_CLOSE:
+            self._peer._received.clear()
+            self._peer._take_rst()
+        elif self._received:
+            self._peer._take_rst()
+        else:
+            self._peer._take_fin()
+
+    def _take_fin(self) -> None:
+        self._at_eof = True
+        self._wake_all()
+
+    def _take_rst(self) -> None:
+        self._pending_error = errno.ECONNRESET
+        self._broken = True
+        self._take_fin()
+
+    def _wake_all(self) -> None:
+        self._reader.unpark_all()
+        self._writer.unpark_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: builtins.type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # ── The shape of every async method ────────────────────────────────────────────────────────
+
+    async def _act(self, lot: trio.lowlevel.ParkingLot, attempt: Callable[[], T]) -> T:
+        """Call *attempt* until it no longer raises ``BlockingIOError``, waiting in *lot* between.
+
+        The order is Trio's: look for cancellation, act, let others run. To act last would be
+        simpler, but a test should meet the moment where the bytes have gone and the caller does
+        not know it yet. For the same reason nothing is awaited between a wake-up and the act:
+        ``park`` returns normally to a task that was cancelled after it was woken, and what this
+        task then takes it must also return.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            result = attempt()
+        except BlockingIOError:
+            return await self._wait_and_act(lot, attempt)
+        except BaseException:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            raise
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return result
+
+    async def _wait_and_act(self, lot: trio.lowlevel.ParkingLot, attempt: Callable[[], T]) -> T:
+        while True:
+            await self._park(lot)
+            self._check_not_closed_meanwhile()
+            try:
+                return attempt()
+            except BlockingIOError:
+                pass  # something else has happened, or another task was faster
+
+    async def _park(self, lot: trio.lowlevel.ParkingLot) -> None:
+        if lot:
+            raise trio.BusyResourceError("another task is already waiting for this socket")
+        await lot.park()
+
+    # ── Checks and small facts ─────────────────────────────────────────────────────────────────
+
+    def _record(self, action: Action, detail: Any = None) -> None:
+        if not self._server_side:
+            self._kernel.record(action, self._remote, detail)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise _error(errno.EBADF)
+
+    def _check_descriptor(self) -> None:
+        # What is asked of the selector and not of the socket fails in Python already.
+        if self.closed:
+            raise ValueError("file descriptor cannot be a negative integer (-1)")
+
+    def _check_not_closed_meanwhile(self) -> None:
+        if self.closed:
+            raise trio.ClosedResourceError("another task closed this socket")
+
+    def _connected_peer(self) -> NetworkSocket:
+        self._check_open()
+        if self._peer is None:
+            raise _error(errno.ENOTCONN)
+        return self._peer
+
+    def _living_peer(self) -> NetworkSocket:
+        peer = self._connected_peer()
+        if self._broken:
+            raise _error(errno.ENOTCONN)
+        return peer
+
+    def _take_pending_error(self) -> int:
+        error, self._pending_error = self._pending_error, 0
+        return error
+
+    def _raise_pending_error(self) -> None:
+        if error := self._take_pending_error():
+            raise _error(error)
+
+    @property
+    def _room(self) -> int:
+        return self._kernel.buffer_size - len(self._received)
+
+    @property
+    def _is_unix(self) -> bool:
+        return self.family not in UNBOUND

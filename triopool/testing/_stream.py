@@ -1,0 +1,43 @@
+"""What a server does to a connection that the stream interface has no word for."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import trio
+
+from ._socket import RESET_ON_CLOSE
+
+Handler: TypeAlias = Callable[[trio.abc.Stream], Awaitable[object]]
+"""Serves one connection, as with :func:`trio.serve_tcp`."""
+
+
+@asynccontextmanager
+async def served(stream: trio.abc.Stream) -> AsyncIterator[None]:
+    """Close *stream* when the block ends, and end the block quietly if the client goes away.
+
+    Closing waits for nobody, not even for TLS to say goodbye.
+    """
+    try:
+        yield
+    except trio.BrokenResourceError:
+        pass
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+async def reset(stream: trio.abc.Stream) -> None:
+    """Close the TCP connection under *stream* with an RST.
+
+    Raises:
+      TypeError: there is no ``trio.SocketStream`` under *stream*.
+    """
+    while isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    if not isinstance(stream, trio.SocketStream):
+        raise TypeError(f"only a connection of sockets can be reset, not a {type(stream).__name__}")
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    await stream.aclose()
