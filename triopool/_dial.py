@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import itertools
+import os
 import socket as stdlib_socket
 import ssl
 from collections.abc import Awaitable
@@ -47,6 +48,7 @@ class Dialler:
     ) -> None:
         self._names = names
         self._ssl_context = ssl_context
+        self._loading = trio.Lock()
         self._socket_factory: SocketFactory = socket_factory or _plain_socket
         self._local_address = local_address
         self._unix_socket = unix_socket
@@ -63,20 +65,29 @@ class Dialler:
           ResolveError: there is no address.
           Exception: what the socket factory raised, as itself, unless it was an ``OSError``.
         """
-        notes.append("looking up the host's addresses")
+        if key.origin.scheme == "https":
+            # Now, for once we are connected the server waits.
+            notes[:] = ["reading the trust store"]
+            await self._load_context()
+        notes[:] = ["looking up the host's addresses"]
         addresses = await self._addresses(key)
         failures: dict[AddressInfo, Exception] = {}
+
+        def failed(address: AddressInfo, exc: Exception) -> None:
+            failures[address] = exc
+            addresses.remove(address)
+            notes[:] = [*_told(failures), f"connecting to {_listed(addresses)}"]
+
         while addresses:
             notes[:] = [*_told(failures), f"connecting to {_listed(addresses)}"]
-            won = await race(addresses, self._connect_socket, self._delay, failures)
+            won = await race(tuple(addresses), self._connect_socket, self._delay, failed)
             if won is not None:
                 address, socket = won
                 notes[:] = [*_told(failures), f"TLS handshake with {_shown(address)}"]
                 try:
                     return await self._make_connection(key, socket)
                 except TLSError as exc:
-                    failures[address] = exc
-            addresses = [address for address in addresses if address not in failures]
+                    failed(address, exc)
         raise _all_failed(key, failures)
 
     async def _addresses(self, key: PoolKey) -> list[AddressInfo]:
@@ -87,29 +98,31 @@ class Dialler:
 
     async def _connect_socket(self, address: AddressInfo) -> trio.socket.SocketType:
         """Make a socket, bind it, connect it; close it on every other way out."""
-        socket = _as_trio_socket(await _result_of(self._socket_factory(address)))
+        self._check_local_family(address)
+        socket = _take_over(await _result_of(self._socket_factory(address)), address)
         try:
             if self._local_address is not None:
-                await self._bind(socket, address)
+                await socket.bind(self._local_address)
             await socket.connect(address.sockaddr)
         except BaseException:
             socket.close()
             raise
         return socket
 
-    async def _bind(self, socket: trio.socket.SocketType, address: AddressInfo) -> None:
-        assert self._local_address is not None
-        host, port = self._local_address
-        if (":" in host) != (address.family == stdlib_socket.AF_INET6):
-            raise OSError(f"local_address {host} is of another address family")
-        await socket.bind((host, port))
+    def _check_local_family(self, address: AddressInfo) -> None:
+        if self._local_address is not None:
+            host, _ = self._local_address
+            family = stdlib_socket.AF_INET6 if ":" in host else stdlib_socket.AF_INET
+            if family != address.family:
+                raise OSError(f"local_address {host} is of another address family")
 
     async def _make_connection(self, key: PoolKey, socket: trio.socket.SocketType) -> Connection:
         wire = Wire(socket)
         try:
             stream = tls = None
             if key.origin.scheme == "https":
-                stream = await _tls.handshake(wire, await self._context(), key)
+                assert self._ssl_context is not None
+                stream = await _tls.handshake(wire, self._ssl_context, key)
                 tls = _tls.facts(stream)
             info = ConnectionInfo(
                 id=next(self._ids),
@@ -124,11 +137,12 @@ class Dialler:
             wire.close()
             raise
 
-    async def _context(self) -> ssl.SSLContext:
+    async def _load_context(self) -> None:
         if self._ssl_context is None:
-            # In a thread: it reads the trust store, some tens of milliseconds.
-            self._ssl_context = await trio.to_thread.run_sync(_tls.default_context)
-        return self._ssl_context
+            # One for all dials that begin together; in a thread, for it takes some 20 ms.
+            async with self._loading:
+                if self._ssl_context is None:
+                    self._ssl_context = await trio.to_thread.run_sync(_tls.default_context)
 
 
 def _plain_socket(address: AddressInfo) -> AnySocket:
@@ -139,18 +153,28 @@ async def _result_of(made: AnySocket | Awaitable[AnySocket]) -> AnySocket:
     return await made if inspect.isawaitable(made) else made
 
 
-def _as_trio_socket(made: AnySocket) -> trio.socket.SocketType:
-    """Take over what the factory returned, or say what is wrong with it."""
-    if isinstance(made, stdlib_socket.socket):
-        made = trio.socket.from_stdlib_socket(made)
-    if not isinstance(made, trio.socket.SocketType):
+def _take_over(made: AnySocket, address: AddressInfo) -> trio.socket.SocketType:
+    """Own what the factory returned, as a Trio socket; or close it, and say what is wrong."""
+    if not isinstance(made, stdlib_socket.socket | trio.socket.SocketType):
         raise TypeError(
             f"socket_factory must return a Trio or standard-library socket, not {made!r}"
         )
-    if made.type != stdlib_socket.SOCK_STREAM:
+    try:
+        if made.type != stdlib_socket.SOCK_STREAM or made.family != address.family:
+            raise TypeError(
+                "socket_factory must return a SOCK_STREAM socket of the address's own family "
+                f"({_name_of(address.family)}), not {made!r}"
+            )
+        if isinstance(made, stdlib_socket.socket):
+            return trio.socket.from_stdlib_socket(made)
+    except BaseException:
         made.close()
-        raise TypeError(f"socket_factory must return a SOCK_STREAM socket, not {made.type!r}")
+        raise
     return made
+
+
+def _name_of(family: int) -> str:
+    return stdlib_socket.AddressFamily(family).name
 
 
 def _ask(address_of: Any) -> Any:
@@ -163,8 +187,9 @@ def _ask(address_of: Any) -> Any:
 
 
 def _shown(address: AddressInfo) -> str:
-    if isinstance(address.sockaddr, str):
-        return f"unix socket {address.sockaddr}"
+    if address.family == stdlib_socket.AF_UNIX:
+        # An abstract one begins with a NUL, which everybody writes as "@".
+        return f"unix socket {os.fsdecode(address.sockaddr)}".replace("\0", "@")
     host, port = address.sockaddr[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -178,10 +203,9 @@ def _told(failures: dict[AddressInfo, Exception]) -> list[str]:
 
 
 def _reason(address: AddressInfo, exc: Exception) -> str:
-    if isinstance(exc, OSError) and exc.strerror:
-        # Trio repeats the address, in Python's spelling.
-        return exc.strerror.removeprefix(f"Error connecting to {address.sockaddr!r}: ")
-    return str(exc) or type(exc).__name__
+    reason = str((isinstance(exc, OSError) and exc.strerror) or exc)
+    # Trio repeats the address, in Python's spelling.
+    return reason.removeprefix(f"Error connecting to {address.sockaddr!r}: ") or type(exc).__name__
 
 
 def _all_failed(key: PoolKey, failures: dict[AddressInfo, Exception]) -> ConnectError:

@@ -25,12 +25,14 @@ run while the request is still being sent.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections import deque
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Protocol
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from ._connection_info import CloseReason
 from ._errors import (
@@ -42,7 +44,6 @@ from ._errors import (
     WriteTimeout,
 )
 from ._http11 import (
-    MAX_HEAD_BYTES,
     Connection,
     Data,
     EndOfMessage,
@@ -54,12 +55,14 @@ from ._http11 import (
     is_chunked,
     raw_headers,
 )
+from ._request import close_body
 
 if TYPE_CHECKING:
     from ._request import Request
 
 ONE_WRITE_BYTES = 64 * 1024
-"""A body of at most this many bytes is sent together with the head, without a task."""
+"""A body of at most this many bytes is sent together with the head, without a task. A larger one
+goes out in pieces of at most this size; the write deadline is moved along after each."""
 
 MAX_INFORMATIONAL = 20
 """1xx responses to one request."""
@@ -94,7 +97,8 @@ class Exchange:
       response: the head of the final response.
       trailers: the fields behind a chunked body, once it has been read.
       body_bytes: how many bytes of the body have arrived.
-      body_started: whether the request's iterator has been asked for anything.
+      write_failed: how sending broke. The response may still be there to be read; if not, this
+        tells more than the end of file that follows it.
     """
 
     def __init__(self, request: Request, lease: Holding) -> None:
@@ -104,12 +108,14 @@ class Exchange:
         self.response: Response
         self.trailers: RawHeaders = []
         self.body_bytes = 0
-        self.body_started = False
+        self.write_failed: WriteError | None = None
         self._lease = lease
-        self._broken: TriopoolError | None = None
+        self._upload: _Upload | None = None
+        self._informational = 0
         self._pieces: deque[bytes] = deque()
-        self._informational = self._informational_bytes = 0
-        self._continue = trio.Event()
+        # What ended the body too early. Told after the pieces that had arrived before.
+        self._broken: TriopoolError | None = None
+        self._reading = False
 
     # ── The head ───────────────────────────────────────────────────────────────────────────────
 
@@ -123,70 +129,69 @@ class Exchange:
           Exception: what the body's iterator raised, as itself.
         """
         try:
-            first = self.connection.start(self.request.head)
-            body = self.request.body
-            if (
-                isinstance(body, bytes)
-                and len(body) <= ONE_WRITE_BYTES
-                and not self.request.expect_continue
-            ):
-                if body:
-                    first += self.connection.body(body)
-                self.response = await self._write_then_read(first + self.connection.end_of_body())
-            else:
-                self.response = await self._side_by_side(first)
+            self.response = await self._send_and_read_head()
             self._check_declared_length()
             await self._take_what_is_there()
         except BaseException:
             self.abandon()
             raise
 
+    async def _send_and_read_head(self) -> Response:
+        first = self.connection.start(self.request.head)
+        body = self.request.body
+        if (
+            isinstance(body, bytes)
+            and len(body) <= ONE_WRITE_BYTES
+            and not self.request.expect_continue
+        ):
+            return await self._write_then_read(first + self.connection.end_of_body(body))
+        return await self._side_by_side(first)
+
     async def _write_then_read(self, payload: bytes) -> Response:
         written = False
-        failed: WriteError | None = None
         limits = self.request.timeouts
         with trio.CancelScope(deadline=_deadline(limits.write)) as scope:
             try:
                 await self.connection.send(payload)
             except WriteError as exc:
-                failed = exc
+                self.write_failed = exc
             written = True
             scope.deadline = _deadline(limits.read)
-            return await self._read_head(scope, failed)
+            return await self._read_head(scope)
         raise self._read_timeout() if written else self._write_timeout()
 
-    async def _read_head(self, scope: trio.CancelScope, failed: WriteError | None) -> Response:
-        """Read up to the final head. If sending *failed*, that is the error if no head comes."""
-        while True:
-            event = self.connection.next_event()
-            if isinstance(event, NeedData):
-                try:
+    async def _read_head(self, scope: trio.CancelScope) -> Response:
+        """Read up to the final head; move the deadline of *scope* along, if it has one."""
+        try:
+            while True:
+                event = self.connection.next_event()
+                if isinstance(event, NeedData):
                     await self.connection.receive()
-                except ReadError as exc:
-                    raise failed or exc from exc.__cause__
-                if scope.deadline < math.inf:
-                    scope.deadline = _deadline(self.request.timeouts.read)
-            elif isinstance(event, Response):
-                return event
-            else:
-                assert isinstance(event, InformationalResponse)
-                self._heed_informational(event)
+                    if scope.deadline < math.inf:
+                        scope.deadline = _deadline(self.request.timeouts.read)
+                elif isinstance(event, Response):
+                    return event
+                else:
+                    assert isinstance(event, InformationalResponse)
+                    self._heed_informational(event)
+        except ReadError:
+            if self.write_failed is None:
+                raise
+            raise self.write_failed from self.write_failed.__cause__
 
     def _heed_informational(self, event: InformationalResponse) -> None:
         self._informational += 1
-        self._informational_bytes += sum(len(n) + len(v) + 4 for n, v in event.headers)
-        if self._informational > MAX_INFORMATIONAL or self._informational_bytes > MAX_HEAD_BYTES:
-            raise self._illegal("too many informational responses")
-        if event.status_code == 101:
-            raise self._illegal("101 Switching Protocols, which was not asked for")
-        if event.status_code == 100:
-            self._continue.set()
+        if self._informational > MAX_INFORMATIONAL:
+            raise self._illegal(f"more than {MAX_INFORMATIONAL} informational responses")
+        if event.status_code == 100 and self._upload is not None:
+            self._upload.go_ahead.set()
         if self.request.on_informational is not None:
             self.request.on_informational(event.status_code, raw_headers(event))
 
     def _check_declared_length(self) -> None:
         limit = self.request.max_body_bytes
-        if limit is None or self.request.method == "HEAD":
+        # RFC 9112 section 6.3: these have no body, and Content-Length tells of another response.
+        if limit is None or self.request.method == "HEAD" or self.response.status_code == 304:
             return
         length = declared_length(self.response)
         if limit < length < math.inf:
@@ -195,39 +200,28 @@ class Exchange:
     # ── Side by side ───────────────────────────────────────────────────────────────────────────
 
     async def _side_by_side(self, first: bytes) -> Response:
-        upload = _Upload(self, first)
+        upload = self._upload = _Upload(self, first)
         response: Response | None = None
         error: Exception | None = None
+        stop: BaseException | None = None
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(upload.run, nursery.cancel_scope)
                 try:
-                    response = await self._read_while_sending(upload)
+                    with upload.read_scope:
+                        response = await self._read_head(upload.read_scope)
                 except Exception as exc:
                     error = exc
                 # The final response ends the upload; if it was complete, there is nothing to end.
                 nursery.cancel_scope.cancel()
-        except BaseExceptionGroup:
-            # Nothing but Cancelled leaves either side, and the caller should see one, not a group.
-            await trio.lowlevel.checkpoint_if_cancelled()
-            raise  # pragma: no cover - only if the above is wrong
-        if response is not None:
-            return response
-        if upload.crash is not None:
-            raise upload.crash
-        if error is not None:
-            raise error
-        raise self._read_timeout()
-
-    async def _read_while_sending(self, upload: _Upload) -> Response | None:
-        with upload.read_scope:
-            while True:
-                try:
-                    return await self._read_head(upload.read_scope, None)
-                except ReadError as exc:
-                    # A broken write tells more than the end of file that follows it.
-                    raise upload.failed or exc from exc.__cause__
-        return None
+        except BaseExceptionGroup as group:
+            stop = _most_urgent(group)
+        if stop is not None:
+            raise stop
+        if response is None:
+            raise upload.crash or error or self._read_timeout()
+        await self.request.give_up_body()
+        return response
 
     # ── The body ───────────────────────────────────────────────────────────────────────────────
 
@@ -246,21 +240,15 @@ class Exchange:
         If cancelled no byte is lost, and it may be called again.
 
         Raises:
-          ReadError, ReadTimeout, RemoteProtocolError, PoolClosed: as :meth:`open`.
+          ReadError, ReadTimeout, RemoteProtocolError, PoolClosed: as :meth:`open`. Again and
+            again: a body that was cut must not look complete to who reads on.
         """
         while not self._pieces:
             if self._broken is not None:
                 raise self._broken
             if self.ended:
                 return b""
-            try:
-                await self._wait_for_more()
-                await self._take_what_is_there()
-            except TriopoolError as exc:
-                # Remembered: a body that was cut must not look complete to who reads on.
-                self._broken = exc
-                self.abandon()
-                raise
+            await self._read_more()
         return self._pieces.popleft()
 
     def put_back(self, piece: bytes) -> None:
@@ -269,12 +257,22 @@ class Exchange:
 
     async def read_all(self) -> bytes:
         """The rest of the body."""
-        if self.ended and len(self._pieces) == 1:
+        if self.ended and len(self._pieces) == 1 and self._broken is None:
             return self._pieces.popleft()
         pieces = []
         while piece := await self.read():
             pieces.append(piece)
         return b"".join(pieces)
+
+    async def _read_more(self) -> None:
+        self._reading = True
+        try:
+            await self._wait_for_more()
+            await self._take_what_is_there()
+        except TriopoolError as exc:
+            self._break_off(exc)
+        finally:
+            self._reading = False
 
     async def _wait_for_more(self) -> None:
         with trio.CancelScope(deadline=_deadline(self.request.timeouts.read)):
@@ -284,24 +282,28 @@ class Exchange:
 
     async def _take_what_is_there(self) -> None:
         """Take what has arrived of the body; if that was all, end the exchange."""
-        while True:
-            event = self.connection.next_event()
-            if isinstance(event, Data):
+        try:
+            while not isinstance(event := self.connection.next_event(), NeedData):
+                if isinstance(event, EndOfMessage):
+                    self.trailers = raw_headers(event)
+                    await self._finish()
+                    return
+                assert isinstance(event, Data)
                 self._count(len(event.data))
                 self._pieces.append(bytes(event.data))
-            elif isinstance(event, EndOfMessage):
-                self.trailers = raw_headers(event)
-                await self._finish()
-                return
-            else:
-                assert isinstance(event, NeedData)
-                return
+        except TriopoolError as exc:
+            # Whether it arrived together with the head or later makes no difference to the caller.
+            self._break_off(exc)
 
     def _count(self, size: int) -> None:
         self.body_bytes += size
         limit = self.request.max_body_bytes
         if limit is not None and self.body_bytes > limit:
             raise self._too_large("a body")
+
+    def _break_off(self, error: TriopoolError) -> None:
+        self._broken = error
+        self.abandon()
 
     # ── Endings ────────────────────────────────────────────────────────────────────────────────
 
@@ -324,20 +326,23 @@ class Exchange:
     @property
     def worth_draining(self) -> bool:
         """Whether what is left is, or may be, so little that reading it saves the connection."""
+        if self._reading or not self.connection.may_be_reused:
+            return False
         left = declared_length(self.response) - self.body_bytes
         return left <= DRAIN_BYTES or is_chunked(self.response)
 
+    @enable_ki_protection
     async def drain(self) -> None:
-        """Read the rest for the connection's sake, within bounds; close it if there is more."""
+        """Read the rest for the connection's sake, within bounds; close it if there is more.
+
+        Runs in a task of the pool, which an exception would end: none comes out.
+        """
         enough = self.body_bytes + DRAIN_BYTES
         try:
             with trio.move_on_after(DRAIN_SECONDS):
                 while not self.ended and self.body_bytes <= enough:
                     self._pieces.clear()
-                    await self._wait_for_more()
-                    await self._take_what_is_there()
-        except TriopoolError:
-            pass  # Nobody waits for this body any more.
+                    await self._read_more()
         finally:
             self.abandon()
 
@@ -382,11 +387,11 @@ class Exchange:
 
 
 class _Upload:
-    """The sending side, in a task of its own. Never raises anything but Cancelled.
+    """The sending side, in a task of its own.
 
     Attributes:
       read_scope: bounds the reading side; its deadline is set when the upload has ended.
-      failed: how the connection broke. The response may still be there to be read.
+      go_ahead: set when the server has said 100 Continue.
       crash: what ends the whole exchange: the caller's own exception, or a write timeout.
     """
 
@@ -394,35 +399,51 @@ class _Upload:
         self._exchange = exchange
         self._first = first
         self.read_scope = trio.CancelScope()
-        self.failed: WriteError | None = None
+        self.go_ahead = trio.Event()
         self.crash: Exception | None = None
 
     async def run(self, exchange_scope: trio.CancelScope) -> None:
         try:
             await self._send_everything()
         except WriteError as exc:
-            self.failed = exc
+            self._exchange.write_failed = exc
         except Exception as exc:
-            self.crash = exc
-            exchange_scope.cancel()
+            # Unless the exchange has been decided: then nobody asks how the upload ended.
+            if not exchange_scope.cancel_called:
+                self.crash = exc
+                exchange_scope.cancel()
         self.read_scope.deadline = _deadline(self._exchange.request.timeouts.read)
 
     async def _send_everything(self) -> None:
-        connection, request = self._exchange.connection, self._exchange.request
+        request = self._exchange.request
         await self._send(self._first)
         if request.expect_continue:
             with trio.move_on_after(CONTINUE_WAIT):
-                await self._exchange._continue.wait()
-        body = request.body() if callable(request.body) else request.body
+                await self.go_ahead.wait()
+        body: object = request.body() if callable(request.body) else request.body
         if isinstance(body, bytes):
-            for start in range(0, len(body), ONE_WRITE_BYTES):
-                await self._send(connection.body(body[start : start + ONE_WRITE_BYTES]))
-        else:
+            await self._send_bytes(body)
+        elif isinstance(body, AsyncIterable):
+            request.body_started = True
             await self._send_pieces(body)
-        await self._send(connection.end_of_body())
+        else:
+            if inspect.iscoroutine(body):
+                body.close()
+            raise TypeError(
+                "content= was called for the body, and must return an async iterable of bytes, "
+                f"not {type(body).__name__}"
+            )
+
+    async def _send_bytes(self, body: bytes) -> None:
+        connection = self._exchange.connection
+        starts = range(0, max(len(body) - ONE_WRITE_BYTES, 0), ONE_WRITE_BYTES)
+        for start in starts:
+            await self._send(connection.body(body[start : start + ONE_WRITE_BYTES]))
+        # The end goes with the last piece: an answer to that must not seem to come too early.
+        await self._send(connection.end_of_body(body[len(starts) * ONE_WRITE_BYTES :]))
 
     async def _send_pieces(self, body: AsyncIterable[bytes]) -> None:
-        self._exchange.body_started = True
+        connection = self._exchange.connection
         iterator = aiter(body)
         try:
             async for piece in iterator:
@@ -430,12 +451,13 @@ class _Upload:
                     raise TypeError(
                         f"the body's iterator must yield bytes, not {type(piece).__name__}"
                     )
-                await self._send(self._exchange.connection.body(bytes(piece)))
+                data = bytes(piece)
+                for start in range(0, len(data), ONE_WRITE_BYTES):
+                    await self._send(connection.body(data[start : start + ONE_WRITE_BYTES]))
         finally:
             # A generator that is left half-way must not wait for the garbage collector.
-            aclose: Callable[[], object] | None = getattr(iterator, "aclose", None)
-            if aclose is not None:
-                await aclose()  # type: ignore[misc]
+            await close_body(iterator)
+        await self._send(connection.end_of_body())
 
     async def _send(self, data: bytes) -> None:
         if not data:
@@ -444,6 +466,18 @@ class _Upload:
             await self._exchange.connection.send(data)
             return
         raise self._exchange._write_timeout()
+
+
+def _most_urgent(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one exception of a nursery's group that goes on, for no group leaves a request.
+
+    All that can be in there are Cancelled ones, control-C, and what the body's iterator mixed
+    with a Cancelled of its own.
+    """
+    error: BaseException = group.split(trio.Cancelled)[1] or group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _deadline(seconds: float | None) -> float:

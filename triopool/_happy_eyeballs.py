@@ -9,9 +9,9 @@ Trying all at once floods the server, and gives its preferred address no head st
 Our way
 -------
 The addresses are interleaved by family (section 4) and started in that order, 250 ms apart
-(section 5). An attempt that fails starts the next one at once. At most six are under way. The first
-that connects wins; the others are cancelled, and their sockets are closed *before* the winner is
-returned, so that a caller who counts descriptors sees one.
+(section 5). Each attempt that fails, be it the latest or an older one, starts the next one at once.
+At most six are under way. The first that connects wins; the others are cancelled, and their sockets
+are closed *before* the winner is returned, so that a caller who counts descriptors sees one.
 
 ``trio.open_tcp_stream`` does this too. What it can't do is to let a factory make each socket, to
 go on with the remaining addresses when TLS fails on the first winner, and to tell why each failed.
@@ -20,8 +20,8 @@ Who owns a socket
 -----------------
 Each attempt owns its socket until it has put it into ``_Race.winner``; there is no checkpoint
 between a connect that returns and that line, so a socket is never nobody's. Should two connect in
-one tick, the second finds the place taken and closes its own. If the caller is cancelled when
-there is a winner already, the race closes it on the way out.
+one tick, the second finds the place taken and closes its own. Whatever the race raises, be it
+``Cancelled`` or the crash of a factory in another attempt, it closes the winner on the way out.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ MAX_ATTEMPTS_AT_ONCE = 6
 Connect: TypeAlias = Callable[[AddressInfo], Awaitable[trio.socket.SocketType]]
 """Opens one socket to one address; closes it if it can't. ``OSError`` means: try another."""
 
+OnFailure: TypeAlias = Callable[[AddressInfo, OSError], None]
+"""Is told of each address that failed, when it fails."""
+
 
 def interleave(addresses: Iterable[AddressInfo]) -> list[AddressInfo]:
     """Alternate between the families, beginning with the first one's; drop duplicates."""
@@ -52,55 +55,54 @@ def interleave(addresses: Iterable[AddressInfo]) -> list[AddressInfo]:
 class _Race:
     """What the attempts of one race have in common."""
 
-    def __init__(self, connect: Connect, failures: dict[AddressInfo, Exception]) -> None:
+    def __init__(self, connect: Connect, on_failure: OnFailure) -> None:
         self._connect = connect
-        self._failures = failures
+        self._on_failure = on_failure
         self._places = trio.Semaphore(MAX_ATTEMPTS_AT_ONCE)
-        self.winner: tuple[AddressInfo, trio.socket.SocketType] | None = None
+        # Each failure is good for one attempt that need not wait for its time.
+        self._early_starts = trio.Semaphore(0)
+        self._winner: tuple[AddressInfo, trio.socket.SocketType] | None = None
         # An exception that is not about the address: the caller's own, from his factory.
-        self.crash: Exception | None = None
+        self._crash: Exception | None = None
 
-    async def run(self, addresses: Sequence[AddressInfo], delay: float) -> None:
+    async def run(
+        self, addresses: Sequence[AddressInfo], delay: float
+    ) -> tuple[AddressInfo, trio.socket.SocketType] | None:
         try:
             async with trio.open_nursery() as nursery:
                 for address in addresses:
                     await self._places.acquire()
-                    failed = trio.Event()
-                    nursery.start_soon(self._attempt, address, failed, nursery.cancel_scope)
-                    if address is not addresses[-1]:
-                        with trio.move_on_after(delay):
-                            await failed.wait()
+                    nursery.start_soon(self._attempt, address, nursery.cancel_scope)
+                    with trio.move_on_after(delay):
+                        await self._early_starts.acquire()
+            if self._crash is not None:
+                raise self._crash
         except BaseException:
-            if self.winner is not None:
-                self.winner[1].close()
+            if self._winner is not None:
+                self._winner[1].close()
             raise
+        return self._winner
 
-    async def _attempt(
-        self, address: AddressInfo, failed: trio.Event, scope: trio.CancelScope
-    ) -> None:
+    async def _attempt(self, address: AddressInfo, race: trio.CancelScope) -> None:
         try:
-            sock = await self._connect(address)
+            socket = await self._connect(address)
         except OSError as exc:
-            self._failures[address] = exc
+            self._on_failure(address, exc)
             self._places.release()
-            failed.set()
+            self._early_starts.release()
         except Exception as exc:
-            if self.winner is None:
-                self.crash = exc
-            scope.cancel()
+            self._crash = self._crash or exc
+            race.cancel()
         else:
-            if self.winner is None and self.crash is None:
-                self.winner = (address, sock)
+            if self._winner is None:
+                self._winner = (address, socket)
             else:
-                sock.close()
-            scope.cancel()
+                socket.close()
+            race.cancel()
 
 
 async def race(
-    addresses: Sequence[AddressInfo],
-    connect: Connect,
-    delay: float,
-    failures: dict[AddressInfo, Exception],
+    addresses: Sequence[AddressInfo], connect: Connect, delay: float, on_failure: OnFailure
 ) -> tuple[AddressInfo, trio.socket.SocketType] | None:
     """Connect to whichever of *addresses*, tried in order, answers first.
 
@@ -110,7 +112,7 @@ async def race(
       addresses: in the order to start them; see :func:`interleave`.
       connect: opens one.
       delay: seconds between two starts, unless a failure starts the next one earlier.
-      failures: why an address failed is put in here.
+      on_failure: is told why an address failed.
 
     Returns:
       The address and its connected socket, which the caller owns; None if all failed.
@@ -118,15 +120,11 @@ async def race(
     Raises:
       Whatever *connect* raises that is not an ``OSError``, as itself.
     """
-    if len(addresses) == 1:
-        # The common case of a literal, a Unix socket or a single record needs no tasks.
-        try:
-            return addresses[0], await connect(addresses[0])
-        except OSError as exc:
-            failures[addresses[0]] = exc
-            return None
-    running = _Race(connect, failures)
-    await running.run(addresses, delay)
-    if running.crash is not None:
-        raise running.crash
-    return running.winner
+    if len(addresses) > 1:
+        return await _Race(connect, on_failure).run(addresses, delay)
+    # The common case of a literal, a Unix socket or a single record needs no tasks.
+    try:
+        return addresses[0], await connect(addresses[0])
+    except OSError as exc:
+        on_failure(addresses[0], exc)
+        return None

@@ -12,6 +12,7 @@ else. Deadlines are their caller's.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
@@ -25,10 +26,19 @@ from ._tls import TLSStream
 from ._wire import RECEIVE_SIZE, Wire
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Bound on the head of a response: status lines and fields, 1xx ones and trailers included."""
+"""Bound on the heads of one response together: 1xx ones, the final one, trailers."""
 
 MAX_FIELDS = 256
-"""Bound on the number of fields in one head."""
+"""Bound on the number of fields in them."""
+
+# Where h11 sees the end of a head. It takes a bare LF for an end of line.
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+# A bare LF, and the continuation of a folded line (RFC 9112 sections 2.2 and 5.2): others may see
+# other fields there than we do.
+_AMBIGUOUS = re.compile(rb"(?<!\r)\n|\n[ \t]")
+# RFC 9110 section 5.5: these have no business in a value. h11 refuses CR, LF and NUL only.
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_NOT_TOKEN = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")
 
 Head: TypeAlias = h11.Request
 RawHeaders: TypeAlias = "list[tuple[bytes, bytes]]"
@@ -53,31 +63,46 @@ def make_head(method: str, target: str, headers: Iterable[tuple[Any, Any]]) -> H
       LocalProtocolError: it is not legal HTTP/1.1. A header is named; its value, which may be a
         secret, is not told.
     """
-    pairs: list[tuple[Any, Any]] = list(headers)
-    try:
-        return h11.Request(method=method, target=target, headers=pairs)
-    except (h11.LocalProtocolError, UnicodeEncodeError) as exc:
-        problem = str(exc)
-        for name, value in pairs:
-            try:
-                h11.Request(method="GET", target="/", headers=[("Host", "a"), (name, value)])
-            except (h11.LocalProtocolError, UnicodeEncodeError):
-                if _is_legal_name(name):
-                    problem = f"the value of header {name!r} has characters that can't be sent"
-                else:
-                    problem = f"{name!r} is not a legal header name"
-                break
-    # "from None", for h11's message quotes the value.
-    raise LocalProtocolError(f"the request is not legal HTTP/1.1: {problem}") from None
+    pairs = list(headers)
+    head = _head_or_problem(method, target, pairs)
+    if isinstance(head, h11.Request):
+        return head
+    # Raised here and not where h11 raised: its exception quotes values, and would be the context.
+    raise LocalProtocolError(
+        f"the request is not legal HTTP/1.1: {_what_is_wrong(method, target, pairs) or head}",
+        phase="write",
+    )
 
 
-def _is_legal_name(name: str | bytes) -> bool:
+def _head_or_problem(method: str, target: str, pairs: list[tuple[Any, Any]]) -> Head | str:
     try:
-        any_value: Any = [("Host", "a"), (name, b"0")]
-        h11.Request(method="GET", target="/", headers=any_value)
-    except (h11.LocalProtocolError, UnicodeEncodeError):
-        return False
-    return True
+        head = h11.Request(method=method, target=target, headers=pairs)
+    except UnicodeEncodeError:
+        return "it is not ASCII"
+    except h11.LocalProtocolError as exc:
+        return str(exc)
+    if any(_CONTROL.search(value) for _, value in head.headers):
+        return "a value has control characters"
+    return head
+
+
+def _what_is_wrong(method: str, target: str, pairs: list[tuple[Any, Any]]) -> str | None:
+    """Find the part that is illegal by itself; None if it is what they are together."""
+    host = [("Host", "a")]
+    if isinstance(_head_or_problem(method, "/", host), str):
+        return "the method is not a token"
+    if isinstance(_head_or_problem("GET", target, host), str):
+        return "the target has characters that can't be sent"
+    for name, value in pairs:
+        text = name if isinstance(name, str) else name.decode("latin-1")
+        legal = _NOT_TOKEN.split(text, maxsplit=1)[0]
+        if not legal or legal != text:
+            # What follows may be a value that slipped in.
+            return f"the name of a header is not a token (it begins with {legal[:40]!r})"
+        others = [] if text.lower() == "host" else host
+        if isinstance(_head_or_problem("GET", "/", [*others, (name, value)]), str):
+            return f"the value of header {text[:100]!r} can't be sent (not quoted here)"
+    return None
 
 
 class Connection:
@@ -99,6 +124,9 @@ class Connection:
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._sent_before = 0
         self.bytes_received = 0
+        # What has arrived and is not known to be behind a head; None while a body is read.
+        self._head: list[bytes] | None = []
+        self._head_bytes = self._fields = 0
         # Something about the exchange that h11 accepts, and after which we don't reuse.
         self._tainted = False
         self._eof = False
@@ -133,6 +161,11 @@ class Connection:
     def close(self) -> None:
         self._wire.close()
 
+    @property
+    def closed(self) -> bool:
+        """Whether the descriptor has been closed: by us, or by the pool when it was left."""
+        return self._wire.socket.fileno() == -1
+
     # ── Sending ────────────────────────────────────────────────────────────────────────────────
 
     @property
@@ -143,15 +176,18 @@ class Connection:
     def start(self, head: Head) -> bytes:
         """Begin an exchange; return the head as it goes over the wire."""
         self._sent_before = self._wire.bytes_sent
-        self.bytes_received = 0
+        self.bytes_received = self._head_bytes = self._fields = 0
+        self._head = []
         return self._h11.send(head) or b""
 
     def body(self, data: bytes) -> bytes:
         """Frame a piece of the request's body."""
         return self._say(h11.Data(data=data))
 
-    def end_of_body(self) -> bytes:
-        return self._say(h11.EndOfMessage())
+    def end_of_body(self, last: bytes = b"") -> bytes:
+        """Frame the *last* piece of the request's body, and its end."""
+        framed = self.body(last) if last else b""
+        return framed + self._say(h11.EndOfMessage())
 
     def _say(self, event: h11.Data | h11.EndOfMessage) -> bytes:
         try:
@@ -174,7 +210,8 @@ class Connection:
             await self._stream.send_all(data)
         except trio.BrokenResourceError as exc:
             raise WriteError(
-                f"the connection to {self.info.origin} broke while the request was sent: {exc}",
+                f"the connection to {self.info.origin} broke while the request was sent: "
+                f"{_why(exc)}",
                 origin=self.info.origin,
                 phase="write",
             ) from exc
@@ -198,39 +235,56 @@ class Connection:
             return NEED_DATA
         if isinstance(event, h11.Data):
             return event
-        if isinstance(event, h11.Response | h11.InformationalResponse | h11.EndOfMessage):
-            self._check_fields(event)
-            return event
-        # ConnectionClosed, PAUSED: h11 has nothing more to say on this connection.
-        raise RemoteProtocolError(
-            f"{self.info.origin} switched protocols, which was not asked for",
-            origin=self.info.origin,
-            phase="read",
-        )
+        # ConnectionClosed and PAUSED come behind a whole response only, where nobody asks.
+        assert isinstance(event, h11.Response | h11.InformationalResponse | h11.EndOfMessage)
+        self._check_head(event)
+        return event
 
     def _not_legal(self, exc: h11.RemoteProtocolError) -> ReadError | RemoteProtocolError:
+        if str(exc).startswith("Received server _SWITCH_UPGRADE"):
+            return self._illegal("101 Switching Protocols, which was not asked for")
+        if not self._eof:
+            return self._illegal(f"what is not legal HTTP/1.1: {_escaped(exc)}")
+        if not self.bytes_received:
+            where = "without sending a response"
+        elif self._head is not None:
+            where = f"in the middle of a head, after {self.bytes_received} bytes"
+        else:
+            where = f"in the middle of the body: {_escaped(exc)}"
         origin = self.info.origin
-        if self._eof:
-            where = f"in the middle of its response: {exc}"
-            if not self.bytes_received:
-                where = "without sending a response"
-            return ReadError(f"{origin} closed the connection {where}", origin=origin, phase="read")
-        return RemoteProtocolError(
-            f"{origin} sent what is not legal HTTP/1.1: {ascii(str(exc))[1:-1][:300]}",
-            origin=origin,
-            phase="read",
-        )
+        return ReadError(f"{origin} closed the connection {where}", origin=origin, phase="read")
 
-    def _check_fields(self, event: Response | InformationalResponse | EndOfMessage) -> None:
-        if len(event.headers) > MAX_FIELDS:
-            raise RemoteProtocolError(
-                f"{self.info.origin} sent {len(event.headers)} fields in one head, "
-                f"more than {MAX_FIELDS}",
-                origin=self.info.origin,
-                phase="read",
-            )
-        if isinstance(event, h11.Response):
-            self._heed(event)
+    def _illegal(self, what: str) -> RemoteProtocolError:
+        origin = self.info.origin
+        return RemoteProtocolError(f"{origin} sent {what}", origin=origin, phase="read")
+
+    def _check_head(self, event: Response | InformationalResponse | EndOfMessage) -> None:
+        """Keep the bounds, which h11 keeps for what is incomplete only."""
+        self._fields += len(event.headers)
+        if self._fields > MAX_FIELDS:
+            raise self._illegal(f"{self._fields} fields, more than {MAX_FIELDS}")
+        if not isinstance(event, h11.EndOfMessage):
+            self._check_head_bytes()
+            if isinstance(event, h11.Response):
+                self._head = None
+                self._heed(event)
+        elif self.bytes_received > MAX_HEAD_BYTES:
+            self._count_head_bytes(sum(len(n) + len(v) + 4 for n, v in event.headers))
+
+    def _check_head_bytes(self) -> None:
+        assert self._head is not None
+        raw = b"".join(self._head)
+        end = _END_OF_HEAD.search(raw)
+        assert end is not None
+        self._head = [raw[end.end() :]]
+        self._count_head_bytes(end.end())
+        if _AMBIGUOUS.search(raw, 0, end.end()):
+            self._tainted = True
+
+    def _count_head_bytes(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise self._illegal(f"a head of more than {MAX_HEAD_BYTES} bytes")
 
     def _heed(self, response: Response) -> None:
         """Look at what the server says about the connection."""
@@ -240,11 +294,9 @@ class Connection:
                 framings.add(name)
             elif name == b"keep-alive":
                 self._heed_keep_alive(value)
-        # RFC 9112 section 6.1: the one may have been smuggled past somebody who read the other.
-        # HTTP/1.0 knows no Transfer-Encoding.
-        if len(framings) == 2 or (
-            b"transfer-encoding" in framings and response.http_version < b"1.1"
-        ):
+        # RFC 9112 section 6.1: with two of them, the one may have been smuggled past somebody who
+        # read the other. Other versions know no Transfer-Encoding, or what we can't know.
+        if len(framings) == 2 or response.http_version != b"1.1":
             self._tainted = True
 
     def _heed_keep_alive(self, value: bytes) -> None:
@@ -253,7 +305,7 @@ class Connection:
         The header is RFC 2068 section 19.7.1's; servers still send it.
         """
         for part in value.split(b","):
-            name, _, number = part.strip().partition(b"=")
+            name, _, number = (word.strip() for word in part.partition(b"="))
             if name.lower() == b"timeout" and number.isdigit():
                 seconds = float(number[:9])
                 self.idle_limit = max(seconds - 1.0, seconds / 2)
@@ -272,7 +324,8 @@ class Connection:
             data = await self._stream.receive_some(RECEIVE_SIZE)
         except trio.BrokenResourceError as exc:
             raise ReadError(
-                f"the connection to {self.info.origin} broke while the response was read: {exc}",
+                f"the connection to {self.info.origin} broke while the response was read: "
+                f"{_why(exc)}",
                 origin=self.info.origin,
                 phase="read",
             ) from exc
@@ -280,11 +333,14 @@ class Connection:
             raise self._pool_was_left("read") from exc
         self._eof = not data
         self.bytes_received += len(data)
+        if self._head is not None:
+            self._head.append(bytes(data))
         self._h11.receive_data(data)  # type: ignore[arg-type] # takes a bytearray as well
 
     def _pool_was_left(self, phase: str) -> PoolClosed:
         return PoolClosed(
-            f"the pool was closed while the exchange with {self.info.origin} was under way",
+            f"the exchange with {self.info.origin} was under way when the pool, or the lease of "
+            "its connection, was left",
             origin=self.info.origin,
             phase=phase,
         )
@@ -292,20 +348,21 @@ class Connection:
     # ── Reuse ──────────────────────────────────────────────────────────────────────────────────
 
     @property
-    def peer_done(self) -> bool:
-        """Whether the response has been read to its end."""
-        return self._h11.their_state in (h11.DONE, h11.MUST_CLOSE, h11.CLOSED)
+    def may_be_reused(self) -> bool:
+        """Whether, once the response has been read, the connection can serve another exchange."""
+        return self._h11.our_state is h11.DONE and not (self._tainted or self._eof or self.closed)
 
     async def next_cycle(self) -> bool:
         """Make ready for another exchange; False if the connection can't be reused.
 
-        Not a checkpoint, except with TLS: there, bytes behind the response may have been read
-        into TLS's buffer already, where no glance at the socket would find them.
+        Looks at what has arrived behind the response: who waits for the connection gets it without
+        another glance. Not a checkpoint, except with TLS: there, some of it may have been read into
+        TLS's buffer already.
         """
-        done = self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
-        if not done or self._tainted or self._h11.trailing_data[0]:
+        done = self.may_be_reused and self._h11.their_state is h11.DONE
+        if not done or self._h11.trailing_data[0]:
             return False
-        if self._tls is not None and not await self.settle():
+        if not (await self.settle() if self._tls else self.condition() is Condition.FRESH):
             return False
         self._h11.start_next_cycle()
         return True
@@ -326,3 +383,13 @@ def declared_length(response: Response) -> float:
 
 def is_chunked(response: Response) -> bool:
     return any(name == b"transfer-encoding" for name, _ in response.headers)
+
+
+def _why(exc: BaseException) -> str:
+    """What broke a stream. TLS says it in the cause only."""
+    return str(exc) or str(exc.__cause__ or type(exc).__name__)
+
+
+def _escaped(exc: Exception) -> str:
+    """h11's message, which may quote whatever the peer sent."""
+    return ascii(str(exc))[1:-1][:300]

@@ -30,23 +30,30 @@ class Turn:
     """One exchange's right to a connection that the user has leased.
 
     Released, it leaves the connection with its lease; closed, it ends that too.
+
+    Attributes:
+      drained: None while the user has the exchange in his hands; once he has left it to be
+        drained, set when that has ended.
     """
 
-    __slots__ = ("_lease", "connection", "ended", "reused")
+    __slots__ = ("_lease", "connection", "drained", "ended", "reused")
 
     def __init__(self, lease: Lease[Connection], *, reused: bool) -> None:
         self._lease = lease
         self.connection = lease.connection
         self.reused = reused
         self.ended = False
+        self.drained: trio.Event | None = None
 
     def release(self) -> None:
         self.ended = True
+        if self.drained is not None:
+            self.drained.set()
 
     def close(self, reason: CloseReason) -> None:
         if not self.ended:
-            self.ended = True
             self._lease.close(reason)
+            self.release()
 
 
 class LeasedConnection:
@@ -76,7 +83,7 @@ class LeasedConnection:
     @property
     def is_usable(self) -> bool:
         """Whether another exchange can be tried; False once the connection has been closed."""
-        return not self._lease.ended
+        return not (self._lease.ended or self._lease.connection.closed)
 
     async def request(self, method: str, url: str, **options: Unpack[RequestOptions]) -> Response:
         """As ``pool.request()``, on this connection. *url* may be a path that begins with ``/``.
@@ -94,8 +101,10 @@ class LeasedConnection:
 
     def stream(self, method: str, url: str, **options: Unpack[RequestOptions]) -> StreamContext:
         """As ``pool.stream()``, on this connection. See :meth:`request`."""
-        if url.startswith("/"):
+        if str(url).startswith("/"):
             url = f"{self._key.origin}{url}"
+        if options.get("server_hostname") is None:
+            options["server_hostname"] = self._key.server_hostname
         request = self._prepare(method, url, **options)
         if request.key != self._key:
             raise ValueError(
@@ -105,32 +114,51 @@ class LeasedConnection:
 
     @enable_ki_protection
     async def _open(self, request: Request) -> Response:
-        if self._turn is not None and not self._turn.ended:
+        try:
+            exchange = Exchange(request, await self._take_turn())
+            await exchange.open()
+        except BaseException:
+            await request.give_up_body()
+            raise
+        return Response(exchange, self._drain)
+
+    async def _take_turn(self) -> Turn:
+        """Wait for the last exchange, if it was left to be drained; see that all is well."""
+        last = self._turn
+        if last is not None and last.drained is not None:
+            await last.drained.wait()
+        if self._turn is not last or (last is not None and not last.ended):
             raise trio.BusyResourceError("the last exchange on this connection is not finished")
-        await self._check_fitness()
-        self._turn = Turn(self._lease, reused=self._turn is not None or self._lease.reused)
-        exchange = Exchange(request, self._turn)
-        await exchange.open()
-        return Response(exchange, self._start_drain)
+        turn = self._turn = Turn(self._lease, reused=last is not None or self._lease.reused)
+        try:
+            await self._check_fitness()
+        except BaseException:
+            turn.close(CloseReason.STALE)
+            raise
+        return turn
 
     async def _check_fitness(self) -> None:
         """What arrived between two exchanges belongs to nobody: close the connection."""
-        if not self._lease.ended:
+        if self.is_usable:
             connection = self._lease.connection
             condition = connection.condition()
             if condition is Condition.FRESH:
                 return
             if condition is Condition.UNSURE and await connection.settle():
                 return
-            self._lease.close(CloseReason.STALE)
         raise WriteError(
             f"the leased connection to {self._key} has been closed: lease another one",
             origin=self._key.origin,
             phase="write",
         )
 
+    def _drain(self, exchange: Exchange) -> None:
+        assert self._turn is not None
+        self._turn.drained = trio.Event()
+        self._start_drain(exchange)
+
     def end(self, *, finished: bool) -> None:
-        """Give the connection back to the pool; close it if an exchange is not *finished*."""
+        """Give the connection back to the pool; close it if an exchange is not finished."""
         if finished and (self._turn is None or self._turn.ended):
             self._lease.release()
         else:
@@ -141,12 +169,15 @@ class LeaseContext:
     """What ``pool.lease()`` returns: ``async with`` it."""
 
     def __init__(self, acquire: Callable[[], Awaitable[LeasedConnection]]) -> None:
-        self._acquire = acquire
+        self._acquire: Callable[[], Awaitable[LeasedConnection]] | None = acquire
         self._leased: LeasedConnection | None = None
 
     @enable_ki_protection
     async def __aenter__(self) -> LeasedConnection:
-        self._leased = await self._acquire()
+        acquire, self._acquire = self._acquire, None
+        if acquire is None:
+            raise RuntimeError("this block has been entered already: call lease() again")
+        self._leased = await acquire()
         return self._leased
 
     @enable_ki_protection
@@ -156,6 +187,6 @@ class LeaseContext:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._leased is not None:
-            self._leased.end(finished=exc is None)
+        assert self._leased is not None
+        self._leased.end(finished=exc is None)
         await trio.lowlevel.cancel_shielded_checkpoint()

@@ -119,7 +119,7 @@ class ConnectionPool:
             "socket_factory": socket_factory,
             "local_address": _check_local_address(local_address),
             "unix_socket": None if unix_socket is None else os.fspath(unix_socket),
-            "happy_eyeballs_delay": check_seconds("happy_eyeballs_delay", happy_eyeballs_delay),
+            "happy_eyeballs_delay": _check_delay(happy_eyeballs_delay),
         }
         self._slots: Slots[Connection] = Slots(
             self._dial,
@@ -381,7 +381,7 @@ class ConnectionPool:
         await self._slots.warm_up(request.key, n, request.timeouts)
 
     async def drain(self) -> None:
-        """End gracefully: refuse new requests, let the present ones finish, close what is idle.
+        """End gracefully: refuse new requests, let the present ones finish, keep nothing idle.
 
         New requests get :class:`PoolClosed` from the call on; there is no way back. If cancelled,
         that stays so, and what is in flight goes on: ``with trio.move_on_after(30): await
@@ -390,7 +390,6 @@ class ConnectionPool:
         self._check_usable()
         self._slots.refuse("the pool is being drained")
         await self._slots.wait_quiet()
-        self._slots.close_idle()
 
     def close_idle(self) -> None:
         """Close all idle connections now."""
@@ -429,6 +428,13 @@ class ConnectionPool:
 
     def __repr__(self) -> str:
         return f"<triopool.ConnectionPool, {self._state.value}, at {id(self):#x}>"
+
+
+def _check_delay(value: float) -> float:
+    seconds = check_seconds("happy_eyeballs_delay", value)
+    if seconds is None:
+        raise TypeError("happy_eyeballs_delay must be a number of seconds, not None")
+    return seconds
 
 
 def _check_ttl(value: float | None) -> float:

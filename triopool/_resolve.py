@@ -2,8 +2,10 @@
 
 A lookup is a task of the pool and not of the request that asked first, so that it survives that
 request's cancellation. Its answer goes to all who wait for it. Errors are shared among those, and
-then forgotten: the next request asks again. Answers are kept for ``dns_ttl`` seconds, which is not
-the record's own lifetime (``getaddrinfo`` does not tell that one) but short enough not to matter.
+then forgotten: the next request asks again. So does one that finds a lookup which has been under
+way for five seconds, for its question may have been lost. Answers are kept for ``dns_ttl`` seconds,
+which is not the record's own lifetime (``getaddrinfo`` does not tell that one) but short enough not
+to matter.
 
 Each use of a kept answer starts with another address, within each family, so that load spreads
 over a host's addresses while the system's preference between families (RFC 6724) stands.
@@ -13,8 +15,9 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import trio
 
@@ -26,9 +29,15 @@ MAX_REMEMBERED = 1024
 """Answers kept at one time; the oldest goes first."""
 
 LOOKUP_LIMIT = 60.0
-"""Seconds after which a lookup that does not end is given up, so that it can't poison a host.
+"""Seconds after which a lookup that does not end is given up.
 
 Longer than the system's own resolver tries. Requests have their own, shorter, connect timeout.
+"""
+
+SHARED_FOR = 5.0
+"""Seconds for which a lookup takes others in. One that hangs must not poison the host for longer.
+
+The time after which the C library repeats its own question (resolv.conf, RES_TIMEOUT).
 """
 
 
@@ -36,13 +45,6 @@ async def system_resolver(host: str, port: int) -> Sequence[AddressInfo]:
     """Ask the system, Trio's way: ``trio.socket.set_custom_hostname_resolver`` is honoured."""
     found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [AddressInfo(*info) for info in found]
-
-
-@dataclass(eq=False, slots=True)
-class _Lookup:
-    done: trio.Event = field(default_factory=trio.Event)
-    found: Sequence[AddressInfo] = ()
-    error: Exception | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -58,6 +60,15 @@ class _Answer:
             for family in self.families
             for address in (*family[turn % len(family) :], *family[: turn % len(family)])
         ]
+
+
+@dataclass(eq=False, slots=True)
+class _Lookup:
+    shared_until: float
+    done: trio.Event = field(default_factory=trio.Event)
+    # One of the two, when done; neither, if the pool was left meanwhile.
+    answer: _Answer | None = None
+    error: Exception | None = None
 
 
 class Names:
@@ -89,50 +100,70 @@ class Names:
 
     async def _ask(self, key: tuple[str, int], origin: Origin) -> _Answer:
         lookup = self._lookups.get(key)
-        if lookup is None:
-            lookup = self._lookups[key] = _Lookup()
+        now = trio.current_time()
+        if lookup is None or now >= lookup.shared_until:
+            lookup = self._lookups[key] = _Lookup(now + SHARED_FOR)
             self._nursery.start_soon(self._look_up, key, lookup, name=f"look up {origin.host}")
         await lookup.done.wait()
         if isinstance(lookup.error, OSError):
             # An error object each, for they are raised in different tasks.
-            raise ResolveError(
-                f"{origin.host!r} could not be resolved: {lookup.error}",
-                origin=origin,
-                phase="connect",
-            ) from lookup.error
+            raise _unresolved(origin, lookup.error) from lookup.error
         if lookup.error is not None:
             raise lookup.error
-        if not lookup.found:
-            raise ResolveError(f"{origin.host!r} has no address", origin=origin, phase="connect")
-        return self._answers.get(key) or _Answer(_by_family(lookup.found), 0.0)
+        assert lookup.answer is not None
+        return lookup.answer
 
     async def _look_up(self, key: tuple[str, int], lookup: _Lookup) -> None:
         try:
-            with trio.fail_after(LOOKUP_LIMIT):
-                lookup.found = await self._resolver(*key)
-        except trio.TooSlowError:
-            lookup.error = OSError(f"no answer within {LOOKUP_LIMIT:g} s")
+            with trio.move_on_after(LOOKUP_LIMIT):
+                lookup.answer = _Answer(_by_family(await self._resolver(*key)), 0.0)
+                self._remember(key, lookup.answer)
+            if lookup.answer is None:
+                raise OSError(f"no answer within {LOOKUP_LIMIT:g} s")
         except Exception as exc:
+            # Whatever it is, it is for those who wait: raised in this task, it would end the pool.
             lookup.error = exc
-        else:
-            self._remember(key, lookup.found)
         finally:
-            del self._lookups[key]
+            if self._lookups.get(key) is lookup:
+                del self._lookups[key]
             lookup.done.set()
 
-    def _remember(self, key: tuple[str, int], found: Sequence[AddressInfo]) -> None:
-        if found and self._ttl > 0:
+    def _remember(self, key: tuple[str, int], answer: _Answer) -> None:
+        if self._ttl > 0:
+            answer.expires_at = trio.current_time() + self._ttl
             self._answers.pop(key, None)
-            self._answers[key] = _Answer(_by_family(found), trio.current_time() + self._ttl)
+            self._answers[key] = answer
             if len(self._answers) > MAX_REMEMBERED:
                 del self._answers[next(iter(self._answers))]
 
 
-def _by_family(found: Sequence[AddressInfo]) -> list[list[AddressInfo]]:
+def _by_family(found: Iterable[Sequence[Any]]) -> list[list[AddressInfo]]:
+    """Check and sort what a resolver returned.
+
+    Raises:
+      OSError: there is no address.
+      TypeError: it is not what a resolver must return.
+    """
     families: dict[int, list[AddressInfo]] = {}
     for info in found:
-        families.setdefault(info[0], []).append(AddressInfo(*info))
+        try:
+            family, kind, proto, canonname, sockaddr = info
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"resolver must return 5-tuples as getaddrinfo does, not {info!r}"
+            ) from None
+        # getaddrinfo lists each address once for TCP, and again for UDP, unless told not to.
+        if kind in (socket.SOCK_STREAM, 0):
+            address = AddressInfo(family, socket.SOCK_STREAM, proto, canonname, sockaddr)
+            families.setdefault(family, []).append(address)
+    if not families:
+        raise OSError("it has no address")
     return list(families.values())
+
+
+def _unresolved(origin: Origin, why: OSError) -> ResolveError:
+    message = f"{origin.host!r} could not be resolved: {why.strerror or why}"
+    return ResolveError(message, origin=origin, phase="connect")
 
 
 def _literal(origin: Origin) -> list[AddressInfo] | None:
@@ -141,7 +172,10 @@ def _literal(origin: Origin) -> list[AddressInfo] | None:
     except ValueError:
         return None
     # Numeric: the standard library answers at once, and knows about scopes ("fe80::1%eth0").
-    found = socket.getaddrinfo(
-        origin.host, origin.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
-    )
+    try:
+        found = socket.getaddrinfo(
+            origin.host, origin.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+        )
+    except OSError as exc:
+        raise _unresolved(origin, exc) from exc
     return [AddressInfo(*info) for info in found]

@@ -14,7 +14,7 @@ import trio
 from multidict import CIMultiDict, CIMultiDictProxy
 from trio.lowlevel import enable_ki_protection
 
-from ._errors import StatusError
+from ._errors import PoolClosed, StatusError
 from ._http11 import raw_headers
 
 if TYPE_CHECKING:
@@ -127,7 +127,8 @@ class Response(trio.abc.ReceiveStream):
     def raise_for_status(self) -> Response:
         """Raise :class:`StatusError` for a status of 400 or more; else return the response."""
         if self.status_code >= 400:
-            reason = self.reason or _usual_reason(self.status_code)
+            # The server's words, for a message: escaped and bounded.
+            reason = ascii(self.reason[:100])[1:-1] or _usual_reason(self.status_code)
             raise StatusError(
                 f"{self.method} {self._url.origin}{self._url.target.partition('?')[0]} "
                 f"was answered with {self.status_code} {reason}".rstrip(),
@@ -139,7 +140,9 @@ class Response(trio.abc.ReceiveStream):
     # ── The body, whole ────────────────────────────────────────────────────────────────────────
 
     async def read(self) -> bytes:
-        """Read the body to its end, and return it. Repeated calls return it again.
+        """Read the body (what :meth:`receive_some` left of it) to its end, and return it.
+
+        Repeated calls return it again.
 
         If cancelled, what was read so far is lost, and the connection is closed.
 
@@ -151,7 +154,8 @@ class Response(trio.abc.ReceiveStream):
         """
         if self._content is None:
             self._check_open()
-            await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        if self._content is None:
             await self._read_whole()
         return self.content
 
@@ -179,9 +183,9 @@ class Response(trio.abc.ReceiveStream):
         message["Content-Type"] = self.headers.get("Content-Type", "")
         charset = message.get_content_charset("utf-8")
         try:
-            "".encode(charset)
-        except (LookupError, UnicodeError):
-            return "utf-8"
+            b"x".decode(charset, "replace")
+        except (LookupError, ValueError):
+            return "utf-8"  # Not known here, or no charset for a text: "hex", "idna".
         return charset
 
     @property
@@ -193,7 +197,7 @@ class Response(trio.abc.ReceiveStream):
         """The body as JSON.
 
         Raises:
-          json.JSONDecodeError: it is not. A ``ValueError``.
+          ValueError: it is not: ``json.JSONDecodeError``, or ``UnicodeDecodeError``.
         """
         return stdlib_json.loads(self.content)
 
@@ -216,7 +220,11 @@ class Response(trio.abc.ReceiveStream):
         self._check_open()
         if self._exchange.has_pieces or self._exchange.ended:
             await trio.lowlevel.checkpoint()
-        piece = await self._exchange.read()
+        try:
+            piece = await self._exchange.read()
+        except PoolClosed:
+            self._check_open()  # Another task may have closed the response.
+            raise
         if max_bytes is not None and len(piece) > max_bytes:
             self._exchange.put_back(piece[max_bytes:])
             piece = piece[:max_bytes]
@@ -238,9 +246,9 @@ class Response(trio.abc.ReceiveStream):
     @enable_ki_protection
     def close(self, *, drain: bool = True) -> None:
         """:meth:`aclose`, but synchronous; without *drain*, an unread connection is closed."""
-        self._closed = True
         exchange = self._exchange
-        if exchange.ended:
+        closed_before, self._closed = self._closed, True
+        if closed_before or exchange.ended:
             return
         if drain and exchange.worth_draining:
             self._start_drain(exchange)

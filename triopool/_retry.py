@@ -34,25 +34,34 @@ async def send(request: Request, slots: Slots[Connection], tell: Instrument) -> 
     Raises:
       TriopoolError: any phase's; and what the caller's body raised.
     """
-    while True:
-        lease = await slots.acquire(request.key, request.timeouts)
-        # No checkpoint between here and open(), which looks after the lease.
-        exchange = Exchange(request, lease)
-        if tell is not SILENT:
-            tell.request_sent(request.info(), lease.connection.info)
-        try:
-            await exchange.open()
-        except (ReadError, WriteError) as exc:
-            if not may_retry(exchange):
-                raise
+    try:
+        while True:
+            lease = await slots.acquire(request.key, request.timeouts)
+            # No checkpoint between here and open(), which looks after the lease.
+            exchange = Exchange(request, lease)
             if tell is not SILENT:
-                tell.request_retried(request.info(), exc)
-            slots.count_retried(request.key)
-            if request.attempt == MAX_RETRIES:
-                slots.close_idle(request.key, CloseReason.STALE)
-            request.attempt += 1
-        else:
-            return exchange
+                tell.request_sent(request.info(), lease.connection.info)
+            try:
+                await exchange.open()
+            except (ReadError, WriteError) as exc:
+                if not may_retry(exchange):
+                    raise
+                _prepare_next(request, exc, slots, tell)
+            else:
+                return exchange
+    except BaseException:
+        await request.give_up_body()
+        raise
+
+
+def _prepare_next(
+    request: Request, exc: ReadError | WriteError, slots: Slots[Connection], tell: Instrument
+) -> None:
+    tell.request_retried(request.info(), exc)
+    slots.count_retried(request.key)
+    if request.attempt == MAX_RETRIES:
+        slots.close_idle(request.key, CloseReason.STALE)
+    request.attempt += 1
 
 
 def may_retry(exchange: Exchange) -> bool:
@@ -62,5 +71,5 @@ def may_retry(exchange: Exchange) -> bool:
         exchange.was_stale
         and request.attempt <= MAX_RETRIES
         and (exchange.nothing_sent or request.idempotent)
-        and (request.replayable or not exchange.body_started)
+        and (request.replayable or not request.body_started)
     )

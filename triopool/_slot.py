@@ -103,19 +103,24 @@ class Slot(Generic[C]):
         warm-up, or None for an orphan, whose waiter was served otherwise or has gone.
       scope: cancelled to call the dial off.
       dial_started_at: on Trio's clock.
+      connect_timeout: the limit of the dial, in seconds.
       notes: what the dial is doing and what failed so far; quoted if it runs out of time.
       born_at, expires_at: on Trio's clock; the second is the end of its lifetime.
       idle_until: while idle, when it will have been idle for too long.
+      used: counts up with each use of any connection; orders the idle ones.
+      fresh: whether it has been neither idle nor leased since its dial.
       exchanges: how many leases it has served.
       retired: to be closed when it is returned.
     """
 
     __slots__ = (
         "born_at",
+        "connect_timeout",
         "connection",
         "dial_started_at",
         "exchanges",
         "expires_at",
+        "fresh",
         "idle_until",
         "notes",
         "owner",
@@ -123,18 +128,27 @@ class Slot(Generic[C]):
         "retired",
         "scope",
         "state",
+        "used",
     )
 
-    def __init__(self, queue: OriginQueue[C], owner: Waiter[C] | WarmUp[C], now: float) -> None:
+    def __init__(
+        self,
+        queue: OriginQueue[C],
+        owner: Waiter[C] | WarmUp[C],
+        now: float,
+        connect_timeout: float | None,
+    ) -> None:
         self.queue = queue
         self.owner: Waiter[C] | WarmUp[C] | None = owner
         self.state = State.DIALLING
         self.connection: C | None = None
         self.scope = trio.CancelScope()
         self.dial_started_at = now
+        self.connect_timeout = connect_timeout
         self.notes: list[str] = []
         self.born_at = self.expires_at = self.idle_until = math.inf
-        self.exchanges = 0
+        self.exchanges = self.used = 0
+        self.fresh = True
         self.retired = False
 
     def move(self, state: State) -> None:

@@ -124,6 +124,7 @@ class Slots(Generic[C]):
         self._idle: OrderedDict[Slot[C], None] = OrderedDict()
         self._line: Line[C] = Line()
         self._ages = itertools.count()
+        self._uses = itertools.count()
         self._waiting = 0
         # The origins that have orphaned dials, so that one of another origin is found at once.
         self._orphaned: OrderedDict[OriginQueue[C], None] = OrderedDict()
@@ -132,7 +133,6 @@ class Slots(Generic[C]):
 
         # Why new requests are refused; None while they are not.
         self._refusal: str | None = None
-        self._shut = False
         self._quiet: trio.Event | None = None
         self._nursery: trio.Nursery | None = None
         self._anything_idle = trio.Event()
@@ -163,7 +163,10 @@ class Slots(Generic[C]):
             slot = next(reversed(queue.idle))
             self._take_from_idle(slot)
             if await self._passes(slot):
-                return self._reuse(slot)
+                assert slot.connection is not None
+                self._count("reused", queue)
+                self._tell.reused(slot.connection.info)
+                return self._lease(slot)
         return await self._wait(key, timeouts)
 
     async def _passes(self, slot: Slot[C]) -> bool:
@@ -193,19 +196,15 @@ class Slots(Generic[C]):
         # The pool may have been closed meanwhile, and this connection with it.
         return fit and slot.state is State.BUSY
 
-    def _reuse(self, slot: Slot[C]) -> Lease[C]:
-        assert slot.connection is not None
-        self.counts.reused += 1
-        slot.queue.counts.reused += 1
-        self._tell.reused(slot.connection.info)
-        return self._lease(slot, reused=True)
-
-    def _lease(self, slot: Slot[C], *, reused: bool) -> Lease[C]:
+    def _lease(self, slot: Slot[C]) -> Lease[C]:
+        reused, slot.fresh = not slot.fresh, False
         slot.exchanges += 1
         return Lease(self, slot, reused=reused)
 
     async def _wait(self, key: PoolKey, timeouts: Timeouts) -> Lease[C]:
         """Become a waiter; own a dial if a slot is to be had; take whichever is ready first."""
+        # Nothing is dialled for a request that was cancelled before it began.
+        await trio.lowlevel.checkpoint_if_cancelled()
         waiter = self._enqueue(key, timeouts)
         try:
             if waiter.dial is None:
@@ -218,10 +217,9 @@ class Slots(Generic[C]):
             self._dispatch()
         # No checkpoint from the hand-over to here: a connection once given is not lost.
         assert slot.connection is not None
-        self.counts.handed_over += 1
-        slot.queue.counts.handed_over += 1
+        self._count("handed_over", slot.queue)
         self._tell.handed_over(slot.connection.info, trio.current_time() - waiter.queued_at)
-        return self._lease(slot, reused=slot.exchanges > 0)
+        return self._lease(slot)
 
     def _enqueue(self, key: PoolKey, timeouts: Timeouts) -> Waiter[C]:
         self._refuse_if_closed(key)
@@ -247,11 +245,12 @@ class Slots(Generic[C]):
         with trio.CancelScope(deadline=deadline) as waiter.scope:
             return (await waiter.receive.receive()).unwrap()
         key = waiter.queue.key
+        others = self._waiting - (waiter in waiter.queue.waiting)
         raise PoolTimeout(
             f"no connection to {key} became free within {seconds} s: "
             f"{waiter.queue.limiter.borrowed_tokens} are open to it, "
             f"{self._total.borrowed_tokens} of {self._total.total_tokens} in the pool, "
-            f"and {self._waiting - 1} other requests wait",
+            f"and {others} other requests wait",
             origin=key.origin,
             phase="pool",
             seconds=seconds,
@@ -282,20 +281,21 @@ class Slots(Generic[C]):
     @enable_ki_protection
     def give_back(self, slot: Slot[C]) -> None:
         """Take a connection back from its lease: hand it over, keep it, or close it."""
-        if slot.state is State.CLOSED:
-            return
-        assert slot.connection is not None
-        now = trio.current_time()
+        if slot.state is not State.CLOSED:
+            assert slot.connection is not None
+            limit = min(self._idle_timeout, _or_infinity(slot.connection.idle_limit))
+            slot.idle_until = trio.current_time() + limit
+            slot.used = next(self._uses)
+            self._take_back(slot)
+
+    def _take_back(self, slot: Slot[C]) -> None:
         if slot.retired:
             self._close(slot, CloseReason.RETIRED)
-        elif now >= slot.expires_at or slot.exchanges >= self._max_exchanges:
+        elif trio.current_time() >= slot.expires_at or slot.exchanges >= self._max_exchanges:
             self._close(slot, CloseReason.EXPIRED)
         elif self._total.available_tokens < 0:
             self._close(slot, CloseReason.EVICTED)
         else:
-            slot.idle_until = now + min(
-                self._idle_timeout, _or_infinity(slot.connection.idle_limit)
-            )
             self._offer(slot)
         self._dispatch()
 
@@ -315,7 +315,7 @@ class Slots(Generic[C]):
             slot.connection.close()
         finally:
             self._free(slot)
-        self._count_closed(slot.queue, reason)
+        self._count(reason.name.lower(), slot.queue)
         self._tell.closed(slot.connection.info, reason)
 
     def _free(self, slot: Slot[C]) -> None:
@@ -344,6 +344,8 @@ class Slots(Generic[C]):
                 owner = None
         if self._line.first() is not None or self._total.available_tokens < 0:
             self._close(slot, CloseReason.EVICTED)
+        elif self._refusal is not None:
+            self._close(slot, CloseReason.POOL_CLOSED)
         else:
             self._make_idle(slot)
 
@@ -368,14 +370,11 @@ class Slots(Generic[C]):
         elif owner is None:
             self._orphan(dial)
         else:
-            self._inherit(owner, dial)
+            # The other half of a swap. It does not cost the owner any of the time that he had.
+            dial.owner, owner.dial = owner, dial
+            dial.connect_timeout = owner.connect_timeout
+            dial.scope.deadline = slot.scope.deadline
         return True
-
-    def _inherit(self, owner: Waiter[C], dial: Slot[C]) -> None:
-        """The other half of a swap: *owner*'s connection went to an older waiter."""
-        dial.owner = owner
-        owner.dial = dial
-        dial.scope.deadline = dial.dial_started_at + _or_infinity(owner.connect_timeout)
 
     def _dispatch(self) -> None:
         """Start dials, oldest waiter first, while there are slots to be had."""
@@ -411,6 +410,7 @@ class Slots(Generic[C]):
 
     def _make_idle(self, slot: Slot[C]) -> None:
         slot.move(State.IDLE)
+        slot.fresh = False
         slot.queue.idle[slot] = None
         self._idle[slot] = None
         self._anything_idle.set()
@@ -436,10 +436,16 @@ class Slots(Generic[C]):
             for slot in self.sweep(trio.current_time()):
                 # It may have been taken, or closed, while we looked at the ones before.
                 if slot.state is State.IDLE:
-                    self._take_from_idle(slot)
-                    if await self._passes(slot):
-                        self._offer(slot)
-                        self._dispatch()
+                    await self._settle_idle(slot)
+
+    async def _settle_idle(self, slot: Slot[C]) -> None:
+        self._take_from_idle(slot)
+        if await self._passes(slot):
+            self._take_back(slot)
+            # Being looked at is not being used: it goes back to its place.
+            for order in (self._idle, slot.queue.idle):
+                for other in sorted(order, key=lambda one: one.used):
+                    order.move_to_end(other)
 
     @enable_ki_protection
     def sweep(self, now: float) -> list[Slot[C]]:
@@ -464,7 +470,7 @@ class Slots(Generic[C]):
         self, queue: OriginQueue[C], owner: Waiter[C] | WarmUp[C], connect_timeout: float | None
     ) -> Slot[C]:
         assert self._nursery is not None
-        slot = Slot(queue, owner, trio.current_time())
+        slot = Slot(queue, owner, trio.current_time(), connect_timeout)
         queue.limiter.acquire_on_behalf_of_nowait(slot)
         self._total.acquire_on_behalf_of_nowait(slot)
         slot.scope.deadline = slot.dial_started_at + _or_infinity(connect_timeout)
@@ -495,12 +501,9 @@ class Slots(Generic[C]):
         slot.born_at = now
         slot.expires_at = now + self._max_lifetime * (1 - JITTER * random.random())
         slot.idle_until = now + self._idle_timeout
-        self.counts.dialled += 1
-        slot.queue.counts.dialled += 1
+        slot.used = next(self._uses)
+        self._count("dialled", slot.queue)
         self._tell.dialled(slot.connection.info, now - slot.dial_started_at)
-        if self._shut:
-            self._close(slot, CloseReason.POOL_CLOSED)
-            return
         if isinstance(owner, WarmUp):
             owner.dial_ended(slot, None)
             owner = None
@@ -511,14 +514,14 @@ class Slots(Generic[C]):
         """Tell the owner, and nobody else. *error* is None if the dial was called off."""
         owner = self._end_dial(slot)
         slot.move(State.CLOSED)
-        self.counts.dial_failures += 1
-        slot.queue.counts.dial_failures += 1
+        self._count("dial_failures", slot.queue)
         self._tell.dial_failed(slot.queue.key.origin, error)
+        error = error or self._closed_error(slot.queue.key)
         if isinstance(owner, WarmUp):
             owner.dial_ended(slot, error)
         elif owner is not None:
             self._remove(owner)
-            owner.offer(outcome.Error(error or self._pool_cancelled(slot.queue.key)))
+            owner.offer(outcome.Error(error))
         self._free(slot)
         self._dispatch()
 
@@ -610,8 +613,10 @@ class Slots(Generic[C]):
         return len(matching)
 
     def refuse(self, why: str) -> None:
-        """Refuse new requests from now on; those that wait or run go on."""
-        self._refusal = self._refusal or why
+        """Refuse new requests from now on; those that wait or run go on. Nothing is kept idle."""
+        self._refusal = why
+        for slot in tuple(self._idle):
+            self._close(slot, CloseReason.POOL_CLOSED)
 
     async def wait_quiet(self) -> None:
         """Wait until no request waits, none is in flight, and no dial is wanted."""
@@ -629,34 +634,27 @@ class Slots(Generic[C]):
     def shut(self, why: str) -> None:
         """Close everything: each waiter gets :class:`PoolClosed`, each connection is closed."""
         self.refuse(why)
-        self._shut = True
         for queue in tuple(self._origins.values()):
             for waiter in (*queue.dialling, *queue.waiting):
                 self._leave(waiter)
                 waiter.offer(outcome.Error(self._closed_error(queue.key)))
         for slot in self._open_slots():
             if slot.state is State.DIALLING:
+                if isinstance(slot.owner, WarmUp):
+                    slot.owner.dial_ended(slot, self._closed_error(slot.queue.key))
+                    self._orphan(slot)
                 slot.scope.cancel()
             else:
                 self._close(slot, CloseReason.POOL_CLOSED)
         self._dispatch()
-
-    @property
-    def is_shut(self) -> bool:
-        return self._shut
 
     def _refuse_if_closed(self, key: PoolKey) -> None:
         if self._refusal is not None:
             raise self._closed_error(key)
 
     def _closed_error(self, key: PoolKey) -> PoolClosed:
-        assert self._refusal is not None
-        return PoolClosed(self._refusal, origin=key.origin, phase="pool")
-
-    def _pool_cancelled(self, key: PoolKey) -> PoolClosed:
-        return PoolClosed(
-            self._refusal or "the pool's own block was cancelled", origin=key.origin, phase="pool"
-        )
+        why = self._refusal or "the pool's own block was cancelled"
+        return PoolClosed(why, origin=key.origin, phase="pool")
 
     # ── Bookkeeping ────────────────────────────────────────────────────────────────────────────
 
@@ -676,27 +674,15 @@ class Slots(Generic[C]):
         slots: list[Slot[C]] = self._total.statistics().borrowers  # type: ignore[assignment]
         return slots
 
-    def _count_closed(self, queue: OriginQueue[C], reason: CloseReason) -> None:
-        for counts in (self.counts, queue.counts):
-            match reason:
-                case CloseReason.EXPIRED:
-                    counts.expired += 1
-                case CloseReason.STALE:
-                    counts.stale += 1
-                case CloseReason.EVICTED:
-                    counts.evicted += 1
-                case CloseReason.DISCARDED:
-                    counts.discarded += 1
-                case CloseReason.RETIRED:
-                    counts.retired += 1
-                case CloseReason.POOL_CLOSED:
-                    pass
+    def _count(self, what: str, queue: OriginQueue[C]) -> None:
+        self.counts.add(what)
+        queue.counts.add(what)
 
     def count_retried(self, key: PoolKey) -> None:
-        self.counts.retried += 1
+        self.counts.add("retried")
         queue = self._origins.get(key)
         if queue is not None:
-            queue.counts.retried += 1
+            queue.counts.add("retried")
 
     def statistics(self) -> PoolStatistics:
         slots = self._open_slots()
@@ -733,12 +719,12 @@ def _gauges(slots: list[Slot[C]], waiting: Collection[Waiter[C]], now: float) ->
 
 def _too_slow(slot: Slot[C]) -> ConnectTimeout | None:
     """The error of a dial that was cancelled: too slow, or, without an owner, called off."""
-    if not isinstance(slot.owner, Waiter | WarmUp):
+    if slot.owner is None:
         return None
-    key, seconds = slot.queue.key, slot.scope.deadline - slot.dial_started_at
+    key, seconds = slot.queue.key, slot.connect_timeout
     doing = "; ".join(slot.notes) or "nothing had been tried yet"
     return ConnectTimeout(
-        f"no connection to {key} within {seconds:g} s: {doing}",
+        f"no connection to {key} within {seconds} s: {doing}",
         origin=key.origin,
         phase="connect",
         seconds=seconds,

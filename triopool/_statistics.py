@@ -11,25 +11,29 @@ from ._origin import PoolKey
 class Counts:
     """Running totals; each only ever grows. The snapshots below say what each one means."""
 
-    __slots__ = (
-        "dial_failures",
+    NAMES = (
         "dialled",
-        "discarded",
+        "dial_failures",
+        "reused",
+        "handed_over",
+        "retried",
         "evicted",
         "expired",
-        "handed_over",
-        "retired",
-        "retried",
-        "reused",
         "stale",
+        "discarded",
+        "retired",
     )
 
+    __slots__ = ("_totals",)
+
     def __init__(self) -> None:
-        self.dialled = self.dial_failures = self.reused = self.handed_over = self.retried = 0
-        self.evicted = self.expired = self.stale = self.discarded = self.retired = 0
+        self._totals: dict[str, int] = {}
+
+    def add(self, what: str) -> None:
+        self._totals[what] = self._totals.get(what, 0) + 1
 
     def as_dict(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: self._totals.get(name, 0) for name in self.NAMES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,14 +15,15 @@ class StreamContext:
     """What ``pool.stream()`` returns. Nothing has been sent before it is entered."""
 
     def __init__(self, send: Callable[[], Awaitable[Response]]) -> None:
-        self._send = send
+        self._send: Callable[[], Awaitable[Response]] | None = send
         self._response: Response | None = None
 
     @enable_ki_protection
     async def __aenter__(self) -> Response:
-        if self._response is not None:
+        send, self._send = self._send, None
+        if send is None:
             raise RuntimeError("this block has been entered already: call stream() again")
-        self._response = await self._send()
+        self._response = await send()
         return self._response
 
     @enable_ki_protection

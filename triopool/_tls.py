@@ -7,6 +7,7 @@ own framing that tells a whole response from a truncated one (RFC 9112 section 9
 from __future__ import annotations
 
 import ssl
+import sys
 from typing import TypeAlias
 
 import trio
@@ -36,7 +37,12 @@ def default_context() -> ssl.SSLContext:
     context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # Ours, so ours to set. A context that the caller lent is never modified.
     context.set_alpn_protocols(["http/1.1"])
-    return context
+    if sys.platform in ("win32", "darwin"):
+        return context
+    # Elsewhere the store is a file, and truststore reads it anew for each connection: 20 ms in
+    # which no task runs. So let it do so once, and use the plain context that it has filled.
+    context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost")
+    return context._ctx
 
 
 async def handshake(wire: Wire, context: ssl.SSLContext, key: PoolKey) -> TLSStream:
@@ -45,8 +51,7 @@ async def handshake(wire: Wire, context: ssl.SSLContext, key: PoolKey) -> TLSStr
     Raises:
       TLSError: the certificate was refused, or the handshake failed. Nothing of a request was sent.
     """
-    # RFC 6066 section 3: SNI has no trailing dot.
-    name = key.server_hostname or key.origin.host.rstrip(".")
+    name = _name_to_verify(key)
     try:
         stream = trio.SSLStream(wire, context, server_hostname=name, https_compatible=True)
         await stream.do_handshake()
@@ -57,6 +62,12 @@ async def handshake(wire: Wire, context: ssl.SSLContext, key: PoolKey) -> TLSStr
         # Setting up can fail too: a name that can't be an SNI, a context without a trust store.
         raise TLSError(_explain(name, exc), origin=key.origin, phase="connect") from exc
     return stream
+
+
+def _name_to_verify(key: PoolKey) -> str:
+    """SNI has no trailing dot (RFC 6066 section 3), and an address's zone is only ours to know."""
+    name = key.server_hostname or key.origin.host
+    return name.partition("%")[0].removesuffix(".")
 
 
 def _explain(name: str, cause: BaseException) -> str:

@@ -2,9 +2,9 @@
 
 Parsing is the standard library's, names are ``idna``'s. What is ours is to be strict where a
 lenient reading could send a request elsewhere than its author thought (control characters, odd
-numeric hosts, credentials), and to leave everything else as it was written: characters that may not stand
-in a target are percent-encoded, and nothing that is encoded already is touched. (URL libraries that
-normalise break signed URLs.)
+numeric hosts, credentials), and to leave everything else as it was written: characters that may not
+stand in a target are percent-encoded, and nothing that is encoded already is touched. (URL
+libraries that normalise break signed URLs.)
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
 
 import idna
@@ -26,8 +26,11 @@ Params: TypeAlias = Mapping[str, Scalar | Iterable[Scalar]] | Iterable[tuple[str
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
-# C0 controls, space and DEL at either end or anywhere: the standard library would strip some.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Control characters anywhere, space at either end: the standard library would strip some.
+_STRIPPED = re.compile(r"[\x00-\x1f\x7f]|\A\s|\s\Z")
+# After the brackets of an IPv6 address; some versions of the standard library skip other things.
+_BRACKETED = re.compile(r"\[[^\[\]]*\](?::[0-9]*)?")
+_ZONE = re.compile(r"[A-Za-z0-9._~-]+")
 # What may stand in a target beside letters, digits and "_.-~" (RFC 3986 sections 2.2, 3.3, 3.4);
 # "%" so that what is encoded stays so, and "|[]^`{}\\" are left to be encoded.
 _LEGAL = "!$&'()*+,;=:@/?%"
@@ -64,51 +67,69 @@ def parse(url: str, params: Params | None = None) -> URL:
     if not isinstance(url, str):
         raise TypeError(f"url must be a str, not {type(url).__name__}")
     parsed = _parse(url)
-    if params is None:
-        return parsed
-    query = _encode_params(params)
+    query = None if params is None else _encode_params(params)
     if not query:
         return parsed
-    joint = "&" if "?" in parsed.target else "?"
+    joint = "" if parsed.target.endswith(("?", "&")) else "&" if "?" in parsed.target else "?"
     return parsed._replace(target=f"{parsed.target}{joint}{query}")
 
 
 @lru_cache(maxsize=512)
 def _parse(url: str) -> URL:
-    if _CONTROL.search(url):
-        raise InvalidURL(f"{_shown(url)} contains a control character")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as exc:
-        raise InvalidURL(f"{_shown(url)} can't be parsed: {exc}") from exc
+    if _STRIPPED.search(url):
+        raise InvalidURL(f"{_shown(url)} has a control character in it, or space around it")
+    split = _split(url)
+    if split is None:
+        raise InvalidURL(f"{_shown(url)} can't be parsed: look at its host, brackets and port")
+    parts, port = split
     if parts.scheme not in _DEFAULT_PORTS:
         hint = "" if "://" in url else ": an absolute URL such as https://example.org/ is needed"
         raise InvalidURL(f"{_shown(url)} is not an http or https URL{hint}")
     if "@" in parts.netloc:
         raise InvalidURL(
-            f"the URL for {parts.hostname!r} has credentials in it: "
-            "send them in an Authorization header instead"
+            f"{_shown(url)} has credentials in it: send them in an Authorization header instead"
         )
     default = _DEFAULT_PORTS[parts.scheme]
     if port == 0:
         raise InvalidURL(f"{_shown(url)} has port 0, where nobody can listen")
     origin = Origin(parts.scheme, _host(url, parts), default if port is None else port)
+    # RFC 6874 section 4: the zone is nobody's business but ours.
+    host = origin._replace(host=origin.host.partition("%")[0]).bracketed_host
     explicit = "" if origin.port == default else f":{origin.port}"
-    return URL(origin, _target(parts), origin.bracketed_host.partition("%")[0] + explicit)
+    return URL(origin, _target(url, parts), host + explicit)
 
 
-def _target(parts: SplitResult) -> str:
-    path = quote(parts.path, safe=_LEGAL) or "/"
-    return f"{path}?{quote(parts.query, safe=_LEGAL)}" if parts.query else path
+def _split(url: str) -> tuple[SplitResult, int | None] | None:
+    """None if it can't be done. (The error quotes what may be credentials.)"""
+    try:
+        parts = urlsplit(url)
+        return parts, parts.port
+    except ValueError:
+        return None
+
+
+def _target(url: str, parts: SplitResult) -> str:
+    path, query = _quoted(parts.path), _quoted(parts.query)
+    if path is None or query is None:
+        raise InvalidURL(f"{_shown(url)} has half a surrogate pair in it")
+    # The standard library doesn't tell "/?" from "/"; who signed the one meant it.
+    has_query = "?" in url.partition("#")[0]
+    return f"{path or '/'}?{query}" if has_query else path or "/"
+
+
+def _quoted(text: str) -> str | None:
+    try:
+        return quote(text, safe=_LEGAL)
+    except UnicodeEncodeError:
+        return None
 
 
 def _host(url: str, parts: SplitResult) -> str:
     host = parts.hostname
     if not host:
         raise InvalidURL(f"{_shown(url)} names no host")
-    if parts.netloc.startswith("["):
-        return _ipv6(url, host)
+    if "[" in parts.netloc:
+        return _ipv6(url, host if _BRACKETED.fullmatch(parts.netloc) else parts.netloc)
     if "%" in host:
         host = unquote(host)
     if not host.isascii():
@@ -118,7 +139,7 @@ def _host(url: str, parts: SplitResult) -> str:
             raise InvalidURL(f"the host of {_shown(url)} is not a legal name: {exc}") from exc
     host = host.lower()
     if not _NAME.fullmatch(host) or len(host) > 254:
-        raise InvalidURL(f"the host of {_shown(url)} is not a legal name: {host!r}")
+        raise InvalidURL(f"the host of {_shown(url)} is not a legal name")
     if _NUMERIC.fullmatch(host):
         return _ipv4(url, host)
     return host
@@ -132,6 +153,8 @@ def _ipv6(url: str, host: str) -> str:
         ipaddress.IPv6Address(address)
     except ValueError as exc:
         raise InvalidURL(f"the host of {_shown(url)} is not an IPv6 address: {exc}") from exc
+    if percent and not _ZONE.fullmatch(zone):
+        raise InvalidURL(f"the host of {_shown(url)} has a zone that is no name of an interface")
     return address + percent + zone
 
 
@@ -150,25 +173,47 @@ def _ipv4(url: str, host: str) -> str:
         ) from exc
 
 
-def _encode_params(params: Params) -> str:
-    pairs = params.items() if isinstance(params, Mapping) else params
+def _encode_params(params: Any) -> str:
+    if isinstance(params, str | bytes) or not isinstance(params, Iterable):
+        raise TypeError(
+            "params must be a mapping, or an iterable of (name, value) pairs, "
+            f"not {type(params).__name__}"
+        )
     flat: list[tuple[str, str]] = []
-    for name, value in pairs:
-        values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
-        flat.extend((str(name), _param(one)) for one in values)
-    return urlencode(flat)
+    for name, value in params.items() if isinstance(params, Mapping) else params:
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a parameter must be a str, not {type(name).__name__}")
+        is_list = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+        flat.extend((name, _param(name, one)) for one in (value if is_list else [value]))
+    try:
+        return urlencode(flat)
+    except UnicodeEncodeError:
+        pass
+    # Not where it was raised: that one quotes the value.
+    raise InvalidURL("params have half a surrogate pair in them")
 
 
-def _param(value: Scalar) -> str:
+def _param(name: str, value: object) -> str:
     """Booleans as JSON has them, None as an empty value."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case str() | int() | float():
+            return str(value)
+    raise TypeError(
+        f"parameter {name!r} must be a str, a number, a bool or None, not {type(value).__name__}"
+    )
 
 
 def _shown(url: str) -> str:
-    """A URL for a message: shortened, escaped, without credentials, query and fragment."""
-    shown = re.sub(r"//[^/?#]*@", "//", re.split(r"[?#]", url, maxsplit=1)[0])
+    """A URL for a message: shortened, escaped, without credentials, query and fragment.
+
+    What looks like a path may be the rest of a password with a slash in it, so nothing is shown
+    that has an "@" behind it.
+    """
+    if "@" in url:
+        url = "//" + url.rpartition("@")[2]
+    shown = re.split(r"[?#]", url, maxsplit=1)[0]
     return ascii(shown if len(shown) <= 100 else shown[:97] + "...")

@@ -40,8 +40,21 @@ class Wire(trio.abc.Stream):
         self.socket.close()
 
     def is_readable(self) -> bool:
-        """Whether bytes, an end of file or a reset have arrived. About a microsecond."""
-        return self.socket.is_readable()
+        """Whether bytes, an end of file or a reset have arrived, or we have closed it ourselves.
+
+        About a microsecond.
+        """
+        return self._is_closed or self.socket.is_readable()
+
+    @property
+    def _is_closed(self) -> bool:
+        return self.socket.fileno() == -1
+
+    def _stream_error(self, exc: Exception) -> trio.BrokenResourceError | trio.ClosedResourceError:
+        # Closed by the pool between two steps of the task that uses it, it is a bad descriptor.
+        if self._is_closed:
+            return trio.ClosedResourceError("this socket was closed")
+        return trio.BrokenResourceError(str(exc))
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         try:
@@ -50,7 +63,7 @@ class Wire(trio.abc.Stream):
             if sent < len(data):
                 await self._send_rest(memoryview(data)[sent:])
         except OSError as exc:
-            raise trio.BrokenResourceError(str(exc)) from exc
+            raise self._stream_error(exc) from exc
 
     async def _send_rest(self, rest: memoryview) -> None:
         while rest:
@@ -59,15 +72,18 @@ class Wire(trio.abc.Stream):
             rest = rest[sent:]
 
     async def wait_send_all_might_not_block(self) -> None:
-        await self.socket.wait_writable()
+        try:
+            await self.socket.wait_writable()
+        except (OSError, ValueError) as exc:
+            raise self._stream_error(exc) from exc
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if not self.patient and not self.socket.is_readable():
+        if not self.patient and not self.is_readable():
             raise trio.WouldBlock
         try:
             return await self.socket.recv(RECEIVE_SIZE if max_bytes is None else max_bytes)
         except OSError as exc:
-            raise trio.BrokenResourceError(str(exc)) from exc
+            raise self._stream_error(exc) from exc
 
     async def aclose(self) -> None:
         self.close()

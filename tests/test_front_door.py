@@ -1,0 +1,59 @@
+"""What the package shows of itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+
+import pytest
+
+import triopool
+import triopool.abc
+import triopool.testing
+
+
+@pytest.mark.parametrize("module", [triopool, triopool.testing])
+def test_all_is_what_there_is(module: types.ModuleType) -> None:
+    public = {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    }
+    modules = {"abc"} if module is triopool else set()
+    assert set(module.__all__) == public - {"annotations"} | modules
+    assert sorted(module.__all__) == sorted(set(module.__all__))
+
+
+def test_importing_the_package_imports_nothing_for_tests_or_other_clients() -> None:
+    program = (
+        "import sys, triopool; "
+        "print([m for m in ('triopool.testing', 'httpx', 'httpx2', 'hypothesis', 'pytest', 'rich')"
+        " if m in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert shown.stdout.strip() == "[]", shown.stderr
+
+
+def test_only_one_file_imports_h11() -> None:
+    program = (
+        "import pathlib, triopool; "
+        "print([p.name for p in sorted(pathlib.Path(triopool.__file__).parent.glob('*.py'))"
+        " if 'import h11' in p.read_text()])"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert shown.stdout.strip() == "['_http11.py']", shown.stderr
+
+
+def test_every_error_is_in_the_tree_and_every_timeout_is_trios_too() -> None:
+    import trio
+
+    errors = [
+        value
+        for name in triopool.__all__
+        if isinstance(value := getattr(triopool, name), type) and issubclass(value, Exception)
+    ]
+    assert all(issubclass(error, triopool.TriopoolError) for error in errors)
+    timeouts = [error for error in errors if error.__name__.endswith("Timeout")]
+    assert len(timeouts) == 4
+    assert all(issubclass(error, trio.TooSlowError) for error in timeouts)
