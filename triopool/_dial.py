@@ -65,10 +65,11 @@ class Dialler:
           ResolveError: there is no address.
           Exception: what the socket factory raised, as itself, unless it was an ``OSError``.
         """
+        context = None
         if key.origin.scheme == "https":
             # Now, for once we are connected the server waits.
             notes[:] = ["reading the trust store"]
-            await self._load_context()
+            context = await self._context()
         notes[:] = ["looking up the host's addresses"]
         addresses = await self._addresses(key)
         failures: dict[AddressInfo, Exception] = {}
@@ -85,7 +86,7 @@ class Dialler:
                 address, socket = won
                 notes[:] = [*_told(failures), f"TLS handshake with {_shown(address)}"]
                 try:
-                    return await self._make_connection(key, socket)
+                    return await self._make_connection(key, socket, context)
                 except TLSError as exc:
                     failed(address, exc)
         raise _all_failed(key, failures)
@@ -116,13 +117,14 @@ class Dialler:
             if family != address.family:
                 raise OSError(f"local_address {host} is of another address family")
 
-    async def _make_connection(self, key: PoolKey, socket: trio.socket.SocketType) -> Connection:
+    async def _make_connection(
+        self, key: PoolKey, socket: trio.socket.SocketType, context: ssl.SSLContext | None
+    ) -> Connection:
         wire = Wire(socket)
         try:
             stream = tls = None
-            if key.origin.scheme == "https":
-                assert self._ssl_context is not None
-                stream = await _tls.handshake(wire, self._ssl_context, key)
+            if context is not None:
+                stream = await _tls.handshake(wire, context, key)
                 tls = _tls.facts(stream)
             info = ConnectionInfo(
                 id=next(self._ids),
@@ -137,12 +139,12 @@ class Dialler:
             wire.close()
             raise
 
-    async def _load_context(self) -> None:
-        if self._ssl_context is None:
-            # One for all dials that begin together; in a thread, for it takes some 20 ms.
-            async with self._loading:
-                if self._ssl_context is None:
-                    self._ssl_context = await trio.to_thread.run_sync(_tls.default_context)
+    async def _context(self) -> ssl.SSLContext:
+        # One for all dials that begin together; in a thread, for it takes some 20 ms.
+        async with self._loading:
+            if self._ssl_context is None:
+                self._ssl_context = await trio.to_thread.run_sync(_tls.default_context)
+            return self._ssl_context
 
 
 def _plain_socket(address: AddressInfo) -> AnySocket:

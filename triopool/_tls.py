@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ssl
 import sys
-from typing import TypeAlias
 
 import trio
 import truststore
@@ -17,8 +16,6 @@ from ._connection_info import TLSInfo
 from ._errors import TLSError
 from ._origin import PoolKey
 from ._wire import Wire
-
-TLSStream: TypeAlias = "trio.SSLStream[Wire]"
 
 _WHAT_TO_DO = {
     # OpenSSL's verify codes (x509_vfy.h).
@@ -34,15 +31,92 @@ _WHAT_TO_DO = {
 
 def default_context() -> ssl.SSLContext:
     """Verify against the operating system's trust store. Reads it: call it in a thread."""
-    context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = _store_in_a_file() or truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # Ours, so ours to set. A context that the caller lent is never modified.
     context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _store_in_a_file() -> ssl.SSLContext | None:
+    """A context that has read the system's store, where that is a file which OpenSSL finds.
+
+    truststore would have it too, but reads the file anew for each connection: 20 ms in which no
+    task runs. It is for the other cases: where the system itself verifies, where the store is a
+    directory that is looked into as needed, where this Python's OpenSSL looks in the wrong place.
+    """
     if sys.platform in ("win32", "darwin"):
-        return context
-    # Elsewhere the store is a file, and truststore reads it anew for each connection: 20 ms in
-    # which no task runs. So let it do so once, and use the plain context that it has filled.
-    context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost")
-    return context._ctx
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_default_certs()
+    return context if context.cert_store_stats()["x509_ca"] else None
+
+
+class _Transport(trio.abc.Stream):
+    """The wire as SSLStream sees it: after the handshake, sending seems never to fail."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self.handshaking = True
+        # Why the wire is torn, for whoever sends.
+        self.failure: Exception = trio.BrokenResourceError("an earlier write was cancelled")
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        try:
+            await self._wire.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            if self.handshaking:
+                raise
+            self.failure = exc
+        except trio.Cancelled:
+            # Not lost: TLSStream looks for it again, and so does the next checkpoint.
+            if self.handshaking:
+                raise
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._wire.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        return await self._wire.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        await self._wire.aclose()
+
+
+class TLSStream(trio.abc.Stream):
+    """TLS over a wire, which can still be read when sending has failed or was cancelled.
+
+    A server may answer a request that it has not read to its end, and then close. The upload is
+    then stopped in mid-record, or breaks, and its answer is yet to be read. But trio.SSLStream
+    calls itself broken in both directions once its transport's ``send_all`` has raised. So that
+    never raises, and the wire remembers that it is torn; the error is raised here instead.
+    """
+
+    def __init__(self, wire: Wire, context: ssl.SSLContext, server_hostname: str) -> None:
+        self._wire = wire
+        self._transport = _Transport(wire)
+        self.ssl = trio.SSLStream(
+            self._transport, context, server_hostname=server_hostname, https_compatible=True
+        )
+
+    async def do_handshake(self) -> None:
+        await self.ssl.do_handshake()
+        self._transport.handshaking = False
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self.ssl.send_all(data)
+        if self._wire.torn:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            raise self._transport.failure
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.ssl.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        return bytes(await self.ssl.receive_some(max_bytes))
+
+    async def aclose(self) -> None:
+        """Close without a word to the peer."""
+        await self._wire.aclose()
 
 
 async def handshake(wire: Wire, context: ssl.SSLContext, key: PoolKey) -> TLSStream:
@@ -53,7 +127,7 @@ async def handshake(wire: Wire, context: ssl.SSLContext, key: PoolKey) -> TLSStr
     """
     name = _name_to_verify(key)
     try:
-        stream = trio.SSLStream(wire, context, server_hostname=name, https_compatible=True)
+        stream = TLSStream(wire, context, name)
         await stream.do_handshake()
     except trio.BrokenResourceError as exc:
         cause = exc.__cause__ or exc
@@ -85,7 +159,8 @@ def _explain(name: str, cause: BaseException) -> str:
     return f"the TLS handshake with {name} failed: {cause}"
 
 
-def facts(stream: TLSStream) -> TLSInfo:
+def facts(tls: TLSStream) -> TLSInfo:
+    stream = tls.ssl
     cipher = stream.cipher()
     return TLSInfo(
         version=stream.version(),

@@ -25,12 +25,15 @@ class Wire(trio.abc.Stream):
     Attributes:
       bytes_sent: how many bytes the kernel has taken, over its life.
       patient: whether :meth:`receive_some` waits.
+      torn: whether a write was cut short. What is owed to the peer can't be continued: the wire
+        can still be read, but not be written to, and is never fit for another exchange.
     """
 
     def __init__(self, socket: trio.socket.SocketType) -> None:
         self.socket = socket
         self.bytes_sent = 0
         self.patient = True
+        self.torn = False
         # Not for Unix sockets. An HTTP request is written at once; Nagle would only delay it.
         with contextlib.suppress(OSError):
             socket.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
@@ -40,11 +43,11 @@ class Wire(trio.abc.Stream):
         self.socket.close()
 
     def is_readable(self) -> bool:
-        """Whether bytes, an end of file or a reset have arrived, or we have closed it ourselves.
+        """Whether bytes, an end of file or a reset have arrived; or it is of no more use anyway.
 
         About a microsecond.
         """
-        return self._is_closed or self.socket.is_readable()
+        return self._is_closed or self.torn or self.socket.is_readable()
 
     @property
     def _is_closed(self) -> bool:
@@ -57,6 +60,9 @@ class Wire(trio.abc.Stream):
         return trio.BrokenResourceError(str(exc))
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if self.torn and not self._is_closed:
+            raise trio.BrokenResourceError("an earlier write was cut short")
+        self.torn = True  # until proved otherwise
         try:
             sent = await self.socket.send(data)
             self.bytes_sent += sent
@@ -64,6 +70,7 @@ class Wire(trio.abc.Stream):
                 await self._send_rest(memoryview(data)[sent:])
         except OSError as exc:
             raise self._stream_error(exc) from exc
+        self.torn = False
 
     async def _send_rest(self, rest: memoryview) -> None:
         while rest:
@@ -78,8 +85,11 @@ class Wire(trio.abc.Stream):
             raise self._stream_error(exc) from exc
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if not self.patient and not self.is_readable():
-            raise trio.WouldBlock
+        if not self.patient:
+            if self.torn and not self._is_closed:
+                raise trio.BrokenResourceError("an earlier write was cut short")
+            if not self.is_readable():
+                raise trio.WouldBlock
         try:
             return await self.socket.recv(RECEIVE_SIZE if max_bytes is None else max_bytes)
         except OSError as exc:

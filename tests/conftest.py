@@ -1,0 +1,95 @@
+"""Fixtures for every test: certificates, real servers, and the house's hygiene."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+import trustme
+from servers import Nginx, open_sockets, run_nginx, serve_hypercorn, server_certificate
+from sweeping import tally
+
+# On CI the same examples every time: a change is not to be blamed for what it did not do. Elsewhere
+# Hypothesis is free to find something new. A deadline per example would measure the machine.
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell how many moments the cancel sweeps tried: nothing else shows that one has shrunk."""
+    if tally:
+        points, scenarios = sum(tally.values()), len(tally)
+        terminalreporter.write_line(f"cancel sweeps: {points} points in {scenarios} scenarios")
+
+
+@pytest.fixture
+def no_leaked_sockets() -> Iterator[None]:
+    """Fail the test if it leaves a socket open that was not open before."""
+    try:
+        before = open_sockets()
+    except FileNotFoundError:
+        pytest.skip("needs /dev/fd to list the open sockets")
+    yield
+    leaked = open_sockets() - before
+    assert not leaked, f"sockets left open, as (descriptor, inode): {sorted(leaked)}"
+
+
+# ── TLS ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="session")
+def ca() -> trustme.CA:
+    """The certificate authority of this test run."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def client_ssl_context(ca: trustme.CA) -> ssl.SSLContext:
+    """Trusts the test run's authority, and nobody else. A new one for each test."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    ca.configure_trust(context)
+    return context
+
+
+@pytest.fixture
+def server_ssl_context(ca: trustme.CA) -> ssl.SSLContext:
+    """For a server of the test's own, as localhost, 127.0.0.1, ::1, one.test or two.test."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_certificate(ca).configure_cert(context)
+    return context
+
+
+# ── Servers ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="session")
+def nginx(ca: trustme.CA) -> Iterator[Nginx]:
+    """A running nginx, see :class:`servers.Nginx`; skips the test where nginx is not installed."""
+    # Not pytest's own directory: on some systems its path is too long for a Unix socket.
+    with (
+        tempfile.TemporaryDirectory(prefix="triopool-") as directory,
+        run_nginx(Path(directory), ca) as running,
+    ):
+        yield running
+
+
+@pytest.fixture
+async def hypercorn() -> AsyncIterator[str]:
+    """The URL, without a slash at the end, of hypercorn serving :func:`servers.app`."""
+    async with serve_hypercorn() as url:
+        yield url
+
+
+@pytest.fixture
+async def hypercorn_tls(ca: trustme.CA, tmp_path: Path) -> AsyncIterator[str]:
+    """As *hypercorn*, with TLS: trusted by *client_ssl_context*."""
+    certificate = tmp_path / "server.pem"
+    server_certificate(ca).private_key_and_cert_chain_pem.write_to_path(certificate)
+    async with serve_hypercorn(certificate) as url:
+        yield url

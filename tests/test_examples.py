@@ -1,0 +1,291 @@
+"""The examples and the README do what they say.
+
+Each example is run as a reader would run it, with warnings as errors, and its key lines are looked
+for. The ones that need rich are skipped where that is not installed: it comes with the extra
+``examples``.
+
+Each ```` ```python ```` block of README.md is run as well:
+
+* as a program of its own, in an empty folder, with warnings as errors;
+* with ``https://www.example.org`` (any host of example.org or example.com, http or https) replaced
+  by the address of a server that answers whatever it is asked with 200 and ``{"hello": "world"}``;
+* below a line ``<!-- run: in a pool -->``, which a reader does not see, as the body of an async
+  function in which ``pool`` is open, ``url`` is that server's, and trio and triopool are imported;
+* below a line ``<!-- run: skip, because ... -->``, not at all.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+import textwrap
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import trio
+
+from triopool.testing import Reply, Request, http_server
+
+ROOT = Path(__file__).parent.parent
+
+# A guard against an example that hangs, and no measure of speed: each takes a second or three.
+PATIENCE = 120.0
+
+
+async def run_python(*arguments: str, cwd: Path = ROOT) -> tuple[int, str]:
+    """Run Python with warnings as errors; return its exit status, and all it printed."""
+    with trio.fail_after(PATIENCE):
+        done = await trio.run_process(
+            [sys.executable, "-W", "error", *arguments],
+            cwd=cwd,
+            env={**os.environ, "PYTHONUTF8": "1", "COLUMNS": "100", "NO_COLOR": "1"},
+            check=False,
+            capture_stdout=True,
+            capture_stderr=True,
+        )
+    return done.returncode, (done.stdout + done.stderr).decode()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[str]:
+    """The URL, without a slash at the end, of a server that answers everything with 200."""
+
+    async def respond(request: Request) -> Reply:
+        return Reply(headers=[("Content-Type", "application/json")], body=b'{"hello": "world"}\n')
+
+    async with trio.open_nursery() as nursery:
+        serve = partial(trio.serve_tcp, http_server(respond), 0, host="127.0.0.1")
+        (listener,) = await nursery.start(serve)
+        yield f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+        nursery.cancel_scope.cancel()
+
+
+# ── Examples ───────────────────────────────────────────────────────────────────────────────────
+
+# What has to be in the output, as regular expressions, in this order.
+EXPECTED = {
+    "quickstart": [
+        r"answered with 200 +300\n",
+        r"allowed at once +10\n",
+        r"busy 0, waiting 0, idle \d+\n",
+        r"open 0\n",
+    ],
+    "socket_factory": [
+        r"IP_TOS is 0xb8",
+        r"a public host: what the shop sells\n",
+        r"a literal address: ConnectError: .*10\.0\.0\.5:80: not a public address\n",
+        r"the same, as IPv6: ConnectError",
+        r"the same, as a number: InvalidURL",
+        r"a name for an internal address: ConnectError",
+        r"one internal, one public: what the shop sells\n",
+        r"a redirect to an internal name: ConnectError: .*169\.254\.169\.254",
+        r"rebinding, before: what the shop sells\n",
+        r"rebinding, after: ConnectError",
+        r"saw a packet of ours: 93\.184\.215\.14\n",
+    ],
+    "deadlines": [
+        r"move_on_after\(0\.5\): cancelled = True\n",
+        r"fail_after\(0\.5\): TooSlowError\n",
+        r"ConnectTimeout after 2 s, in phase 'connect'\n",
+        r"WriteTimeout after 3 s, in phase 'write'\n",
+        r"ReadTimeout after 4 s, in phase 'read'\n",
+        r"PoolTimeout after 1 s, in phase 'pool'\n",
+        r"caller 1: gave up after 200 ms",
+        r"caller 2: answered after 120 ms",
+        r"caller 3: answered after 20 ms",
+        r"while it holds the only slot: busy 1, waiting 1, dialling 0\n",
+        r"the very moment it is cancelled: busy 0, waiting 0, dialling 1\n",
+        r"when both are done: busy 0, waiting 0, dialling 0\n",
+    ],
+    "fan_out": [r"black hole +0 +200 ", r"at most 30 at once; in the end busy 0, waiting 0\n"],
+    "download": [
+        r"33554432 bytes, as the server sent them: True\n",
+        r"memory at its peak: \d\.\d MiB",  # a single digit: it was not kept as a whole
+    ],
+    "watch_statistics": [
+        r"8 of 8 connections open",
+        r"When nobody asks any more:\n",
+        r"all │ +0 │ +8 │ +0 │ +0 │",
+    ],
+    "logging_events": [
+        r"triopool: dialling http://127\.0\.0\.1:\d+\n",
+        r"triopool: connection 1 to .* is reused\n",
+        r"a request waited \d+ ms for a connection\n",
+        r"connections closed: \{'discarded': \d\}\n",
+    ],
+    "testing_your_code": [
+        r"passed: test_broken_shops_are_left_out\n",
+        r"passed: test_a_shop_that_hangs_costs_our_patience_and_no_more\n",
+        r"passed: whatever_happens_the_pool_stays_whole\n",
+        r"cancelled at each of \d\d+ moments\n",
+    ],
+}
+NEED_RICH = {"download", "watch_statistics"}
+
+
+def test_every_example_is_run() -> None:
+    names = {path.stem for path in (ROOT / "examples").glob("[!_]*.py")}
+    assert names == EXPECTED.keys()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+async def test_example_prints_what_it_shows(name: str) -> None:
+    if name in NEED_RICH and importlib.util.find_spec("rich") is None:
+        pytest.skip("needs rich, which is not installed")
+    status, output = await run_python(f"examples/{name}.py")
+    assert status == 0, output
+    rest = output
+    for pattern in EXPECTED[name]:
+        found = re.search(pattern, rest)
+        assert found, f"no {pattern!r}, or not in its place, in:\n{output}"
+        rest = rest[found.end() :]
+
+
+async def test_quickstart_accounts_for_every_request() -> None:
+    status, output = await run_python("examples/quickstart.py")
+    assert status == 0, output
+    cancelled = [int(count) for count in re.findall(r"cancelled .*? (\d+)\n", output)]
+    assert len(cancelled) == 2
+    assert sum(cancelled) == 100
+
+
+async def test_fan_out_asks_the_urls_on_the_command_line(server: str) -> None:
+    urls = [f"{server}/one", f"{server}/two"]
+    status, output = await run_python(
+        "examples/fan_out.py", *urls, "--requests", "50", "--connections", "4", "--deadline", "60"
+    )
+    assert status == 0, output
+    assert len(re.findall(r"^http://\S+ +50 +0 ", output, re.MULTILINE)) == 2
+    assert re.search(r"^[1-4] connections opened, at most 4 at once", output, re.MULTILINE)
+
+
+async def test_fan_out_tells_why_requests_failed() -> None:
+    status, output = await run_python("examples/fan_out.py", "http://127.1/", "--requests", "3")
+    assert status == 0, output
+    assert re.search(r"3 x the host of 'http://127.1/' looks like a number", output)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["example.org"], "'example.org' is not an http or https URL"),
+        (["http://example.org:port/"], "'http://example.org:port/' is not an http or https URL"),
+        (["ftp://example.org/"], "'ftp://example.org/' is not an http or https URL"),
+        (["http://"], "'http://' is not an http or https URL"),
+        (["--requests", "0"], "--requests: '0' is not a whole number of at least 1"),
+        (["--requests", "many"], "--requests: 'many' is not a whole number of at least 1"),
+        (["--deadline", "-1"], "--deadline: '-1' is not a positive number of seconds"),
+        (["--deadline", "nan"], "--deadline: 'nan' is not a positive number of seconds"),
+        (["--connections", "2"], "--connections must be at least the number of hosts, 3"),
+        (["--verbose"], "unrecognized arguments: --verbose"),
+    ],
+)
+async def test_fan_out_says_what_is_wrong_with_its_arguments(
+    arguments: list[str], message: str
+) -> None:
+    status, output = await run_python("examples/fan_out.py", *arguments)
+    assert status == 2
+    assert message in output
+    assert "Traceback" not in output
+
+
+# ── README ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class Block(NamedTuple):
+    """A block of Python code.
+
+    Attributes:
+      line: where it begins.
+      how: what the comment above it says; empty if there is none.
+      code: what is in it.
+    """
+
+    line: int
+    how: str
+    code: str
+
+
+def python_blocks(markdown: str) -> list[Block]:
+    pattern = r"(?:^<!-- run: ([^\n]*) -->\n\n?)?^( *)```python\n(.*?)^\2```$"
+    return [
+        Block(
+            markdown.count("\n", 0, match.start(3)),
+            match[1] or "",
+            textwrap.dedent(match[3]),
+        )
+        for match in re.finditer(pattern, markdown, re.MULTILINE | re.DOTALL)
+    ]
+
+
+def program(block: Block, url: str) -> str:
+    """The program to run for a block of the README, with the server at *url*."""
+    code = re.sub(r"https?://(?:[a-z]+\.)?example\.(?:org|com)", url, block.code)
+    if block.how == "":
+        return code
+    assert block.how == "in a pool", f"README.md, line {block.line}: what is {block.how!r}?"
+    return (
+        "import trio\nimport triopool\n"
+        "async def main():\n"
+        f"    url = {url + '/'!r}\n"
+        "    async with triopool.ConnectionPool() as pool:\n"
+        f"{textwrap.indent(code, ' ' * 8)}\n"
+        "trio.run(main)\n"
+    )
+
+
+README = python_blocks((ROOT / "README.md").read_text())
+
+
+@pytest.mark.parametrize("block", README, ids=[f"line {block.line}" for block in README])
+async def test_readme_block_runs(block: Block, server: str, tmp_path: Path) -> None:
+    if block.how.startswith("skip, because "):
+        pytest.skip(block.how)
+    (tmp_path / "block.py").write_text(program(block, server))
+    status, output = await run_python("block.py", cwd=tmp_path)
+    assert status == 0, f"README.md, line {block.line}:\n{output}"
+
+
+async def test_blocks_of_both_kinds_are_found_and_run(server: str, tmp_path: Path) -> None:
+    markdown = textwrap.dedent("""\
+        Text.
+
+        ```python
+        import trio, triopool
+
+        async def main():
+            async with triopool.ConnectionPool() as pool:
+                print(await pool.get("https://www.example.org/path"))
+
+        trio.run(main)
+        ```
+
+        <!-- run: in a pool -->
+        ```python
+        response = await pool.post(url, content=b"ping")
+        print(response.json()["hello"])
+        ```
+
+        ```console
+        $ not python
+        ```
+
+        <!-- run: skip, because it is half a sentence -->
+
+        ```python
+        else:
+        ```
+        """)
+    whole, body, skipped = python_blocks(markdown)
+    assert (whole.line, whole.how) == (3, "")
+    assert skipped == (25, "skip, because it is half a sentence", "else:\n")
+    for block, printed in ((whole, "<Response [200] to GET http://127.0.0.1:"), (body, "world\n")):
+        (tmp_path / "block.py").write_text(program(block, server))
+        status, output = await run_python("block.py", cwd=tmp_path)
+        assert status == 0, output
+        assert output.startswith(printed)

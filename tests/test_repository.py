@@ -1,0 +1,37 @@
+"""What the files around the package promise each other."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def read(name: str) -> str:
+    path = ROOT / name
+    if not path.exists():
+        pytest.skip(f"needs {name}, which a source distribution does not have")
+    return path.read_text(encoding="utf-8")
+
+
+def test_ci_runs_the_very_command_that_the_readme_tells_to_type() -> None:
+    command = re.search(r"^test_command='(.+)'$", read(".ci/run"), re.MULTILINE)
+    assert command is not None
+    assert command[1] in read("README.md")
+    assert command[1] in read("CONTRIBUTING.md")
+
+
+def test_the_changelog_has_a_section_for_this_version() -> None:
+    version = tomllib.loads(read("pyproject.toml"))["project"]["version"]
+    assert f"## [{version}]" in read("CHANGELOG.md")
+
+
+def test_trio_typing_is_nobodys_dependency() -> None:
+    """Its stubs shadow trio's own types: it would break the type checking of our users."""
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    extras = [name for names in project["optional-dependencies"].values() for name in names]
+    assert not [name for name in project["dependencies"] + extras if "trio-typing" in name]
