@@ -442,7 +442,7 @@ class _Upload:
         # The end goes with the last piece: an answer to that must not seem to come too early.
         await self._send(connection.end_of_body(body[len(starts) * ONE_WRITE_BYTES :]))
 
-    async def _send_pieces(self, body: AsyncIterable[bytes]) -> None:
+    async def _send_pieces(self, body: AsyncIterable[object]) -> None:
         connection = self._exchange.connection
         iterator = aiter(body)
         try:

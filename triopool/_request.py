@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import json as stdlib_json
+import re
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias, TypedDict, cast
 
 import trio
 
@@ -17,13 +18,17 @@ from ._errors import LocalProtocolError
 from ._origin import Origin, PoolKey
 from ._url import URL, Params
 
-BodyFactory: TypeAlias = Callable[[], AsyncIterable[bytes]]
-Body: TypeAlias = "bytes | AsyncIterable[bytes] | BodyFactory"
-Content: TypeAlias = "bytes | bytearray | memoryview | str | AsyncIterable[bytes] | BodyFactory"
-HeaderText: TypeAlias = "str | bytes"
+# A trio.abc.ReceiveStream is an iterable of "bytes | bytearray".
+Pieces: TypeAlias = AsyncIterable[bytes | bytearray | memoryview]
+BodyFactory: TypeAlias = Callable[[], bytes | Pieces]
+Body: TypeAlias = bytes | Pieces | BodyFactory
+Content: TypeAlias = bytes | bytearray | memoryview | str | Pieces | BodyFactory
+HeaderText: TypeAlias = str | bytes
 Headers: TypeAlias = (
-    "Mapping[str, str] | Mapping[str, bytes] | Mapping[bytes, bytes]"
-    " | Iterable[tuple[HeaderText, HeaderText]]"
+    Mapping[str, str]
+    | Mapping[str, bytes]
+    | Mapping[bytes, bytes]
+    | Iterable[tuple[HeaderText, HeaderText]]
 )
 
 OnInformational: TypeAlias = Callable[[int, list[tuple[bytes, bytes]]], object]
@@ -39,6 +44,8 @@ FILE_BLOCK_BYTES = 64 * 1024
 """How much of a file is read at once."""
 
 _USER_AGENT = f"triopool/{version('triopool')}"
+# RFC 9110 section 5.5: these have no business in a value. h11 refuses CR, LF and NUL only.
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _UNSUPPORTED = {b"upgrade": "protocol upgrades are", b"proxy-authorization": "proxies are"}
 
 
@@ -148,7 +155,7 @@ def prepare(
         method=method,
         url=target,
         key=PoolKey(target.origin, server_hostname),
-        head=_make_head(method, target.target, lines, body),
+        head=_make_head(method, target.target, lines, body, checked=not given),
         body=body,
         timeouts=timeouts or default_timeouts,
         idempotent=method in IDEMPOTENT if idempotent is None else idempotent,
@@ -175,12 +182,26 @@ def _check_types(
 
 
 def _make_head(
-    method: str, target: str, lines: list[tuple[HeaderText, HeaderText]], body: Body
+    method: str,
+    target: str,
+    lines: list[tuple[HeaderText, HeaderText]],
+    body: Body,
+    *,
+    checked: bool,
 ) -> _http11.Head:
-    """Refuse what is not legal, and what is legal by the letter and still can't be sent so."""
+    """Refuse what is not legal, and in fields that were given what is legal by the letter only."""
     if method == "CONNECT":
         raise LocalProtocolError("CONNECT is not supported")
     head = _http11.make_head(method, target, lines)
+    if not checked:
+        _check_fields(head, body)
+    return head
+
+
+def _check_fields(head: _http11.Head, body: Body) -> None:
+    for name, value in head.headers.raw_items():
+        if _CONTROL.search(value):
+            raise LocalProtocolError(f"the value of header {name.decode()!r} can't be sent")
     fields = dict(head.headers)
     for name in _UNSUPPORTED.keys() & fields.keys():
         raise LocalProtocolError(f"header {name.decode()!r}: {_UNSUPPORTED[name]} not supported")
@@ -191,7 +212,6 @@ def _make_head(
         )
     if length is not None and isinstance(body, bytes) and int(length) != len(body):
         raise LocalProtocolError(f"Content-Length is not that of the body, {len(body)}")
-    return head
 
 
 def _lines(
@@ -264,10 +284,10 @@ def _body(content: Any, json: Any) -> tuple[Body, str | None]:
         return content.encode(), "text/plain; charset=utf-8"
     if isinstance(content, bytes | bytearray | memoryview):
         return bytes(content), None
-    if isinstance(content, trio.abc.AsyncResource) and hasattr(content, "wrapped"):
+    if _is_async_file(content):
         return _Blocks(content), None
     if isinstance(content, AsyncIterable) or callable(content):
-        return content, None
+        return cast("Body", content), None  # What they give is seen when they are asked.
     hint = ": open it with trio.open_file() and pass the async file" * isinstance(
         content, io.IOBase
     )
@@ -275,6 +295,10 @@ def _body(content: Any, json: Any) -> tuple[Body, str | None]:
         "content must be bytes, str, an async iterable of bytes, or a callable that returns one, "
         f"not {type(content).__name__}{hint}"
     )
+
+
+def _is_async_file(content: object) -> bool:
+    return isinstance(content, trio.abc.AsyncResource) and hasattr(content, "wrapped")
 
 
 class _Blocks:

@@ -230,6 +230,13 @@ class Response(trio.abc.ReceiveStream):
             piece = piece[:max_bytes]
         return piece
 
+    async def __anext__(self) -> bytes:
+        # As trio's, but for the type.
+        piece = await self.receive_some()
+        if not piece:
+            raise StopAsyncIteration
+        return piece
+
     def _check_open(self) -> None:
         if self._closed:
             raise trio.ClosedResourceError("the response was closed")

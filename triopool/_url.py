@@ -22,7 +22,8 @@ from ._errors import InvalidURL
 from ._origin import Origin
 
 Scalar: TypeAlias = str | int | float | bool | None
-Params: TypeAlias = Mapping[str, Scalar | Iterable[Scalar]] | Iterable[tuple[str, Scalar]]
+# Any, and not "Scalar | Iterable[Scalar]": type checkers give up on a literal dict with both.
+Params: TypeAlias = Mapping[str, Any] | Iterable[tuple[str, Scalar]]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
