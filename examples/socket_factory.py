@@ -55,7 +55,7 @@ async def options() -> None:
             for url in urls:
                 response = await pool.get(url)
                 sock = made[-1]
-                assert sock.getsockname() == response.connection.info.local_address
+                assert sock.getsockname() == response.connection.local_address
                 if sock.family == socket.AF_INET6:
                     tclass = sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS)
                     print(f"  {url}: IPV6_TCLASS is {tclass:#x} on the connected socket")

@@ -177,7 +177,7 @@ class Nginx:
         """The lines of the access log with *containing* in them, oldest first.
 
         A line is ``connection requests-of-connection method uri status``, and stands there once
-        the response was sent. The log is the session's: put something unique into the URL.
+        the response was sent. It is one log for all tests: put something unique into the URL.
         """
         lines = (self.directory / "access.log").read_text().splitlines()
         return [line for line in lines if containing in line]

@@ -4,8 +4,8 @@ The layers, from what a program sees down to what touches a socket; imports poin
 
     _pool                        what a program opens, asks and leaves
     _stream  _lease  _response   what it gets
-    _retry                       when a request may be sent again
-    _exchange  _request          one request and its response
+    _retry  _watch               when a request may be sent again; who is told
+    _exchange  _upload  _request one request and its response
     _dial  _happy_eyeballs       from a name to a connection
     _resolve  _tls
     _slots  _queue  _slot        which connection a request gets: no HTTP, no sockets
@@ -15,7 +15,7 @@ The layers, from what a program sees down to what touches a socket; imports poin
 
 from . import abc
 from ._config import Timeouts
-from ._connection_info import CloseReason, ConnectionInfo, TLSInfo
+from ._connection_info import CloseReason, ConnectionInfo, ResponseConnection, TLSInfo
 from ._errors import (
     ConnectError,
     ConnectTimeout,
@@ -40,7 +40,7 @@ from ._logging import LoggingInstrument
 from ._origin import Origin, PoolKey
 from ._pool import ConnectionPool
 from ._request import RequestInfo, RequestOptions
-from ._response import Response, ResponseConnection, ResponseInfo
+from ._response import Response, ResponseInfo
 from ._statistics import OriginStatistics, PoolStatistics
 from .abc import AddressInfo
 

@@ -62,3 +62,14 @@ class ConnectionInfo:
     remote_address: Any
     tls: TLSInfo | None
     opened_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseConnection(ConnectionInfo):
+    """The facts of the connection that a response came on.
+
+    Attributes:
+      reused: whether it had been idle, or had served another request before.
+    """
+
+    reused: bool

@@ -25,10 +25,8 @@ run while the request is still being sent.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections import deque
-from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -41,7 +39,6 @@ from ._errors import (
     RemoteProtocolError,
     TriopoolError,
     WriteError,
-    WriteTimeout,
 )
 from ._http11 import (
     Connection,
@@ -55,20 +52,13 @@ from ._http11 import (
     is_chunked,
     raw_headers,
 )
-from ._request import close_body
+from ._upload import ONE_WRITE_BYTES, Upload, deadline, write_timeout
 
 if TYPE_CHECKING:
     from ._request import Request
 
-ONE_WRITE_BYTES = 64 * 1024
-"""A body of at most this many bytes is sent together with the head, without a task. A larger one
-goes out in pieces of at most this size; the write deadline is moved along after each."""
-
 MAX_INFORMATIONAL = 20
 """1xx responses to one request."""
-
-CONTINUE_WAIT = 1.0
-"""Seconds that a body waits for 100 Continue (RFC 9110 section 10.1.1: not indefinitely)."""
 
 DRAIN_BYTES = 64 * 1024
 DRAIN_SECONDS = 0.05
@@ -97,8 +87,7 @@ class Exchange:
       response: the head of the final response.
       trailers: the fields behind a chunked body, once it has been read.
       body_bytes: how many bytes of the body have arrived.
-      write_failed: how sending broke. The response may still be there to be read; if not, this
-        tells more than the end of file that follows it.
+      write_failed: how sending broke. The response may still be there to be read.
     """
 
     def __init__(self, request: Request, lease: Holding) -> None:
@@ -110,7 +99,7 @@ class Exchange:
         self.body_bytes = 0
         self.write_failed: WriteError | None = None
         self._lease = lease
-        self._upload: _Upload | None = None
+        self._upload: Upload | None = None
         self._informational = 0
         self._pieces: deque[bytes] = deque()
         # What ended the body too early. Told after the pieces that had arrived before.
@@ -132,6 +121,12 @@ class Exchange:
             self.response = await self._send_and_read_head()
             self._check_declared_length()
             await self._take_what_is_there()
+        except ReadError:
+            self.abandon()
+            if self.write_failed is None:
+                raise
+            # It tells more than the end of file that follows it.
+            raise self.write_failed from self.write_failed.__cause__
         except BaseException:
             self.abandon()
             raise
@@ -150,34 +145,31 @@ class Exchange:
     async def _write_then_read(self, payload: bytes) -> Response:
         written = False
         limits = self.request.timeouts
-        with trio.CancelScope(deadline=_deadline(limits.write)) as scope:
+        with trio.CancelScope(deadline=deadline(limits.write)) as scope:
             try:
-                await self.connection.send(payload)
+                await self.connection.send(payload, lambda: _extend(scope, limits.write))
             except WriteError as exc:
                 self.write_failed = exc
             written = True
-            scope.deadline = _deadline(limits.read)
+            scope.deadline = deadline(limits.read)
             return await self._read_head(scope)
-        raise self._read_timeout() if written else self._write_timeout()
+        raise self._read_timeout() if written else write_timeout(self.request, self.connection)
 
     async def _read_head(self, scope: trio.CancelScope) -> Response:
         """Read up to the final head; move the deadline of *scope* along, if it has one."""
-        try:
-            while True:
-                event = self.connection.next_event()
-                if isinstance(event, NeedData):
-                    await self.connection.receive()
-                    if scope.deadline < math.inf:
-                        scope.deadline = _deadline(self.request.timeouts.read)
-                elif isinstance(event, Response):
-                    return event
-                else:
-                    assert isinstance(event, InformationalResponse)
-                    self._heed_informational(event)
-        except ReadError:
-            if self.write_failed is None:
-                raise
-            raise self.write_failed from self.write_failed.__cause__
+        waited = False
+        while True:
+            event = self.connection.next_event()
+            if isinstance(event, NeedData):
+                if waited and scope.deadline < math.inf:
+                    _extend(scope, self.request.timeouts.read)
+                await self.connection.receive()
+                waited = True
+            elif isinstance(event, Response):
+                return event
+            else:
+                assert isinstance(event, InformationalResponse)
+                self._heed_informational(event)
 
     def _heed_informational(self, event: InformationalResponse) -> None:
         self._informational += 1
@@ -200,7 +192,7 @@ class Exchange:
     # ── Side by side ───────────────────────────────────────────────────────────────────────────
 
     async def _side_by_side(self, first: bytes) -> Response:
-        upload = self._upload = _Upload(self, first)
+        upload = self._upload = Upload(self.request, self.connection, first)
         response: Response | None = None
         error: Exception | None = None
         stop: BaseException | None = None
@@ -216,6 +208,8 @@ class Exchange:
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             stop = _most_urgent(group)
+        self.write_failed = upload.failed
+        self.write_failed = upload.failed
         if stop is not None:
             raise stop
         if response is None:
@@ -275,7 +269,7 @@ class Exchange:
             self._reading = False
 
     async def _wait_for_more(self) -> None:
-        with trio.CancelScope(deadline=_deadline(self.request.timeouts.read)):
+        with trio.CancelScope(deadline=deadline(self.request.timeouts.read)):
             await self.connection.receive()
             return
         raise self._read_timeout()
@@ -368,104 +362,12 @@ class Exchange:
             seconds=seconds,
         )
 
-    def _write_timeout(self) -> WriteTimeout:
-        seconds = self.request.timeouts.write
-        return WriteTimeout(
-            f"{self.request.key} took nothing of the request for {seconds} s "
-            f"({self.connection.bytes_sent} bytes sent so far)",
-            origin=self.request.key.origin,
-            phase="write",
-            seconds=seconds,
-        )
-
     def _too_large(self, what: str) -> RemoteProtocolError:
         return self._illegal(f"{what}, more than max_body_bytes={self.request.max_body_bytes}")
 
     def _illegal(self, what: str) -> RemoteProtocolError:
         origin = self.request.key.origin
         return RemoteProtocolError(f"{origin} sent {what}", origin=origin, phase="read")
-
-
-class _Upload:
-    """The sending side, in a task of its own.
-
-    Attributes:
-      read_scope: bounds the reading side; its deadline is set when the upload has ended.
-      go_ahead: set when the server has said 100 Continue.
-      crash: what ends the whole exchange: the caller's own exception, or a write timeout.
-    """
-
-    def __init__(self, exchange: Exchange, first: bytes) -> None:
-        self._exchange = exchange
-        self._first = first
-        self.read_scope = trio.CancelScope()
-        self.go_ahead = trio.Event()
-        self.crash: Exception | None = None
-
-    async def run(self, exchange_scope: trio.CancelScope) -> None:
-        try:
-            await self._send_everything()
-        except WriteError as exc:
-            self._exchange.write_failed = exc
-        except Exception as exc:
-            # Unless the exchange has been decided: then nobody asks how the upload ended.
-            if not exchange_scope.cancel_called:
-                self.crash = exc
-                exchange_scope.cancel()
-        self.read_scope.deadline = _deadline(self._exchange.request.timeouts.read)
-
-    async def _send_everything(self) -> None:
-        request = self._exchange.request
-        await self._send(self._first)
-        if request.expect_continue:
-            with trio.move_on_after(CONTINUE_WAIT):
-                await self.go_ahead.wait()
-        body: object = request.body() if callable(request.body) else request.body
-        if isinstance(body, bytes):
-            await self._send_bytes(body)
-        elif isinstance(body, AsyncIterable):
-            request.body_started = True
-            await self._send_pieces(body)
-        else:
-            if inspect.iscoroutine(body):
-                body.close()
-            raise TypeError(
-                "content= was called for the body, and must return an async iterable of bytes, "
-                f"not {type(body).__name__}"
-            )
-
-    async def _send_bytes(self, body: bytes) -> None:
-        connection = self._exchange.connection
-        starts = range(0, max(len(body) - ONE_WRITE_BYTES, 0), ONE_WRITE_BYTES)
-        for start in starts:
-            await self._send(connection.body(body[start : start + ONE_WRITE_BYTES]))
-        # The end goes with the last piece: an answer to that must not seem to come too early.
-        await self._send(connection.end_of_body(body[len(starts) * ONE_WRITE_BYTES :]))
-
-    async def _send_pieces(self, body: AsyncIterable[object]) -> None:
-        connection = self._exchange.connection
-        iterator = aiter(body)
-        try:
-            async for piece in iterator:
-                if not isinstance(piece, bytes | bytearray | memoryview):
-                    raise TypeError(
-                        f"the body's iterator must yield bytes, not {type(piece).__name__}"
-                    )
-                data = bytes(piece)
-                for start in range(0, len(data), ONE_WRITE_BYTES):
-                    await self._send(connection.body(data[start : start + ONE_WRITE_BYTES]))
-        finally:
-            # A generator that is left half-way must not wait for the garbage collector.
-            await close_body(iterator)
-        await self._send(connection.end_of_body())
-
-    async def _send(self, data: bytes) -> None:
-        if not data:
-            return
-        with trio.CancelScope(deadline=_deadline(self._exchange.request.timeouts.write)):
-            await self._exchange.connection.send(data)
-            return
-        raise self._exchange._write_timeout()
 
 
 def _most_urgent(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -480,5 +382,5 @@ def _most_urgent(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return error
 
 
-def _deadline(seconds: float | None) -> float:
-    return math.inf if seconds is None else trio.current_time() + seconds
+def _extend(scope: trio.CancelScope, seconds: float | None) -> None:
+    scope.deadline = deadline(seconds)

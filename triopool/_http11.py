@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import h11
@@ -191,13 +191,18 @@ class Connection:
                 phase="write",
             ) from exc
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes, on_progress: Callable[[], object]) -> None:
         """Write to the network. If this raises, the connection can't be reused.
+
+        Args:
+          data: what to write.
+          on_progress: called whenever the kernel has taken some of it and not all.
 
         Raises:
           WriteError: the connection broke.
           PoolClosed: the pool was left meanwhile.
         """
+        self._wire.on_progress = on_progress
         try:
             await self._stream.send_all(data)
         except trio.BrokenResourceError as exc:
@@ -346,7 +351,8 @@ class Connection:
     @property
     def may_be_reused(self) -> bool:
         """Whether, once the response has been read, the connection can serve another exchange."""
-        return self._h11.our_state is h11.DONE and not (self._tainted or self._eof or self.closed)
+        spoilt = self._tainted or self._eof or self.closed or self._wire.torn
+        return self._h11.our_state is h11.DONE and not spoilt
 
     async def next_cycle(self) -> bool:
         """Make ready for another exchange; False if the connection can't be reused.

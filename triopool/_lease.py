@@ -17,9 +17,12 @@ from ._connection_info import CloseReason, ConnectionInfo
 from ._errors import WriteError
 from ._exchange import Exchange
 from ._http11 import Connection
+from ._instruments import SILENT
 from ._response import Response
 from ._slot import Condition, Lease
 from ._stream import StreamContext
+from ._watch import watched
+from .abc import Instrument
 
 if TYPE_CHECKING:
     from ._origin import PoolKey
@@ -68,11 +71,13 @@ class LeasedConnection:
         key: PoolKey,
         prepare: Callable[..., Request],
         start_drain: Callable[[Exchange], None],
+        tell: Instrument,
     ) -> None:
         self._lease = lease
         self._key = key
         self._prepare = prepare
         self._start_drain = start_drain
+        self._tell = tell
         self._turn: Turn | None = None
 
     @property
@@ -115,12 +120,18 @@ class LeasedConnection:
     @enable_ki_protection
     async def _open(self, request: Request) -> Response:
         try:
-            exchange = Exchange(request, await self._take_turn())
-            await exchange.open()
+            exchange = await watched(self._tell, request, lambda: self._exchange(request))
         except BaseException:
             await request.give_up_body()
             raise
         return Response(exchange, self._drain)
+
+    async def _exchange(self, request: Request) -> Exchange:
+        exchange = Exchange(request, await self._take_turn())
+        if self._tell is not SILENT:
+            self._tell.request_sent(request.info(), self.info)
+        await exchange.open()
+        return exchange
 
     async def _take_turn(self) -> Turn:
         """Wait for the last exchange, if it was left to be drained; see that all is well."""

@@ -21,16 +21,17 @@ from ._dial import Dialler
 from ._errors import PoolClosed
 from ._exchange import Exchange
 from ._http11 import Connection
-from ._instruments import SILENT, combine
+from ._instruments import combine
 from ._lease import LeaseContext, LeasedConnection
 from ._origin import PoolKey
 from ._request import Content, Headers, OnInformational, Request, RequestOptions
 from ._resolve import Names
-from ._response import Response, ResponseInfo
+from ._response import Response
 from ._slots import Slots
 from ._statistics import PoolStatistics
 from ._stream import StreamContext
 from ._url import Params
+from ._watch import watched
 from .abc import Instrument, Resolver, SocketFactory
 
 
@@ -105,6 +106,8 @@ class ConnectionPool:
             raise TypeError(f"timeouts must be a triopool.Timeouts, not {timeouts!r}")
         if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):
             raise TypeError(f"ssl_context must be an ssl.SSLContext, not {ssl_context!r}")
+        if unix_socket is not None and local_address is not None:
+            raise ValueError("local_address has no meaning for a unix_socket: give one of them")
         for name, seam in (("socket_factory", socket_factory), ("resolver", resolver)):
             if seam is not None and not callable(seam):
                 raise TypeError(f"{name} must be callable, not {seam!r}")
@@ -309,22 +312,10 @@ class ConnectionPool:
     @enable_ki_protection
     async def _send(self, request: Request) -> Response:
         self._check_usable()
-        if self._tell is SILENT:
-            exchange = await _retry.send(request, self._slots, SILENT)
-        else:
-            exchange = await self._send_watched(request)
+        exchange = await watched(
+            self._tell, request, lambda: _retry.send(request, self._slots, self._tell)
+        )
         return Response(exchange, self._start_drain)
-
-    async def _send_watched(self, request: Request) -> Exchange:
-        started_at = trio.current_time()
-        try:
-            exchange = await _retry.send(request, self._slots, self._tell)
-        except BaseException as exc:
-            self._tell.request_failed(request.info(), exc)
-            raise
-        info = ResponseInfo(exchange.response.status_code, trio.current_time() - started_at)
-        self._tell.response_started(request.info(), info, exchange.connection.info)
-        return exchange
 
     def _start_drain(self, exchange: Exchange) -> None:
         self._nursery.start_soon(exchange.drain, name="triopool drain")
@@ -356,7 +347,7 @@ class ConnectionPool:
     async def _lease(self, request: Request) -> LeasedConnection:
         self._check_usable()
         lease = await self._slots.acquire(request.key, request.timeouts)
-        return LeasedConnection(lease, request.key, self._prepare, self._start_drain)
+        return LeasedConnection(lease, request.key, self._prepare, self._start_drain, self._tell)
 
     async def warm_up(
         self,

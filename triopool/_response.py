@@ -5,7 +5,7 @@ from __future__ import annotations
 import email.message
 import json as stdlib_json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -14,11 +14,11 @@ import trio
 from multidict import CIMultiDict, CIMultiDictProxy
 from trio.lowlevel import enable_ki_protection
 
+from ._connection_info import ResponseConnection
 from ._errors import PoolClosed, StatusError
 from ._http11 import raw_headers
 
 if TYPE_CHECKING:
-    from ._connection_info import ConnectionInfo
     from ._exchange import Exchange
     from ._url import URL
 
@@ -36,19 +36,6 @@ class ResponseInfo:
 
     status_code: int
     seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseConnection:
-    """On which connection a response came.
-
-    Attributes:
-      info: the connection's facts: id, addresses, TLS.
-      reused: whether it had been idle, or had served another request before.
-    """
-
-    info: ConnectionInfo
-    reused: bool
 
 
 class Response(trio.abc.ReceiveStream):
@@ -117,7 +104,9 @@ class Response(trio.abc.ReceiveStream):
     @property
     def connection(self) -> ResponseConnection:
         """On which connection it came: id, addresses, TLS facts, whether it was reused."""
-        return ResponseConnection(self._exchange.connection.info, self._exchange.reused)
+        info = self._exchange.connection.info
+        facts = {field.name: getattr(info, field.name) for field in fields(info)}
+        return ResponseConnection(**facts, reused=self._exchange.reused)
 
     @property
     def is_success(self) -> bool:

@@ -41,6 +41,7 @@ class Pooled(Protocol):
     @property
     def idle_limit(self) -> float | None:
         """How long the peer said it keeps the connection, less a margin; None if it did not."""
+        ...
 
     def condition(self) -> Condition: ...
 

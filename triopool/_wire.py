@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import socket as stdlib_socket
+from collections.abc import Callable
 
 import trio
 
@@ -25,6 +26,7 @@ class Wire(trio.abc.Stream):
     Attributes:
       bytes_sent: how many bytes the kernel has taken, over its life.
       patient: whether :meth:`receive_some` waits.
+      on_progress: called whenever the kernel has taken some of what is sent, and not all.
       torn: whether a write was cut short. What is owed to the peer can't be continued: the wire
         can still be read, but not be written to, and is never fit for another exchange.
     """
@@ -33,6 +35,7 @@ class Wire(trio.abc.Stream):
         self.socket = socket
         self.bytes_sent = 0
         self.patient = True
+        self.on_progress: Callable[[], object] | None = None
         self.torn = False
         # Not for Unix sockets. An HTTP request is written at once; Nagle would only delay it.
         with contextlib.suppress(OSError):
@@ -74,6 +77,8 @@ class Wire(trio.abc.Stream):
 
     async def _send_rest(self, rest: memoryview) -> None:
         while rest:
+            if self.on_progress is not None:
+                self.on_progress()
             sent = await self.socket.send(rest)
             self.bytes_sent += sent
             rest = rest[sent:]

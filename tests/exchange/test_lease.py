@@ -10,13 +10,17 @@ import pytest
 import trio
 
 from triopool import (
+    ConnectionInfo,
     ConnectionPool,
     LeasedConnection,
     PoolTimeout,
     ReadError,
+    RequestInfo,
+    ResponseInfo,
     Timeouts,
     WriteError,
 )
+from triopool.abc import Instrument
 from triopool.testing import Network
 
 from .world import URL, Answer, Answering, ok, pieces, serving, whole
@@ -35,7 +39,7 @@ async def test_several_exchanges_use_the_one_connection(autojump_clock: object) 
                 assert await third.read() == b"//3?a=b"
             assert (first.content, second.content) == (b"/1", b"/2?x")
             assert [r.connection.reused for r in (first, second, third)] == [False, True, True]
-            assert first.connection.info is third.connection.info is connection.info
+            assert first.connection.id == third.connection.id == connection.info.id
             with pytest.raises(PoolTimeout):
                 await pool.get(URL, timeouts=Timeouts(pool=1))
             assert connection.is_usable
@@ -43,6 +47,30 @@ async def test_several_exchanges_use_the_one_connection(autojump_clock: object) 
         assert (await pool.get(URL)).connection.reused
         assert len(network.events("connected")) == 1
     assert {request.connection_number for request in server.requests} == {1}
+
+
+async def test_instruments_are_told_of_the_exchanges_on_a_lease(autojump_clock: object) -> None:
+    told: list[str] = []
+
+    class Told(Instrument):
+        def request_sent(self, request: RequestInfo, connection: ConnectionInfo) -> None:
+            told.append(f"sent {request.target} on {connection.id}")
+
+        def response_started(
+            self, request: RequestInfo, response: ResponseInfo, connection: ConnectionInfo
+        ) -> None:
+            told.append(f"{request.target}: {response.status_code}")
+
+        def request_failed(self, request: RequestInfo, error: BaseException) -> None:
+            told.append(f"{request.target}: {type(error).__name__}")
+
+    server = Answering(once={"/2": Answer([], "close")})
+    async with serving(server, instruments=[Told()]) as (pool, _):
+        async with pool.lease(URL) as connection:
+            await connection.request("GET", "/1")
+            with pytest.raises(ReadError):
+                await connection.request("GET", "/2")
+    assert told == ["sent /1 on 1", "/1: 200", "sent /2 on 1", "/2: ReadError"]
 
 
 async def test_a_leased_connection_is_for_its_origin(autojump_clock: object) -> None:

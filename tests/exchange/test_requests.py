@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import array
 import io
+import ssl
 import traceback
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import trio
 
 from triopool import (
+    ConnectionPool,
     LocalProtocolError,
     PoolTimeout,
     ReadError,
@@ -27,6 +29,7 @@ from triopool._http11 import make_head
 from triopool.testing import (
     Close,
     KeepOpen,
+    Network,
     Receive,
     ReceiveBytes,
     ReceiveRequest,
@@ -547,7 +550,7 @@ async def test_an_upload_of_10_mb_is_limited_by_its_gaps_only(
     }
     async with serving(slow_reader(160, 10.0)) as (pool, _):
         response = await pool.post(
-            URL, content=contents[kind], timeouts=Timeouts(write=21.0, read=1.0)
+            URL, content=contents[kind], timeouts=Timeouts(write=11.0, read=1.0)
         )
         assert response.content == b"got it"
     assert trio.current_time() == pytest.approx(1600.0)
@@ -573,6 +576,38 @@ async def test_the_write_timeout_holds_for_what_goes_out_in_one_write(
             await pool.post(URL, content=bytes(60_000), timeouts=Timeouts(write=2))
         assert trio.current_time() == 2.0
         assert not network.open_sockets
+
+
+@pytest.mark.parametrize("content", [bytes(60_000), bytes(100_000)], ids=["one write", "task"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_who_takes_a_little_now_and_then_is_waited_for(
+    autojump_clock: object,
+    scheme: str,
+    content: bytes,
+    server_ssl_context: ssl.SSLContext,
+    client_ssl_context: ssl.SSLContext,
+) -> None:
+    """The write timeout is per gap: it starts anew with each byte that the kernel takes."""
+
+    async def sips(stream: trio.abc.Stream) -> None:
+        while True:
+            await trio.sleep(1.0)
+            await stream.receive_some(1000)
+
+    async with Network(buffer_size=1000) as network:
+        network.host("one.test", "192.0.2.1")
+        network.listen("192.0.2.1", 80, sips)
+        network.listen("192.0.2.1", 443, sips, ssl_context=server_ssl_context)
+        async with ConnectionPool(
+            resolver=network.resolve,
+            socket_factory=network.socket,
+            ssl_context=client_ssl_context,
+            # A server takes a TLS record of 16 KiB at once, and then sips at that.
+            timeouts=Timeouts(write=20.0, read=2.0),
+        ) as pool:
+            with pytest.raises(ReadTimeout):
+                await pool.post(f"{scheme}://one.test/", content=content)
+    assert trio.current_time() > len(content) / 1000
 
 
 async def test_a_slow_body_is_no_slow_server(autojump_clock: object) -> None:

@@ -17,11 +17,22 @@ from .world import A, world
 async def test_an_exception_raised_in_the_block_arrives_as_itself(
     autojump_clock: trio.abc.Clock,
 ) -> None:
-    with pytest.raises(KeyError, match="mine") as caught:
+    async def block() -> None:
         async with world() as w:
             await w.get(f"{A}/1")
             raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine") as caught:
+        await block()
     assert caught.value.__context__ is None
+
+
+async def test_a_pool_says_what_it_is() -> None:
+    pool = ConnectionPool()
+    assert "new" in repr(pool)
+    async with pool:
+        assert "open" in repr(pool)
+    assert "left" in repr(pool)
 
 
 async def test_a_cancelled_block_leaves_no_socket(autojump_clock: trio.abc.Clock) -> None:

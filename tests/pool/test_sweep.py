@@ -15,9 +15,7 @@ from triopool.testing import Network, Reply, Request, Sweep, http_server
 
 from .world import A, B, world
 
-either_way = pytest.mark.parametrize(
-    "with_signal", [False, True], ids=["cancelled", "control-C"]
-)
+either_way = pytest.mark.parametrize("with_signal", [False, True], ids=["cancelled", "control-C"])
 
 
 @either_way
@@ -286,9 +284,7 @@ def test_the_pool_itself_with_a_request_in_flight_and_one_that_waits(with_signal
                     ended.append(None)
 
             async def victim() -> None:
-                async with ConnectionPool(
-                    max_connections=1, socket_factory=network.socket
-                ) as pool:
+                async with ConnectionPool(max_connections=1, socket_factory=network.socket) as pool:
                     for number in range(3):
                         nursery.start_soon(request, pool, number)
                         await trio.sleep(0.05)

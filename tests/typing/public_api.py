@@ -1,0 +1,244 @@
+"""The types of the public API, as a user's type checker sees them. Never run: see CONTRIBUTING.md.
+
+``assert_type`` pins what a call returns. Each ``type: ignore`` marks a mistake that has to be
+reported: mypy warns of an ignore that is not needed, and so does pyright by the line below.
+"""
+
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Unpack, assert_type
+
+import trio
+
+import triopool
+from triopool.abc import AddressInfo, Instrument, Resolver, SocketFactory
+from triopool.testing import Network, Reply, Request, Sweep, VictimResult, cancel_sweep, http_server
+
+URL = "https://www.example.org/"
+
+
+async def requests(pool: triopool.ConnectionPool) -> None:
+    response = await pool.request("GET", URL)
+    assert_type(response, triopool.Response)
+    assert_type(response.status_code, int)
+    assert_type(response.reason, str)
+    assert_type(response.http_version, str)
+    assert_type(response.headers["content-type"], str)
+    assert_type(response.headers.getall("set-cookie"), list[str])
+    assert_type(response.raw_headers, list[tuple[bytes, bytes]])
+    assert_type(response.trailers["checksum"], str)
+    assert_type(response.url, str)
+    assert_type(response.content, bytes)
+    assert_type(response.text, str)
+    assert_type(response.json(), Any)
+    assert_type(response.encoding, str)
+    assert_type(response.is_success, bool)
+    assert_type(response.method, str)
+    assert_type(response.connection.id, int)
+    assert_type(response.connection.reused, bool)
+    assert_type(response.raise_for_status(), triopool.Response)
+
+    assert_type(await pool.get(URL, params={"q": "x"}), triopool.Response)
+    assert_type(await pool.head(URL), triopool.Response)
+    assert_type(await pool.post(URL, json={"a": [1, None]}), triopool.Response)
+    assert_type(await pool.put(URL, content=b"x"), triopool.Response)
+    assert_type(await pool.patch(URL, content="x"), triopool.Response)
+    assert_type(await pool.delete(URL), triopool.Response)
+    assert_type(await pool.options(URL), triopool.Response)
+
+
+async def every_argument(pool: triopool.ConnectionPool) -> None:
+    def informational(status_code: int, headers: list[tuple[bytes, bytes]]) -> None: ...
+
+    await pool.request(
+        "POST",
+        URL,
+        params=[("a", "1"), ("a", "2")],
+        headers={"accept": "text/html"},
+        content=b"",
+        timeouts=triopool.Timeouts(pool=1, connect=2.5, write=None),
+        server_hostname="other.example.org",
+        idempotent=True,
+        expect_continue=True,
+        on_informational=informational,
+        max_body_bytes=1 << 20,
+    )
+    await pool.request("GET", URL, headers=[("accept", "text/html")])
+    await pool.request("GET", URL, headers=[(b"accept", b"text/html")])
+    await pool.request("GET", URL, params={"page": 1, "tag": ["a", "b"]})
+
+
+async def wrapped(
+    pool: triopool.ConnectionPool, path: str, **options: Unpack[triopool.RequestOptions]
+) -> triopool.Response:
+    return await pool.get(f"{URL}{path}", **options)
+
+
+async def use_wrapped(pool: triopool.ConnectionPool) -> None:
+    await wrapped(pool, "", timeouts=None)
+    await wrapped(pool, "", timeout=3)  # type: ignore[call-arg]
+
+
+async def bodies(pool: triopool.ConnectionPool, stream: trio.abc.ReceiveStream) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    await pool.post(URL, content=b"x")
+    await pool.post(URL, content="x")
+    await pool.post(URL, content=chunks())
+    await pool.post(URL, content=chunks)
+    await pool.post(URL, content=stream)
+    await pool.post(URL, content=None)
+    await pool.post(URL, content=1)  # type: ignore[arg-type]
+
+
+async def streaming(pool: triopool.ConnectionPool) -> None:
+    async with pool.stream("GET", URL) as response:
+        assert_type(response, triopool.Response)
+        async for chunk in response:
+            assert_type(chunk, bytes)
+        assert_type(await response.receive_some(), bytes)
+        assert_type(await response.receive_some(1024), bytes)
+        assert_type(await response.read(), bytes)
+        stream: trio.abc.ReceiveStream = response
+        await stream.aclose()
+
+
+async def leases(pool: triopool.ConnectionPool) -> None:
+    async with pool.lease(URL) as connection:
+        assert_type(connection, triopool.LeasedConnection)
+        assert_type(connection.info, triopool.ConnectionInfo)
+        assert_type(connection.is_usable, bool)
+        assert_type(await connection.request("GET", URL), triopool.Response)
+        async with connection.stream("GET", URL) as response:
+            assert_type(response, triopool.Response)
+
+
+async def operations(pool: triopool.ConnectionPool) -> None:
+    await pool.warm_up(URL, 3)
+    await pool.drain()
+    pool.close_idle()
+    assert_type(pool.retire(), int)
+    pool.retire(lambda connection: connection.origin.host == "example.org")
+    assert_type(pool.max_connections, int | None)
+    pool.max_connections = 10
+    statistics = pool.statistics()
+    assert_type(statistics.open, int)
+    assert_type(statistics.oldest_wait, float)
+    for key, figures in statistics.origins.items():
+        assert_type(key.origin.host, str)
+        assert_type(figures.idle, int)
+
+
+class Counter(Instrument):
+    def reused(self, connection: triopool.ConnectionInfo) -> None:
+        assert_type(connection.id, int)
+
+    def closed(self, connection: triopool.ConnectionInfo, reason: triopool.CloseReason) -> None: ...
+
+
+class WrongCounter(Instrument):
+    def reused(self, connection: int) -> None: ...  # type: ignore[override]
+
+
+def make_socket(address: AddressInfo) -> socket.socket:
+    assert_type(address.family, int)
+    return socket.socket(address.family, address.type, address.proto)
+
+
+async def make_trio_socket(address: AddressInfo) -> trio.socket.SocketType:
+    return trio.socket.socket(address.family, address.type, address.proto)
+
+
+def make_socket_for_aiohttp(
+    address: tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]],
+) -> socket.socket:
+    return socket.socket(address[0])
+
+
+def make_nothing(address: AddressInfo) -> None: ...
+
+
+async def resolve(host: str, port: int) -> Sequence[AddressInfo]:
+    return [AddressInfo(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port))]
+
+
+async def pools(context: ssl.SSLContext) -> None:
+    factories: list[SocketFactory] = [make_socket, make_trio_socket, make_socket_for_aiohttp]
+    resolver: Resolver = resolve
+    pool = triopool.ConnectionPool(
+        max_connections=100,
+        max_connections_per_origin=None,
+        max_waiting=None,
+        idle_timeout=15,
+        max_lifetime=None,
+        max_requests_per_connection=None,
+        timeouts=triopool.Timeouts(),
+        ssl_context=context,
+        socket_factory=factories[0],
+        local_address="127.0.0.1",
+        resolver=resolver,
+        dns_ttl=10.0,
+        happy_eyeballs_delay=0.25,
+        unix_socket=None,
+        instruments=[Counter(), triopool.LoggingInstrument()],
+    )
+    async with pool as entered:
+        assert_type(entered, triopool.ConnectionPool)
+
+    triopool.ConnectionPool(timeout=3)  # type: ignore[call-arg]
+    triopool.ConnectionPool(socket_factory=make_nothing)  # type: ignore[arg-type]
+    triopool.ConnectionPool(resolver=make_socket)  # type: ignore[arg-type]
+    triopool.ConnectionPool(instruments=[Counter])  # type: ignore[list-item]
+    with pool:  # type: ignore[attr-defined]
+        pass
+
+
+async def mistakes(pool: triopool.ConnectionPool) -> None:
+    await pool.request("GET", URL, timeout=3)  # type: ignore[call-arg]
+    await pool.request(URL)  # type: ignore[call-arg]
+    await pool.request("GET", URL, timeouts=3)  # type: ignore[arg-type]
+    print(pool.get(URL).status_code)  # type: ignore[attr-defined]
+    await pool.stream("GET", URL)  # type: ignore[misc]
+    triopool.Timeouts(connect="3")  # type: ignore[arg-type]
+    pool.statistics().open = 1  # type: ignore[misc]
+    (await pool.get(URL)).content = b""  # type: ignore[misc]
+
+
+async def errors(pool: triopool.ConnectionPool) -> None:
+    try:
+        await pool.get(URL)
+    except triopool.StatusError as error:
+        assert_type(error.response, triopool.Response)
+    except triopool.ConnectTimeout as error:
+        assert_type(error.origin, triopool.Origin | None)
+        assert_type(error.seconds, float | None)
+        connect_error: triopool.ConnectError = error
+        too_slow: trio.TooSlowError = error
+        print(connect_error, too_slow)
+    except triopool.TriopoolError as error:
+        assert_type(error.phase, str | None)
+
+
+async def scenario(sweep: Sweep) -> None:
+    async def respond(request: Request) -> Reply:
+        assert_type(request.header("host"), str | None)
+        return Reply(body=b"hello")
+
+    async with Network() as network:
+        network.listen("192.0.2.1", 80, http_server(respond))
+        async with triopool.ConnectionPool(
+            resolver=network.resolve, socket_factory=network.socket
+        ) as pool:
+            result = await sweep.victim(pool.get, "http://192.0.2.1/")
+            assert_type(result, VictimResult[triopool.Response])
+
+
+def sweep() -> None:
+    assert_type(cancel_sweep(scenario), int)
+    cancel_sweep(sweep)  # type: ignore[arg-type]

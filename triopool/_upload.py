@@ -1,0 +1,135 @@
+"""The sending side of an exchange, in a task of its own, while the other side is read.
+
+It ends in one of three ways, and raises none of them, for the reading side decides what they mean:
+everything was sent; the connection broke, and the response may still be there to be read; or
+something ends the whole exchange, such as an exception of the caller's own iterator.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import AsyncIterable
+from typing import TYPE_CHECKING
+
+import trio
+
+from ._errors import WriteError, WriteTimeout
+from ._request import close_body
+
+if TYPE_CHECKING:
+    from ._http11 import Connection
+    from ._request import Request
+
+ONE_WRITE_BYTES = 64 * 1024
+"""A body of at most this many bytes is sent together with the head, without a task. A larger one
+goes out in pieces of at most this size."""
+
+CONTINUE_WAIT = 1.0
+"""Seconds that a body waits for 100 Continue (RFC 9110 section 10.1.1: not indefinitely)."""
+
+
+class Upload:
+    """Sends a request whose body does not go out in one write.
+
+    Attributes:
+      read_scope: bounds the reading side; its deadline is set when the upload has ended.
+      go_ahead: to be set when the server has said 100 Continue.
+      failed: how the connection broke.
+      crash: what ends the whole exchange: the caller's own exception, or a write timeout.
+    """
+
+    def __init__(self, request: Request, connection: Connection, first: bytes) -> None:
+        self._request = request
+        self._connection = connection
+        self._first = first
+        self.read_scope = trio.CancelScope()
+        self.go_ahead = trio.Event()
+        self.failed: WriteError | None = None
+        self.crash: Exception | None = None
+
+    async def run(self, exchange_scope: trio.CancelScope) -> None:
+        try:
+            await self._send_everything()
+        except WriteError as exc:
+            self.failed = exc
+        except Exception as exc:
+            # Unless the exchange has been decided: then nobody asks how the upload ended.
+            if not exchange_scope.cancel_called:
+                self.crash = exc
+                exchange_scope.cancel()
+        self.read_scope.deadline = deadline(self._request.timeouts.read)
+
+    async def _send_everything(self) -> None:
+        request = self._request
+        await self._send(self._first)
+        if request.expect_continue:
+            with trio.move_on_after(CONTINUE_WAIT):
+                await self.go_ahead.wait()
+        body: object = request.body() if callable(request.body) else request.body
+        if isinstance(body, bytes):
+            await self._send_bytes(body)
+        elif isinstance(body, AsyncIterable):
+            request.body_started = True
+            await self._send_pieces(body)
+        else:
+            if inspect.iscoroutine(body):
+                body.close()
+            raise TypeError(
+                "content= was called for the body, and must return an async iterable of bytes, "
+                f"not {type(body).__name__}"
+            )
+
+    async def _send_bytes(self, body: bytes) -> None:
+        connection = self._connection
+        starts = range(0, max(len(body) - ONE_WRITE_BYTES, 0), ONE_WRITE_BYTES)
+        for start in starts:
+            await self._send(connection.body(body[start : start + ONE_WRITE_BYTES]))
+        # The end goes with the last piece: an answer to that must not seem to come too early.
+        await self._send(connection.end_of_body(body[len(starts) * ONE_WRITE_BYTES :]))
+
+    async def _send_pieces(self, body: AsyncIterable[object]) -> None:
+        connection = self._connection
+        iterator = aiter(body)
+        try:
+            async for piece in iterator:
+                if not isinstance(piece, bytes | bytearray | memoryview):
+                    raise TypeError(
+                        f"the body's iterator must yield bytes, not {type(piece).__name__}"
+                    )
+                data = bytes(piece)
+                for start in range(0, len(data), ONE_WRITE_BYTES):
+                    await self._send(connection.body(data[start : start + ONE_WRITE_BYTES]))
+        finally:
+            # A generator that is left half-way must not wait for the garbage collector.
+            await close_body(iterator)
+        await self._send(connection.end_of_body())
+
+    async def _send(self, data: bytes) -> None:
+        if not data:
+            return
+        limit = self._request.timeouts.write
+        with trio.CancelScope(deadline=deadline(limit)) as scope:
+
+            def extend() -> None:
+                scope.deadline = deadline(limit)
+
+            await self._connection.send(data, extend)
+            return
+        raise write_timeout(self._request, self._connection)
+
+
+def write_timeout(request: Request, connection: Connection) -> WriteTimeout:
+    seconds = request.timeouts.write
+    return WriteTimeout(
+        f"{request.key} took nothing of the request for {seconds} s "
+        f"({connection.bytes_sent} bytes sent so far)",
+        origin=request.key.origin,
+        phase="write",
+        seconds=seconds,
+    )
+
+
+def deadline(seconds: float | None) -> float:
+    """An instant on Trio's clock, *seconds* from now; infinity for None."""
+    return math.inf if seconds is None else trio.current_time() + seconds
