@@ -137,8 +137,8 @@ async def test_surplus_tls_connection_that_never_carried_a_request_is_reused(
         response = await pool.get(url)
         statistics = pool.statistics()
     assert len({body.split()[0] for body in bodies}) == 4
-    assert response.connection.info.tls is not None
-    assert response.connection.info.tls.version == "TLSv1.3"
+    assert response.connection.tls is not None
+    assert response.connection.tls.version == "TLSv1.3"
     assert (statistics.dialled, statistics.reused, statistics.stale) == (4, 5, 0)
 
 
