@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Waiter(Generic[C]):
     """A request queued for a connection.
 
-    It owns a memory channel with a buffer of zero, and its task is parked in ``receive()`` for as
+    It owns a memory channel with a buffer of zero, and its task is parked in :meth:`wait` for as
     long as it is queued. So ``send_nowait`` either is taken by a live task, or raises
     ``WouldBlock`` because the task was cancelled a moment ago. There is no third case, in which a
     connection lies in the channel and nobody knows whether it was taken.
@@ -43,13 +43,14 @@ class Waiter(Generic[C]):
     """
 
     __slots__ = (
+        "_receive",
         "_send",
+        "_waits",
         "age",
         "connect_timeout",
         "dial",
         "queue",
         "queued_at",
-        "receive",
         "scope",
     )
 
@@ -62,7 +63,18 @@ class Waiter(Generic[C]):
         self.connect_timeout = connect_timeout
         self.dial: Slot[C] | None = None
         self.scope: trio.CancelScope | None = None
-        self._send, self.receive = trio.open_memory_channel[outcome.Outcome[Slot[C]]](0)
+        self._send, self._receive = trio.open_memory_channel[outcome.Outcome[Slot[C]]](0)
+        self._waits = False
+
+    async def wait(self) -> Slot[C]:
+        """Wait until a connection is offered, and return it; or raise the error that is."""
+        self._waits = True
+        return (await self._receive.receive()).unwrap()
+
+    @property
+    def dead(self) -> bool:
+        """Whether it was cancelled a moment ago, and its task has not run yet to leave."""
+        return self._waits and not self._receive.statistics().tasks_waiting_receive
 
     def offer(self, result: outcome.Outcome[Slot[C]]) -> bool:
         """Give it a connection or an error; False if it was cancelled and can't take it."""
@@ -82,14 +94,12 @@ class OriginQueue(Generic[C]):
       dialling: its waiters that own a dial, oldest first.
       waiting: its waiters that don't, oldest first.
       orphans: its dials whose owner was served otherwise or has gone, oldest first.
-      dials: how many of its slots are dialling, orphans counted.
       in_line: whether it has its entry in the :class:`Line`.
     """
 
     __slots__ = (
         "counts",
         "dialling",
-        "dials",
         "idle",
         "in_line",
         "key",
@@ -107,7 +117,6 @@ class OriginQueue(Generic[C]):
         self.dialling: OrderedDict[Waiter[C], None] = OrderedDict()
         self.waiting: OrderedDict[Waiter[C], None] = OrderedDict()
         self.orphans: OrderedDict[Slot[C], None] = OrderedDict()
-        self.dials = 0
         self.in_line = False
         self.counts = Counts()
 

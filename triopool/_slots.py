@@ -46,7 +46,7 @@ The rules
    the owner inherits the other one's dial, so that everybody still has one.
 5. A failed dial is told to its owner and to nobody else, and its slot goes to the next in line.
 
-Where a task can be suspended: in ``Waiter.receive`` (as a waiter), in ``settle`` (an idle TLS
+Where a task can be suspended: in ``Waiter.wait``, in ``settle`` (an idle TLS
 connection has to be looked at; the lease is owned meanwhile), in ``warm_up`` and ``wait_quiet``,
 in a dial, and in the sweeper's sleep. Nowhere else.
 """
@@ -67,7 +67,7 @@ from trio.lowlevel import enable_ki_protection
 from ._config import Timeouts
 from ._connection_info import CloseReason
 from ._errors import ConnectTimeout, PoolClosed, PoolFull, PoolTimeout
-from ._instruments import SILENT
+from ._instruments import SILENT, logger
 from ._origin import PoolKey
 from ._queue import Line, OriginQueue, Waiter
 from ._slot import C, Condition, Lease, Slot, State, WarmUp
@@ -190,6 +190,10 @@ class Slots(Generic[C]):
         assert slot.connection is not None
         try:
             fit = await slot.connection.settle()
+        except Exception:
+            # The sweeper's task must not end with it, and with the sweeper the pool.
+            logger.exception("looking at an idle connection failed; it is closed")
+            fit = False
         except BaseException:
             self.close(slot, CloseReason.DISCARDED)
             raise
@@ -210,7 +214,7 @@ class Slots(Generic[C]):
             if waiter.dial is None:
                 slot = await self._receive_within(waiter, timeouts.pool)
             else:
-                slot = (await waiter.receive.receive()).unwrap()
+                slot = await waiter.wait()
         finally:
             # Does nothing if it was served.
             self._leave(waiter)
@@ -224,26 +228,30 @@ class Slots(Generic[C]):
     def _enqueue(self, key: PoolKey, timeouts: Timeouts) -> Waiter[C]:
         self._refuse_if_closed(key)
         queue = self._queue(key)
+        self._refuse_if_full(queue)
         waiter = Waiter(queue, next(self._ages), trio.current_time(), timeouts.connect)
         queue.waiting[waiter] = None
         self._waiting += 1
         self._line.join(queue)
         self._dispatch()
         if waiter.dial is None:
-            if self._waiting > self._max_waiting:
-                self._leave(waiter)
-                raise PoolFull(
-                    f"{self._max_waiting} requests wait for a connection already (max_waiting)",
-                    origin=key.origin,
-                    phase="pool",
-                )
             self._tell.queued(key.origin, self._waiting)
         return waiter
+
+    def _refuse_if_full(self, queue: OriginQueue[C]) -> None:
+        slot_to_be_had = not queue.full and (self._idle or self._total.available_tokens > 0)
+        if self._waiting >= self._max_waiting and not slot_to_be_had:
+            self._forget_if_empty(queue)
+            raise PoolFull(
+                f"{self._waiting} requests wait for a connection already (max_waiting)",
+                origin=queue.key.origin,
+                phase="pool",
+            )
 
     async def _receive_within(self, waiter: Waiter[C], seconds: float | None) -> Slot[C]:
         deadline = waiter.queued_at + _or_infinity(seconds)
         with trio.CancelScope(deadline=deadline) as waiter.scope:
-            return (await waiter.receive.receive()).unwrap()
+            return await waiter.wait()
         key = waiter.queue.key
         others = self._waiting - (waiter in waiter.queue.waiting)
         raise PoolTimeout(
@@ -342,7 +350,7 @@ class Slots(Generic[C]):
                 return
             if waiter is owner:
                 owner = None
-        if self._line.first() is not None or self._total.available_tokens < 0:
+        if self._next_in_line() is not None or self._total.available_tokens < 0:
             self._close(slot, CloseReason.EVICTED)
         elif self._refusal is not None:
             self._close(slot, CloseReason.POOL_CLOSED)
@@ -350,7 +358,7 @@ class Slots(Generic[C]):
             self._make_idle(slot)
 
     def _somebody_elsewhere_is_older(self, waiter: Waiter[C]) -> bool:
-        first = self._line.first()
+        first = self._next_in_line()
         if first is None or first is waiter.queue:
             return False
         rival = first.oldest_waiting
@@ -378,7 +386,7 @@ class Slots(Generic[C]):
 
     def _dispatch(self) -> None:
         """Start dials, oldest waiter first, while there are slots to be had."""
-        while (queue := self._line.first()) is not None:
+        while (queue := self._next_in_line()) is not None:
             if self._total.available_tokens > 0:
                 waiter, _ = queue.waiting.popitem(last=False)
                 self._waiting -= 1
@@ -393,6 +401,16 @@ class Slots(Generic[C]):
                 break
         if self._quiet is not None and self._is_quiet():
             self._quiet.set()
+
+    def _next_in_line(self) -> OriginQueue[C] | None:
+        """The origin whose oldest waiting request is next to get a slot; the dead are removed."""
+        while (queue := self._line.first()) is not None:
+            waiter = queue.oldest_waiting
+            assert waiter is not None
+            if not waiter.dead:
+                return queue
+            self._leave(waiter)
+        return None
 
     def _make_way(self, queue: OriginQueue[C]) -> None:
         """Call off an orphaned dial of another origin; its slot is free when it has ended.

@@ -1,0 +1,391 @@
+"""Do the tests of the slot engine find bugs? Plant some, one at a time, and see.
+
+``python tests/planted_bugs.py`` replaces a few lines of the engine in a copy of the package, runs
+``tests/slots`` on it, and prints which test failed first. It fails if a bug is not found, and also
+if the code has moved on, so that the lines to be replaced are not there, or not just once. With
+arguments, plants only the bugs whose names contain one of them.
+
+``python tests/planted_bugs.py --machine`` has only the state machine look for them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 90
+"""How long one run may take, in seconds. A planted bug may well make the tests hang."""
+
+# The quick ones first.
+ALL_TESTS = ("test_scenarios.py", "test_sweep.py", "test_machine.py")
+
+
+class Bug(NamedTuple):
+    """What to replace by what; *also* is a second pair, where one alone does no harm."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    also: tuple[str, str] | None = None
+
+
+BUGS = [
+    Bug(
+        "a buffer of one in the waiter's channel",
+        "_queue.py",
+        "trio.open_memory_channel[outcome.Outcome[Slot[C]]](0)",
+        "trio.open_memory_channel[outcome.Outcome[Slot[C]]](1)",
+    ),
+    Bug(
+        "a checkpoint between the hand-over and the lease",
+        "_slots.py",
+        "        # No checkpoint from the hand-over to here: a connection once given is not lost.",
+        "        await trio.lowlevel.checkpoint()",
+    ),
+    Bug(
+        "a checkpoint before a waiter that gives up leaves its queue",
+        "_slots.py",
+        "            # Does nothing if it was served.",
+        "            await trio.lowlevel.checkpoint()",
+    ),
+    Bug(
+        "a checkpoint on the reuse path",
+        "_slots.py",
+        "            slot = next(reversed(queue.idle))\n",
+        "            slot = next(reversed(queue.idle))\n"
+        "            await trio.lowlevel.checkpoint()\n",
+    ),
+    Bug(
+        "a cancelled waiter is not removed",
+        "_slots.py",
+        "            # Does nothing if it was served.\n            self._leave(waiter)\n",
+        "",
+    ),
+    Bug(
+        "a waiter that was cancelled a moment ago is taken for served",
+        "_queue.py",
+        "        except trio.WouldBlock:\n            return False\n",
+        "        except trio.WouldBlock:\n            return True\n",
+    ),
+    Bug(
+        "the pool's token is not released",
+        "_slots.py",
+        "        self._total.release_on_behalf_of(slot)\n",
+        "",
+    ),
+    Bug(
+        "the origin's token is not released",
+        "_slots.py",
+        "        queue.limiter.release_on_behalf_of(slot)\n",
+        "",
+    ),
+    Bug(
+        "a slot is freed but its connection not closed",
+        "_slots.py",
+        "            slot.connection.close()\n",
+        "            pass\n",
+    ),
+    Bug(
+        "no eviction before waiting",
+        "_slots.py",
+        "            elif self._idle:\n",
+        "            elif False:\n",
+    ),
+    Bug(
+        "no eviction on return",
+        "_slots.py",
+        "        if self._line.first() is not None or self._total.available_tokens < 0:",
+        "        if self._total.available_tokens < 0:",
+        also=(
+            "            self._offer(slot)\n        self._dispatch()\n\n    @",
+            "            self._offer(slot)\n\n    @",
+        ),
+    ),
+    Bug(
+        "the most recently used connection is evicted",
+        "_slots.py",
+        "            elif self._idle:\n                self._close(next(iter(self._idle)),",
+        "            elif self._idle:\n                self._close(next(reversed(self._idle)),",
+    ),
+    Bug(
+        "the least recently used connection is reused",
+        "_slots.py",
+        "            slot = next(reversed(queue.idle))",
+        "            slot = next(iter(queue.idle))",
+    ),
+    Bug(
+        "an idle connection that is taken stays in the global order",
+        "_slots.py",
+        "        del self._idle[slot]\n",
+        "",
+    ),
+    Bug(
+        "a dial's error goes to the oldest waiter",
+        "_slots.py",
+        "        elif owner is not None:\n            self._remove(owner)\n",
+        "        elif owner is not None:\n"
+        "            owner = slot.queue.oldest\n"
+        "            self._remove(owner)\n",
+    ),
+    Bug(
+        "a dial's error is told to all who wait for its origin",
+        "_slots.py",
+        "            self._remove(owner)\n            owner.offer(outcome.Error(error))\n",
+        "            for owner in (*slot.queue.dialling, *slot.queue.waiting):\n"
+        "                self._leave(owner)\n"
+        "                owner.offer(outcome.Error(error))\n",
+    ),
+    Bug(
+        "nobody is next when a dial has failed",
+        "_slots.py",
+        "            owner.offer(outcome.Error(error))\n"
+        "        self._free(slot)\n"
+        "        self._dispatch()\n",
+        "            owner.offer(outcome.Error(error))\n        self._free(slot)\n",
+    ),
+    Bug(
+        "no swap: a dial whose owner was served otherwise is orphaned",
+        "_slots.py",
+        "            dial.owner, owner.dial = owner, dial\n"
+        "            dial.connect_timeout = owner.connect_timeout\n"
+        "            dial.scope.deadline = slot.scope.deadline\n",
+        "            self._orphan(dial)\n",
+    ),
+    Bug(
+        "a swap costs the owner its time",
+        "_slots.py",
+        "            dial.scope.deadline = slot.scope.deadline\n",
+        "",
+    ),
+    Bug(
+        "a newcomer is handed a connection before a waiter",
+        "_queue.py",
+        "        return next(iter(self.dialling or self.waiting), None)",
+        "        return next(reversed(self.waiting or self.dialling), None)",
+    ),
+    Bug(
+        "a newcomer gets a dial before a waiter",
+        "_slots.py",
+        "waiter, _ = queue.waiting.popitem(last=False)",
+        "waiter, _ = queue.waiting.popitem(last=True)",
+    ),
+    Bug(
+        "a returned connection becomes idle although somebody waits",
+        "_slots.py",
+        "        while (waiter := queue.oldest) is not None:",
+        "        while owner is not None and (waiter := queue.oldest) is not None:",
+    ),
+    Bug(
+        "age does not count across origins",
+        "_slots.py",
+        "        return rival.age < waiter.age",
+        "        return False",
+    ),
+    Bug(
+        "the line is not put right when its first waiter has gone",
+        "_queue.py",
+        "            elif waiter.age != age:",
+        "            elif False:",
+    ),
+    Bug(
+        "an origin that had no room does not get back in line",
+        "_slots.py",
+        "        queue.limiter.release_on_behalf_of(slot)\n        self._line.join(queue)\n",
+        "        queue.limiter.release_on_behalf_of(slot)\n",
+    ),
+    Bug(
+        "an orphan never ends",
+        "_slots.py",
+        "min(slot.scope.deadline, trio.current_time() + ORPHAN_GRACE)",
+        "slot.scope.deadline",
+    ),
+    Bug(
+        "an orphan does not give way",
+        "_slots.py",
+        "                    self._giving_way.scope.cancel()\n",
+        "",
+    ),
+    Bug(
+        "all orphans give way at once",
+        "_slots.py",
+        "                    self._giving_way = next(iter(other.orphans))\n",
+        "                    for self._giving_way in other.orphans:\n"
+        "                        self._giving_way.scope.cancel()\n",
+    ),
+    Bug(
+        "an orphan gives way only once",
+        "_slots.py",
+        "        if self._giving_way is slot:\n            self._giving_way = None\n",
+        "",
+    ),
+    Bug(
+        "a refusal is not looked at after settling",
+        "_slots.py",
+        "        self._refuse_if_closed(key)\n        queue = self._queue(key)\n        waiter = ",
+        "        queue = self._queue(key)\n        waiter = ",
+    ),
+    Bug(
+        "a cancelled settle keeps the connection",
+        "_slots.py",
+        "        except BaseException:\n            self.close(slot, CloseReason.DISCARDED)\n",
+        "        except BaseException:\n",
+    ),
+    Bug(
+        "a settled connection is used although the pool was shut",
+        "_slots.py",
+        "        return fit and slot.state is State.BUSY",
+        "        return fit",
+    ),
+    Bug(
+        "the pool timeout goes on when a dial is had",
+        "_slots.py",
+        "                    waiter.scope.deadline = math.inf\n",
+        "                    pass\n",
+    ),
+    Bug(
+        "a request that is refused by max_waiting stays in the queue",
+        "_slots.py",
+        "                self._leave(waiter)\n                raise PoolFull(",
+        "                raise PoolFull(",
+    ),
+    Bug(
+        "a retired connection is kept when it comes back",
+        "_slots.py",
+        "        if slot.retired:\n",
+        "        if False:\n",
+    ),
+    Bug(
+        "a connection's lifetime does not count while it is passed on",
+        "_slots.py",
+        "elif trio.current_time() >= slot.expires_at or",
+        "elif",
+    ),
+    Bug(
+        "a lowered bound is not enforced when connections come back",
+        "_slots.py",
+        "        elif self._total.available_tokens < 0:",
+        "        elif False:",
+    ),
+    Bug(
+        "a raised bound serves nobody",
+        "_slots.py",
+        "(next(iter(self._idle)), CloseReason.EVICTED)\n        self._dispatch()\n",
+        "(next(iter(self._idle)), CloseReason.EVICTED)\n",
+    ),
+    Bug(
+        "the dials of a cancelled warm-up have no end",
+        "_slots.py",
+        "            for slot in party.dials:\n                self._orphan(slot)\n",
+        "",
+    ),
+    Bug(
+        "a shut pool forgets to tell its waiters",
+        "_slots.py",
+        "                waiter.offer(outcome.Error(self._closed_error(queue.key)))\n",
+        "",
+    ),
+    Bug(
+        "a drain does not notice that it is quiet",
+        "_slots.py",
+        "        if self._quiet is not None and self._is_quiet():",
+        "        if False:",
+    ),
+    Bug(
+        "origins are never forgotten",
+        "_slots.py",
+        "            del self._origins[queue.key]\n",
+        "",
+    ),
+    Bug(
+        "the line is never swept",
+        "_slots.py",
+        "                self._line.sweep()\n",
+        "                pass\n",
+    ),
+    Bug(
+        "a lease can be ended twice",
+        "_slot.py",
+        'both sides."""\n        engine, self._engine = self._engine, None\n',
+        'both sides."""\n        engine = self._engine\n',
+    ),
+    Bug(
+        "the peer's idle limit is not looked at",
+        "_slots.py",
+        "min(self._idle_timeout, _or_infinity(slot.connection.idle_limit))",
+        "self._idle_timeout",
+    ),
+    Bug(
+        "being settled counts as being used",
+        "_slots.py",
+        "                    order.move_to_end(other)\n",
+        "                    pass\n",
+    ),
+]
+
+
+def plant(bug: Bug | None, copy: Path) -> None:
+    """Copy the package and its slot tests to *copy*, with *bug*."""
+    shutil.copytree(ROOT / "triopool", copy / "triopool")
+    shutil.copytree(ROOT / "tests" / "slots", copy / "tests" / "slots")
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    if bug is not None:
+        file = copy / "triopool" / bug.file
+        text = file.read_text()
+        for old, new in filter(None, [(bug.old, bug.new), bug.also]):
+            if text.count(old) != 1:
+                raise LookupError(f"{bug.name}: found {text.count(old)} times:\n{old}")
+            text = text.replace(old, new)
+        file.write_text(text)
+
+
+def first_failure(bug: Bug | None, tests: tuple[str, ...]) -> str | None:
+    """The name of the first test that fails; None if all pass."""
+    with tempfile.TemporaryDirectory(prefix="triopool-") as directory:
+        copy = Path(directory)
+        plant(bug, copy)
+        paths = [f"tests/slots/{name}" for name in tests]
+        options = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-profile=unshrunk"]
+        command = [sys.executable, "-m", "pytest", *options, *paths]
+        environment = {**os.environ, "PYTHONPATH": str(copy)}
+        try:
+            run = subprocess.run(
+                command, cwd=copy, env=environment, capture_output=True, text=True, timeout=PATIENCE
+            )
+        except subprocess.TimeoutExpired:
+            return "(the tests do not end)"
+    if run.returncode == 0:
+        return None
+    found = re.search(r"^(?:FAILED|ERROR) \S*?(\w+\.py\S*)", run.stdout, re.MULTILINE)
+    if found is None:
+        raise RuntimeError(run.stdout + run.stderr)
+    return found[1]
+
+
+def main(arguments: list[str]) -> int:
+    tests = ("test_machine.py",) if "--machine" in arguments else ALL_TESTS
+    words = [argument for argument in arguments if not argument.startswith("--")]
+    bugs = [bug for bug in BUGS if not words or any(word in bug.name for word in words)]
+    if failure := first_failure(None, tests):
+        print(f"without any bug planted, {failure} fails")
+        return 1
+    survivors = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        failures = pool.map(lambda bug: first_failure(bug, tests), bugs)
+        for bug, failure in zip(bugs, failures, strict=True):
+            survivors += failure is None
+            print(f"{bug.name:<62} → {failure or 'NOT FOUND'}", flush=True)
+    print(f"{len(bugs) - survivors} of {len(bugs)} found")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,271 @@
+"""What the slot engine needs of the world, without a world: connections, a dialler, callers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from triopool._config import Timeouts
+from triopool._connection_info import CloseReason, ConnectionInfo
+from triopool._invariants import check
+from triopool._origin import Origin, PoolKey
+from triopool._slot import Condition, Lease
+from triopool._slots import Slots
+
+NO_LIMITS = Timeouts(pool=None, connect=None, write=None, read=None)
+
+
+def key(name: str) -> PoolKey:
+    return PoolKey(Origin("http", f"{name}.test", 80))
+
+
+A, B, C = key("a"), key("b"), key("c")
+
+
+class FakeConnection:
+    """Open until it is closed, and of the condition that the test says.
+
+    Attributes:
+      looks: what a glance shows.
+      fit: what ``settle()`` finds out.
+      settle_when: if set, what ``settle()`` waits for.
+    """
+
+    def __init__(self, dialler: FakeDialler, key: PoolKey, number: int) -> None:
+        self.info = ConnectionInfo(number, key.origin, None, None, None, trio.current_time())
+        self.idle_limit: float | None = None
+        self.looks = Condition.FRESH
+        self.fit = True
+        self.settle_when: trio.Event | None = None
+        self._dialler = dialler
+        dialler.open.add(self)
+
+    @property
+    def is_open(self) -> bool:
+        return self in self._dialler.open
+
+    def condition(self) -> Condition:
+        return self.looks
+
+    async def settle(self) -> bool:
+        if self.settle_when is not None:
+            await self.settle_when.wait()
+        else:
+            await trio.lowlevel.checkpoint()
+        if self.fit:
+            self.looks = Condition.FRESH
+        return self.fit
+
+    def close(self) -> None:
+        self._dialler.open.discard(self)
+
+    def __repr__(self) -> str:
+        return f"<FakeConnection {self.info.id} to {self.info.origin.host}>"
+
+
+class Refused(Exception):
+    """What a scripted dial fails with; *after* a delay in seconds."""
+
+    def __init__(self, after: float = 0.0) -> None:
+        super().__init__(after)
+        self.after = after
+
+
+HANG = math.inf
+"""A dial that never ends by itself."""
+
+A_DAY = 86400
+
+
+class FakeDialler:
+    """Dials as scripted, and knows what is really open.
+
+    Attributes:
+      open: the connections that are open.
+      dialling: how many dials are under way.
+      peak: the most that was ever open or dialling at once.
+      dialled: the key of each dial begun, in order.
+      delay: how long a dial takes that no script speaks of.
+      deaf: the keys whose dials go on when they are cancelled.
+    """
+
+    def __init__(self, delay: float = 0.1) -> None:
+        self.delay = delay
+        self.open: set[FakeConnection] = set()
+        self.dialling = 0
+        self.peak = 0
+        self.dialled: list[PoolKey] = []
+        self.deaf: set[PoolKey] = set()
+        self._scripts: dict[PoolKey, list[float | Exception]] = {}
+        self._made = 0
+
+    def script(self, key: PoolKey, *plans: float | Exception) -> None:
+        """Plan the next dials to *key*: each takes so many seconds, or fails."""
+        self._scripts[key] = list(plans)
+
+    async def __call__(self, key: PoolKey, notes: list[str]) -> FakeConnection:
+        self.dialled.append(key)
+        self.dialling += 1
+        self.peak = max(self.peak, self.dialling + len(self.open))
+        try:
+            await self._handshake(key, notes)
+            return self.connection(key)
+        finally:
+            self.dialling -= 1
+
+    async def _handshake(self, key: PoolKey, notes: list[str]) -> None:
+        script = self._scripts.get(key)
+        plan = script.pop(0) if script else self.delay
+        notes.append("connecting")
+        if isinstance(plan, Refused):
+            await trio.sleep(plan.after)
+        if isinstance(plan, Exception):
+            raise plan
+        with trio.CancelScope(shield=key in self.deaf):
+            await trio.sleep(plan)
+
+    def connection(self, key: PoolKey) -> FakeConnection:
+        self._made += 1
+        return FakeConnection(self, key, self._made)
+
+
+class Caller:
+    """A request in a task of its own: takes a connection, and holds it until told to let go.
+
+    Cancelled with a connection in hand, it does what an exchange does, and closes it.
+    """
+
+    def __init__(self, key: PoolKey, timeouts: Timeouts) -> None:
+        self.key = key
+        self.timeouts = timeouts
+        self.scope = trio.CancelScope()
+        self.lease: Lease[FakeConnection] | None = None
+        self.error: Exception | None = None
+        self.cancelled = False
+        self.ended = trio.Event()
+        self.ended_at = math.nan
+        self._let_go = trio.Event()
+
+    async def run(self, slots: Slots[FakeConnection]) -> None:
+        with self.scope:
+            try:
+                self.lease = await slots.acquire(self.key, self.timeouts)
+            except Exception as error:
+                self.error = error
+            self.ended_at = trio.current_time()
+            self.ended.set()
+            if self.lease is not None:
+                await self._hold(self.lease)
+        self.cancelled = self.scope.cancelled_caught
+
+    async def _hold(self, lease: Lease[FakeConnection]) -> None:
+        try:
+            await self._let_go.wait()
+        finally:
+            lease.close(CloseReason.DISCARDED)
+
+    @property
+    def connection(self) -> FakeConnection:
+        assert self.lease is not None, f"not served: {self.error!r}"
+        return self.lease.connection
+
+    @property
+    def waits(self) -> bool:
+        return self.lease is None and self.error is None and not self.cancelled
+
+    def release(self) -> None:
+        assert self.lease is not None
+        self.lease.release()
+        self._let_go.set()
+
+    def discard(self) -> None:
+        assert self.lease is not None
+        self.lease.close(CloseReason.DISCARDED)
+        self._let_go.set()
+
+    def cancel(self) -> None:
+        self.scope.cancel()
+
+
+class Bench:
+    """An engine at work, its dialler, and callers.
+
+    Attributes:
+      options: what the engine was made with.
+    """
+
+    def __init__(self, dialler: FakeDialler, nursery: trio.Nursery, options: Any) -> None:
+        self.dialler = dialler
+        self.options = options
+        self.slots: Slots[FakeConnection] = Slots(dialler, **options)
+        self.slots.start(nursery)
+        self._nursery = nursery
+
+    async def ask(self, key: PoolKey, *, timeouts: Timeouts = NO_LIMITS) -> Caller:
+        """Start a caller, and let it come as far as it comes without time."""
+        caller = Caller(key, timeouts)
+        self._nursery.start_soon(caller.run, self.slots)
+        await wait_all_tasks_blocked()
+        return caller
+
+    async def hold(self, key: PoolKey) -> Caller:
+        """A caller that has its connection."""
+        caller = await self.ask(key)
+        await caller.ended.wait()
+        return caller
+
+    async def idle(self, key: PoolKey, n: int = 1) -> list[FakeConnection]:
+        """Leave *n* idle connections to *key*, the last one used most recently."""
+        callers = [await self.hold(key) for _ in range(n)]
+        for caller in callers:
+            caller.release()
+        return [caller.connection for caller in callers]
+
+    async def settle(self) -> None:
+        """Let every task go on until it waits."""
+        await wait_all_tasks_blocked()
+        check(self.slots)
+
+    @property
+    def open(self) -> int:
+        """How many connections are really open."""
+        return len(self.dialler.open)
+
+    async def assert_full_size(self) -> None:
+        """Everything is given back, and as many callers as the bound allows are served at once."""
+        statistics = self.slots.statistics()
+        assert statistics.busy == statistics.waiting == 0
+        callers = [await self.ask(key("fresh")) for _ in range(self.slots.max_connections or 10)]
+        # Orphaned dials of other origins give way at once; then each dial takes its time.
+        await trio.sleep(self.dialler.delay)
+        await self.settle()
+        assert [caller.waits for caller in callers] == [False] * len(callers)
+        for caller in callers:
+            caller.release()
+        await self.settle()
+
+
+@asynccontextmanager
+async def bench(dialler: FakeDialler | None = None, **options: Any) -> AsyncIterator[Bench]:
+    """Run an engine; check its books at the end, shut it, and see that nothing is left.
+
+    On a clock that jumps, a body that is stuck fails at once, for a day passes at once.
+    """
+    dialler = dialler if dialler is not None else FakeDialler()
+    async with trio.open_nursery() as nursery:
+        bench = Bench(dialler, nursery, options)
+        with trio.fail_after(A_DAY):
+            yield bench
+        await bench.settle()
+        bench.slots.shut("the test is over")
+        await bench.settle()
+        assert bench.slots.statistics().open == 0
+        assert not dialler.open
+        assert not dialler.dialling
+        assert not bench.slots._origins
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,1707 @@
+"""What happened to other pools, and each rule of the engine's essay, one sentence a test.
+
+The numbers in the headings below are those of the rules, where there is one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from triopool import _slots
+from triopool._config import Timeouts
+from triopool._connection_info import CloseReason, ConnectionInfo
+from triopool._errors import ConnectTimeout, PoolClosed, PoolFull, PoolTimeout
+from triopool._invariants import check
+from triopool._origin import Origin, PoolKey
+from triopool._slot import Condition, State
+from triopool._slots import ORPHAN_GRACE
+from triopool.abc import Instrument
+
+from .fakes import (
+    HANG,
+    NO_LIMITS,
+    A,
+    B,
+    Bench,
+    C,
+    Caller,
+    FakeConnection,
+    FakeDialler,
+    Refused,
+    bench,
+    key,
+)
+
+
+class Ends(Instrument):
+    """When each connection was closed and why, and when each dial failed and how."""
+
+    def __init__(self) -> None:
+        self.closes: list[tuple[float, int, CloseReason]] = []
+        self.failures: list[tuple[float, BaseException | None]] = []
+
+    def closed(self, connection: ConnectionInfo, reason: CloseReason) -> None:
+        self.closes.append((trio.current_time(), connection.id, reason))
+
+    def dial_failed(self, origin: Origin, error: BaseException | None) -> None:
+        self.failures.append((trio.current_time(), error))
+
+
+async def exchange(pool: Bench, key: PoolKey, seconds: float) -> None:
+    """Hold a connection for so long, as a request does; closed if it is cut short."""
+    lease = await pool.slots.acquire(key, NO_LIMITS)
+    try:
+        await trio.sleep(seconds)
+    except trio.Cancelled:
+        lease.close(CloseReason.DISCARDED)
+        raise
+    lease.release()
+
+
+# ── Rule 1: reuse ──────────────────────────────────────────────────────────────────────────────
+
+
+async def test_an_idle_connection_is_reused(autojump_clock: MockClock) -> None:
+    async with bench() as pool:
+        first = await pool.hold(A)
+        assert first.lease is not None
+        assert not first.lease.reused
+        first.release()
+        second = await pool.ask(A)
+        assert second.lease is not None
+        assert second.lease.reused
+        assert second.connection is first.connection
+        assert pool.dialler.dialled == [A]
+
+
+async def test_the_most_recently_used_connection_is_taken_first(autojump_clock: MockClock) -> None:
+    async with bench() as pool:
+        one, two, three = await pool.idle(A, 3)
+        callers = [await pool.ask(A) for _ in range(3)]
+        assert [caller.connection for caller in callers] == [three, two, one]
+
+
+class StepCounter(trio.abc.Instrument):
+    """Counts what the scheduler does."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.spawned = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.steps += 1
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        self.spawned += 1
+
+
+async def test_the_reuse_path_makes_no_scope_no_task_no_limiter_call_and_no_checkpoint(
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[str] = []
+
+    def count(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+
+        def counting(*args: Any, **kwargs: Any) -> Any:
+            calls.append(name)
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, counting)
+
+    async with bench() as pool:
+        await pool.idle(A)
+        count(trio.CancelScope, "__enter__")
+        count(trio, "open_memory_channel")
+        for name, member in vars(trio.CapacityLimiter).items():
+            if callable(member) and not name.startswith("_"):
+                count(trio.CapacityLimiter, name)
+        counter = StepCounter()
+        trio.lowlevel.add_instrument(counter)
+        try:
+            lease = await pool.slots.acquire(A, Timeouts())
+            lease.release()
+        finally:
+            trio.lowlevel.remove_instrument(counter)
+        assert calls == []
+        assert (counter.steps, counter.spawned) == (0, 0)
+        # The counter of calls does count.
+        pool.slots.close_idle()
+        assert calls == ["release_on_behalf_of", "release_on_behalf_of"]
+
+
+async def test_an_idle_connection_that_went_stale_is_closed_and_the_next_one_tried(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as pool:
+        older, newer = await pool.idle(A, 2)
+        newer.looks = Condition.STALE
+        caller = await pool.ask(A)
+        assert caller.connection is older
+        assert not newer.is_open
+        assert pool.slots.statistics().stale == 1
+
+
+async def test_a_connection_is_not_reused_once_idle_for_too_long(autojump_clock: MockClock) -> None:
+    async with bench(idle_timeout=0.5) as pool:
+        [connection] = await pool.idle(A)
+        await trio.sleep(0.3)
+        (await pool.ask(A)).release()
+        await trio.sleep(0.51)
+        assert connection.is_open, "the sweeper comes once a second"
+        caller = await pool.hold(A)
+        assert caller.connection is not connection
+        assert not connection.is_open
+
+
+async def test_the_peers_own_idle_limit_is_honoured(autojump_clock: MockClock) -> None:
+    async with bench(idle_timeout=15) as pool:
+        caller = await pool.hold(A)
+        connection = caller.connection
+        connection.idle_limit = 4.0
+        caller.release()
+        await trio.sleep(3.9)
+        again = await pool.ask(A)
+        assert again.connection is connection
+        again.release()
+        await trio.sleep(4.1)
+        assert (await pool.hold(A)).connection is not connection
+
+
+async def test_a_longer_limit_of_the_peer_does_not_extend_ours(autojump_clock: MockClock) -> None:
+    async with bench(idle_timeout=2) as pool:
+        caller = await pool.hold(A)
+        caller.connection.idle_limit = 60.0
+        caller.release()
+        await trio.sleep(2.1)
+        assert (await pool.hold(A)).connection is not caller.connection
+
+
+async def test_busy_connections_do_not_shorten_the_life_of_idle_ones(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=60, idle_timeout=15) as pool:
+        for _ in range(50):
+            await pool.hold(A)
+        idle = await pool.idle(B, 10)
+        await trio.sleep(14)
+        assert all(connection.is_open for connection in idle)
+
+
+async def test_a_connection_is_retired_after_so_many_requests(autojump_clock: MockClock) -> None:
+    async with bench(max_requests_per_connection=3) as pool:
+        ids = []
+        for _ in range(7):
+            caller = await pool.hold(A)
+            ids.append(caller.connection.info.id)
+            caller.release()
+        assert ids == [1, 1, 1, 2, 2, 2, 3]
+        assert pool.slots.statistics().expired == 2
+
+
+# ── Connections that a glance can't judge ──────────────────────────────────────────────────────
+
+
+async def test_an_unsure_connection_is_settled_and_reused_if_fit(autojump_clock: MockClock) -> None:
+    async with bench() as pool:
+        [connection] = await pool.idle(A)
+        connection.looks = Condition.UNSURE
+        assert (await pool.ask(A)).connection is connection
+
+
+async def test_an_unsure_connection_is_settled_and_closed_if_not_fit(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as pool:
+        [connection] = await pool.idle(A)
+        connection.looks, connection.fit = Condition.UNSURE, False
+        assert (await pool.hold(A)).connection is not connection
+        assert not connection.is_open
+        assert pool.slots.statistics().stale == 1
+
+
+async def settling(pool: Bench) -> tuple[FakeConnection, Caller]:
+    """A caller that is looking at an unsure connection."""
+    [connection] = await pool.idle(A)
+    connection.looks, connection.settle_when = Condition.UNSURE, trio.Event()
+    return connection, await pool.ask(A)
+
+
+async def test_nobody_else_gets_a_connection_while_it_is_settled(autojump_clock: MockClock) -> None:
+    async with bench() as pool:
+        connection, caller = await settling(pool)
+        other = await pool.hold(A)
+        assert other.connection is not connection
+        assert connection.settle_when is not None
+        connection.settle_when.set()
+        await pool.settle()
+        assert caller.connection is connection
+
+
+async def test_a_cancelled_settle_closes_the_connection(autojump_clock: MockClock) -> None:
+    async with bench(max_connections=1) as pool:
+        connection, caller = await settling(pool)
+        caller.cancel()
+        await pool.settle()
+        assert not connection.is_open
+        await pool.assert_full_size()
+
+
+async def explode() -> bool:
+    raise OSError("broken")
+
+
+async def test_a_connection_whose_settle_raises_is_closed_and_the_request_goes_on(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bench(max_connections=1) as pool:
+        [connection] = await pool.idle(A)
+        connection.looks = Condition.UNSURE
+        connection.settle = explode  # type: ignore[method-assign]
+        caller = await pool.hold(A)
+        assert caller.connection is not connection
+        assert not connection.is_open
+        assert "it is closed" in caplog.text
+        caller.release()
+        await pool.assert_full_size()
+
+
+async def test_a_request_that_settles_while_the_pool_is_shut_is_told_so(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as pool:
+        connection, caller = await settling(pool)
+        pool.slots.shut("closed for the night")
+        assert not connection.is_open
+        assert connection.settle_when is not None
+        connection.settle_when.set()
+        await pool.settle()
+        assert isinstance(caller.error, PoolClosed)
+
+
+# ── Rules 2 and 3: waiting, and hand-over ──────────────────────────────────────────────────────
+
+
+async def test_a_returned_connection_overtakes_a_dial_and_the_dial_becomes_idle(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as pool:
+        pool.dialler.script(A, 0.1, 1.0)
+        first = await pool.hold(A)
+        second = await pool.ask(A)
+        first.release()
+        await pool.settle()
+        assert second.connection is first.connection
+        assert second.lease is not None
+        assert second.lease.reused
+        await trio.sleep(1.1)
+        statistics = pool.slots.statistics()
+        assert (statistics.busy, statistics.idle, statistics.dialled) == (1, 1, 2)
+
+
+async def test_a_dial_overtakes_a_connection_that_is_not_returned(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as pool:
+        first = await pool.hold(A)
+        second = await pool.hold(A)
+        assert second.connection is not first.connection
+        assert second.ended_at == pytest.approx(0.2)
+
+
+async def test_requests_of_an_origin_are_served_first_come_first_served(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        holder = await pool.hold(A)
+        callers = [await pool.ask(A) for _ in range(5)]
+        for caller in callers:
+            holder.release()
+            await pool.settle()
+            assert caller.connection is holder.connection
+            holder = caller
+        assert pool.dialler.dialled == [A]
+
+
+async def test_a_newcomer_queues_behind_a_waiter_that_was_served_but_did_not_run_yet(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        holder = await pool.hold(A)
+        waiter = await pool.ask(A)
+        holder.release()
+        # No checkpoint since: the waiter did not run.
+        with trio.move_on_after(1) as newcomer:
+            await pool.slots.acquire(A, NO_LIMITS)
+        assert newcomer.cancelled_caught
+        assert waiter.connection is holder.connection
+
+
+async def test_a_waiter_cancelled_in_the_tick_before_the_hand_over_is_skipped(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        holder, dead, next_one = await pool.hold(A), await pool.ask(A), await pool.ask(A)
+        dead.cancel()
+        holder.release()
+        await pool.settle()
+        assert dead.cancelled
+        assert dead.lease is None
+        assert next_one.connection is holder.connection
+
+
+async def test_a_waiter_cancelled_in_the_tick_after_the_hand_over_has_its_connection(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        holder, dead, next_one = await pool.hold(A), await pool.ask(A), await pool.ask(A)
+        holder.release()
+        dead.cancel()
+        await pool.settle()
+        assert dead.connection is holder.connection
+        assert not dead.connection.is_open, "its holder was cancelled, and closed it"
+        await trio.sleep(pool.dialler.delay)
+        await pool.settle()
+        assert not next_one.waits
+
+
+async def test_a_connection_is_not_closed_for_an_older_waiter_that_is_dead(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        holder, dead, waiter = await pool.hold(A), await pool.ask(B), await pool.ask(A)
+        dead.cancel()
+        holder.release()
+        await pool.settle()
+        assert waiter.connection is holder.connection
+
+
+async def test_all_dead_waiters_are_skipped(autojump_clock: MockClock) -> None:
+    async with bench(max_connections=1) as pool:
+        holder = await pool.hold(A)
+        dead = [await pool.ask(A) for _ in range(5)]
+        for caller in dead:
+            caller.cancel()
+        holder.release()
+        assert pool.slots.statistics().idle == 1
+        await pool.settle()
+
+
+async def test_a_dead_owner_is_skipped_when_its_dial_succeeds(autojump_clock: MockClock) -> None:
+    class CancelsTheFirst(FakeDialler):
+        async def __call__(self, key: PoolKey, notes: list[str]) -> FakeConnection:
+            connection = await super().__call__(key, notes)
+            callers.pop(0).cancel()
+            return connection
+
+    async with bench(CancelsTheFirst(), max_connections=1) as pool:
+        callers: list[Caller] = []
+        first, second = await pool.ask(A), await pool.ask(A)
+        callers.append(first)
+        await trio.sleep(0.1)
+        await pool.settle()
+        assert first.lease is None
+        assert second.ended_at == pytest.approx(0.1)
+
+
+async def test_a_dead_waiter_is_not_told_of_its_failed_dial(autojump_clock: MockClock) -> None:
+    class CancelsThenFails(FakeDialler):
+        async def __call__(self, key: PoolKey, notes: list[str]) -> FakeConnection:
+            await super().__call__(key, notes)
+            caller.cancel()
+            [connection] = self.open
+            connection.close()
+            raise OSError("refused")
+
+    async with bench(CancelsThenFails()) as pool:
+        caller = await pool.ask(A)
+        await trio.sleep(0.2)
+        await pool.settle()
+        assert caller.cancelled
+        assert caller.error is None
+
+
+async def test_fifty_timed_out_clients_leave_all_slots_free(autojump_clock: MockClock) -> None:
+    async with bench(max_connections=1) as pool:
+        async with trio.open_nursery() as nursery:
+            for i in range(50):
+                scope = trio.CancelScope(deadline=trio.current_time() + 0.05 + i * 0.013)
+                nursery.start_soon(until, scope, partial(exchange, pool, A, math.inf))
+        await trio.sleep(pool.dialler.delay)
+        await pool.assert_full_size()
+
+
+async def until(scope: trio.CancelScope, action: Callable[[], Any]) -> None:
+    with scope:
+        await action()
+
+
+async def test_nothing_is_dialled_for_a_request_that_was_cancelled_before_it_began(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as pool:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await pool.slots.acquire(A, NO_LIMITS)
+        assert scope.cancelled_caught
+        await pool.settle()
+        assert pool.dialler.dialled == []
+
+
+async def test_after_a_hundred_cancelled_requests_the_next_hundred_run_at_full_concurrency(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=10) as pool:
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(exchange, pool, A, math.inf)
+            await trio.sleep(0.15)
+            nursery.cancel_scope.cancel()
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(exchange, pool, A, 1.0)
+        assert trio.current_time() - began == pytest.approx(0.1 + 10 * 1.0)
+
+
+async def test_callers_cancelled_while_they_are_assigned_a_connection_leave_nothing_behind(
+    autojump_clock: MockClock,
+) -> None:
+    class CancelsAnOwner(FakeDialler):
+        async def __call__(self, key: PoolKey, notes: list[str]) -> FakeConnection:
+            connection = await super().__call__(key, notes)
+            if callers:
+                callers.pop(0).cancel()
+            return connection
+
+    async with bench(CancelsAnOwner(), max_connections=10) as pool:
+        callers: list[Caller] = []
+        callers += [await pool.ask(A) for _ in range(20)]
+        for caller in tuple(callers[15:]):
+            caller.cancel()
+        await trio.sleep(0.1 + ORPHAN_GRACE)
+        for caller in callers:
+            caller.cancel()
+        await pool.settle()
+        assert pool.slots.statistics().dialling == 0
+        await pool.assert_full_size()
+
+
+async def test_a_returned_connection_is_closed_for_an_older_request_to_another_origin(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=2) as pool:
+        one, two = await pool.hold(A), await pool.hold(A)
+        older = await pool.ask(B)
+        younger = await pool.ask(A)
+        one.release()
+        await older.ended.wait()
+        assert older.ended_at == pytest.approx(0.2 + 0.1)
+        assert not one.connection.is_open
+        assert younger.waits
+        two.release()
+        await pool.settle()
+        assert younger.connection is two.connection
+
+
+async def test_a_returned_connection_is_kept_for_the_older_request_to_its_own_origin(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        holder = await pool.hold(A)
+        older, younger = await pool.ask(A), await pool.ask(B)
+        holder.release()
+        await pool.settle()
+        assert older.connection is holder.connection
+        assert younger.waits
+
+
+async def test_a_returned_connection_nobody_waits_for_is_closed_for_another_origin(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        holder = await pool.hold(A)
+        other = await pool.ask(B)
+        holder.release()
+        await trio.sleep(pool.dialler.delay)
+        await pool.settle()
+        assert not other.waits
+        assert pool.slots.statistics().evicted == 1
+
+
+async def test_the_least_recently_used_idle_connection_is_evicted_before_waiting(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=2) as pool:
+        oldest, newest = await pool.idle(A, 2)
+        caller = await pool.ask(B)
+        assert not oldest.is_open
+        assert newest.is_open
+        await trio.sleep(pool.dialler.delay)
+        await pool.settle()
+        assert not caller.waits
+        assert pool.dialler.peak == 2
+
+
+async def test_idle_connections_are_evicted_in_the_order_of_their_last_use_across_origins(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=3) as pool:
+        callers = [await pool.hold(A), await pool.hold(B), await pool.hold(A)]
+        for caller in callers:
+            caller.release()
+        await pool.ask(C)
+        assert [caller.connection.is_open for caller in callers] == [False, True, True]
+        await pool.ask(C)
+        assert [caller.connection.is_open for caller in callers] == [False, False, True]
+
+
+async def test_an_origin_at_its_own_bound_does_not_hold_up_another_one(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=2, max_connections_per_origin=1) as pool:
+        holder = await pool.hold(A)
+        older = await pool.ask(A)
+        other = await pool.hold(B)
+        assert older.waits
+        holder.release()
+        await pool.settle()
+        assert older.connection is holder.connection
+        assert not other.waits
+
+
+async def test_a_waiter_of_an_origin_at_its_own_bound_dials_when_a_connection_is_closed(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=2, max_connections_per_origin=1) as pool:
+        holder, waiter = await pool.hold(A), await pool.ask(A)
+        # Somebody looks for the next in line while the origin has no room.
+        (await pool.hold(B)).release()
+        holder.discard()
+        await waiter.ended.wait()
+        assert waiter.ended_at == pytest.approx(0.3)
+
+
+async def test_the_bound_per_origin_is_never_exceeded(autojump_clock: MockClock) -> None:
+    async with bench(max_connections=10, max_connections_per_origin=2) as pool:
+        callers = [await pool.ask(A) for _ in range(5)]
+        await trio.sleep(0.2)
+        assert [caller.waits for caller in callers] == [False, False, True, True, True]
+        assert pool.dialler.peak == 2
+
+
+async def test_slots_go_round_by_age_across_origins(autojump_clock: MockClock) -> None:
+    async with bench(max_connections=1) as pool:
+        holder = await pool.hold(C)
+        callers = [await pool.ask(name) for name in (A, B, A, C, B)]
+        for caller in callers:
+            holder.release()
+            await caller.ended.wait()
+            holder = caller
+        assert [caller.ended_at for caller in callers] == sorted(c.ended_at for c in callers)
+
+
+async def test_a_crawler_whose_requests_start_more_opens_no_more_than_its_bound(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=2) as pool:
+        left = list(range(48))
+
+        async def crawl(nursery: trio.Nursery) -> None:
+            lease = await pool.slots.acquire(A, NO_LIMITS)
+            await trio.sleep(0.01)
+            for _ in range(3):
+                if left:
+                    left.pop()
+                    nursery.start_soon(crawl, nursery)
+            lease.release()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(crawl, nursery)
+            nursery.start_soon(crawl, nursery)
+        assert pool.dialler.dialled == [A, A]
+        statistics = pool.slots.statistics()
+        assert statistics.reused + statistics.handed_over == 50
+
+
+# ── Rule 4: swapped and orphaned dials ─────────────────────────────────────────────────────────
+
+
+async def test_a_fresh_connection_goes_to_the_oldest_and_the_owner_inherits_its_dial(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as pool:
+        pool.dialler.script(A, 0.5, 0.1)
+        older, younger = await pool.ask(A), await pool.ask(A)
+        await trio.sleep(1)
+        assert older.ended_at == pytest.approx(0.1)
+        assert younger.ended_at == pytest.approx(0.5)
+        assert pool.dialler.dialled == [A, A]
+
+
+async def test_an_inherited_dial_that_fails_is_told_to_its_new_owner(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as pool:
+        pool.dialler.script(A, Refused(after=0.5), 0.1)
+        older, younger = await pool.ask(A), await pool.ask(A)
+        await trio.sleep(1)
+        assert older.lease is not None
+        assert isinstance(younger.error, Refused)
+        assert younger.ended_at == pytest.approx(0.5)
+
+
+async def test_a_connection_owned_by_a_younger_request_is_not_closed_for_another_origin(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=2) as pool:
+        pool.dialler.script(A, 0.5, 0.1)
+        older, younger, other = await pool.ask(A), await pool.ask(A), await pool.ask(B)
+        await trio.sleep(0.6)
+        assert older.ended_at == pytest.approx(0.1)
+        assert younger.ended_at == pytest.approx(0.5)
+        assert other.waits
+
+
+async def test_a_swap_does_not_cost_a_request_the_time_it_had(autojump_clock: MockClock) -> None:
+    async with bench() as pool:
+        pool.dialler.script(A, 8.8, 0.5)
+        older = await pool.ask(A, timeouts=Timeouts(connect=10))
+        await trio.sleep(8)
+        younger = await pool.ask(A, timeouts=Timeouts(connect=1))
+        await trio.sleep(1.1)
+        assert older.ended_at == pytest.approx(8.5)
+        assert younger.error is None
+        assert younger.ended_at == pytest.approx(8.8)
+
+
+async def test_an_inherited_dial_may_take_as_long_as_its_owner_had(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as pool:
+        pool.dialler.script(A, 12.0, 0.5)
+        older = await pool.ask(A, timeouts=Timeouts(connect=10))
+        await trio.sleep(8)
+        younger = await pool.ask(A, timeouts=Timeouts(connect=10))
+        await younger.ended.wait()
+        assert older.ended_at == pytest.approx(8.5)
+        assert younger.ended_at == pytest.approx(12.0)
+        assert younger.error is None
+
+
+async def test_an_inherited_dial_that_is_too_slow_fails_when_its_owners_own_would_have(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as pool:
+        pool.dialler.script(A, HANG, 0.5)
+        await pool.ask(A, timeouts=Timeouts(connect=10))
+        await trio.sleep(8)
+        younger = await pool.ask(A, timeouts=Timeouts(connect=4))
+        await younger.ended.wait()
+        assert younger.ended_at == pytest.approx(12.0)
+        assert isinstance(younger.error, ConnectTimeout)
+        assert younger.error.seconds == 4
+
+
+async def test_a_handshake_longer_than_its_callers_patience_serves_the_next_one(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(FakeDialler(delay=0.3)) as pool:
+        served = []
+        for _ in range(3):
+            with trio.move_on_after(0.2):
+                await exchange(pool, A, 0)
+                served.append(trio.current_time())
+        assert served == [pytest.approx(0.3)] * 2
+        assert len(pool.dialler.dialled) == 2
+
+
+async def test_a_dial_without_an_owner_goes_on_for_five_seconds_exactly(
+    autojump_clock: MockClock,
+) -> None:
+    ends = Ends()
+    async with bench(FakeDialler(HANG), instrument=ends) as pool:
+        caller = await pool.ask(A)
+        await trio.sleep(1)
+        caller.cancel()
+        await trio.sleep(10)
+        [(time, error)] = ends.failures
+        assert time == pytest.approx(1 + 5)
+        assert error is None
+
+
+async def test_the_grace_does_not_extend_a_dials_own_limit(autojump_clock: MockClock) -> None:
+    ends = Ends()
+    async with bench(FakeDialler(HANG), instrument=ends) as pool:
+        caller = await pool.ask(A, timeouts=Timeouts(connect=2))
+        await trio.sleep(1)
+        caller.cancel()
+        await trio.sleep(10)
+        [(time, error)] = ends.failures
+        assert time == pytest.approx(2)
+        assert error is None
+
+
+async def test_a_dial_without_an_owner_gives_way_to_another_origin_at_once(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        pool.dialler.script(A, HANG)
+        orphaning = await pool.ask(A)
+        orphaning.cancel()
+        await trio.sleep(0.5)
+        other = await pool.ask(B)
+        await trio.sleep(1)
+        assert other.ended_at == pytest.approx(0.5 + 0.1)
+
+
+async def test_only_as_many_dials_give_way_as_slots_are_wanted(autojump_clock: MockClock) -> None:
+    async with bench(max_connections=3) as pool:
+        pool.dialler.script(A, HANG, HANG, HANG)
+        orphaning = [await pool.ask(A) for _ in range(3)]
+        for caller in orphaning:
+            caller.cancel()
+        await trio.sleep(0.5)
+        others = [await pool.ask(B), await pool.ask(C)]
+        await trio.sleep(0.1)
+        await pool.settle()
+        assert [caller.waits for caller in others] == [False, False]
+        assert pool.slots.statistics().dialling == 1
+
+
+async def test_a_dial_that_is_slow_to_give_way_is_called_off_only_once(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(FakeDialler(delay=1.0), max_connections=2) as pool:
+        pool.dialler.deaf.add(A)
+        for caller in [await pool.ask(A), await pool.ask(A)]:
+            caller.cancel()
+        await pool.settle()
+        others = [await pool.ask(B), await pool.ask(B)]
+        await trio.sleep(0.5)
+        check(pool.slots)
+        assert [caller.waits for caller in others] == [True, True]
+        await trio.sleep(2.0)
+        await pool.settle()
+        assert [caller.waits for caller in others] == [False, False]
+
+
+async def test_a_dial_without_an_owner_does_not_give_way_to_its_own_origin(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        pool.dialler.script(A, 3.0)
+        (await pool.ask(A)).cancel()
+        await trio.sleep(0.5)
+        heir = await pool.ask(A)
+        await trio.sleep(3)
+        assert heir.ended_at == pytest.approx(3.0)
+        assert pool.dialler.dialled == [A]
+
+
+async def test_a_black_holed_origin_has_a_bounded_number_of_dials_and_starves_nobody(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=4) as pool:
+        pool.dialler.script(A, *[HANG] * 1000)
+        async with trio.open_nursery() as nursery:
+            for i in range(40):
+                deadline = trio.current_time() + 0.2 + i * 0.001
+                nursery.start_soon(
+                    until, trio.CancelScope(deadline=deadline), partial(exchange, pool, A, 0)
+                )
+                await trio.sleep(0.03)
+        assert pool.dialler.peak == 4
+        began = trio.current_time()
+        other = await pool.hold(B)
+        assert other.ended_at - began == pytest.approx(0.1)
+
+
+# ── Rule 5: failed dials ───────────────────────────────────────────────────────────────────────
+
+
+async def test_a_dial_error_is_told_to_its_owner_and_to_nobody_else(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=2) as pool:
+        pool.dialler.script(A, Refused(after=0.2), 0.5, 0.1)
+        first, second, third = [await pool.ask(A) for _ in range(3)]
+        await trio.sleep(1)
+        assert isinstance(first.error, Refused)
+        assert first.ended_at == pytest.approx(0.2)
+        # The third one's dial began when the first one's failed; the second, older, got it.
+        assert second.ended_at == pytest.approx(0.3)
+        assert third.ended_at == pytest.approx(0.5)
+
+
+async def test_a_dial_error_is_not_told_to_an_older_request(autojump_clock: MockClock) -> None:
+    async with bench() as pool:
+        pool.dialler.script(A, 0.5, Refused(after=0.2))
+        older, younger = await pool.ask(A), await pool.ask(A)
+        await older.ended.wait()
+        assert older.error is None
+        assert older.ended_at == pytest.approx(0.5)
+        assert isinstance(younger.error, Refused)
+
+
+async def test_the_failure_of_a_dial_without_an_owner_fails_nobody(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        pool.dialler.script(A, Refused(after=0.3), 0.1)
+        (await pool.ask(A)).cancel()
+        heir = await pool.ask(A)
+        await trio.sleep(1)
+        assert heir.error is None
+        assert heir.ended_at == pytest.approx(0.3 + 0.1)
+
+
+async def test_every_caller_of_a_host_that_refuses_gets_its_own_attempt_and_error(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=2) as pool:
+        pool.dialler.script(A, *[Refused(after=0.1 + i * 0.01) for i in range(7)])
+        callers = [await pool.ask(A) for _ in range(7)]
+        await trio.sleep(2)
+        assert all(isinstance(caller.error, Refused) for caller in callers)
+        assert len({id(caller.error) for caller in callers}) == 7
+        assert len(pool.dialler.dialled) == 7
+        assert pool.dialler.peak == 2
+
+
+async def test_any_exception_of_the_dialler_reaches_its_owner_as_itself(
+    autojump_clock: MockClock,
+) -> None:
+    error = ZeroDivisionError("in a socket factory")
+    async with bench(max_connections=1) as pool:
+        pool.dialler.script(A, error)
+        caller = await pool.ask(A)
+        assert caller.error is error
+        await pool.assert_full_size()
+
+
+# ── Limits ─────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_pool_timeout_comes_exactly_on_time_and_says_how_things_are(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=2, max_connections_per_origin=1) as pool:
+        await pool.hold(A)
+        await trio.sleep(1)
+        caller = await pool.ask(A, timeouts=Timeouts(pool=2.5))
+        await pool.ask(A)
+        await trio.sleep(5)
+        assert caller.ended_at == pytest.approx(0.1 + 1 + 2.5)
+        assert isinstance(caller.error, PoolTimeout)
+        assert (caller.error.origin, caller.error.phase) == (A.origin, "pool")
+        assert caller.error.seconds == 2.5
+        assert str(caller.error) == (
+            "no connection to http://a.test:80 became free within 2.5 s: "
+            "1 are open to it, 1 of 2 in the pool, and 1 other requests wait"
+        )
+
+
+async def test_a_pool_timeout_in_the_tick_of_a_hand_over_counts_the_others_right(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        holder = await pool.hold(A)
+        caller = await pool.ask(A, timeouts=Timeouts(pool=1))
+        [waiter] = pool.slots._origins[A].waiting
+        assert waiter.scope is not None
+        waiter.scope.cancel()  # as its deadline does
+        holder.release()
+        await pool.settle()
+        assert isinstance(caller.error, PoolTimeout)
+        assert "and 0 other requests wait" in str(caller.error)
+
+
+async def test_a_request_with_a_dial_of_its_own_is_not_subject_to_the_pool_timeout(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(FakeDialler(3.0)) as pool:
+        caller = await pool.ask(A, timeouts=Timeouts(pool=1))
+        await trio.sleep(4)
+        assert caller.ended_at == pytest.approx(3.0)
+
+
+async def test_the_pool_timeout_is_lifted_when_a_waiting_request_gets_its_dial(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        pool.dialler.script(A, 0.1, 3.0)
+        holder = await pool.hold(A)
+        caller = await pool.ask(A, timeouts=Timeouts(pool=1))
+        await trio.sleep(0.5)
+        holder.discard()
+        await trio.sleep(4)
+        assert caller.ended_at == pytest.approx(0.1 + 0.5 + 3.0)
+
+
+async def test_a_connect_timeout_comes_exactly_on_time_and_says_what_was_tried(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(FakeDialler(HANG), max_connections=1) as pool:
+        first = await pool.ask(A, timeouts=Timeouts(connect=2))
+        second = await pool.ask(A, timeouts=Timeouts(connect=3))
+        await trio.sleep(10)
+        assert first.ended_at == pytest.approx(2)
+        assert second.ended_at == pytest.approx(2 + 3), "it counts from the moment of the slot"
+        assert isinstance(first.error, ConnectTimeout)
+        assert (first.error.origin, first.error.phase) == (A.origin, "connect")
+        assert first.error.seconds == 2
+        assert str(first.error) == "no connection to http://a.test:80 within 2 s: connecting"
+
+
+async def test_a_connect_timeout_before_anything_was_tried_says_so(
+    autojump_clock: MockClock,
+) -> None:
+    async def hang(key: PoolKey, notes: list[str]) -> FakeConnection:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with bench() as pool:
+        pool.slots._connect = hang
+        caller = await pool.ask(A, timeouts=Timeouts(connect=1))
+        await trio.sleep(2)
+        assert "nothing had been tried yet" in str(caller.error)
+
+
+async def test_no_more_than_max_waiting_requests_wait(autojump_clock: MockClock) -> None:
+    async with bench(max_connections=2, max_waiting=2) as pool:
+        dialling = [await pool.ask(A), await pool.ask(A)]
+        waiting = [await pool.ask(A), await pool.ask(B)]
+        refused = await pool.ask(B)
+        assert isinstance(refused.error, PoolFull)
+        assert refused.ended_at == trio.current_time() == 0
+        assert all(caller.waits for caller in dialling + waiting)
+        waiting[0].cancel()
+        await pool.settle()
+        assert (await pool.ask(B)).waits, "one place in the queue is free again"
+
+
+async def test_nobody_may_wait_if_max_waiting_is_zero(autojump_clock: MockClock) -> None:
+    async with bench(max_connections=1, max_waiting=0) as pool:
+        holder = await pool.hold(A)
+        assert isinstance((await pool.ask(A)).error, PoolFull)
+        holder.release()
+        assert (await pool.ask(A)).connection is holder.connection
+
+
+async def test_a_request_that_is_refused_calls_off_no_dial(autojump_clock: MockClock) -> None:
+    async with bench(max_connections=1, max_waiting=0) as pool:
+        pool.dialler.script(A, 1.0)
+        (await pool.ask(A)).cancel()
+        await pool.settle()
+        refused = await pool.ask(B)
+        assert isinstance(refused.error, PoolFull)
+        assert pool.slots.statistics().dialling == 1
+
+
+# ── Lifetimes, and the sweeper ─────────────────────────────────────────────────────────────────
+
+
+async def test_lifetimes_end_within_their_last_tenth_and_not_all_together(
+    autojump_clock: MockClock,
+) -> None:
+    ends = Ends()
+    async with bench(max_lifetime=100, idle_timeout=None, instrument=ends) as pool:
+        await pool.idle(A, 20)
+        await trio.sleep(120)
+        assert len(ends.closes) == 20
+        assert {reason for _, _, reason in ends.closes} == {CloseReason.EXPIRED}
+        times = [time for time, _, _ in ends.closes]
+        assert min(times) >= 90
+        assert max(times) <= 100 + 20 * 0.1 + _slots.SWEEP_AT_LEAST
+        assert max(times) - min(times) > 2
+
+
+async def test_a_connection_passed_from_waiter_to_waiter_still_ends_with_its_lifetime(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1, max_lifetime=10) as pool:
+        holder = await pool.hold(A)
+        first = holder.connection
+        waiting = await pool.ask(A)
+        while holder.connection is first:
+            assert trio.current_time() < 10.2
+            await trio.sleep(0.35)
+            holder.release()
+            await trio.sleep(pool.dialler.delay * 1.1)
+            holder, waiting = waiting, await pool.ask(A)
+        assert trio.current_time() > 9.0
+        assert not first.is_open
+        assert pool.slots.statistics().expired == 1
+
+
+async def test_the_sweeper_closes_an_idle_connection_when_it_is_due(
+    autojump_clock: MockClock,
+) -> None:
+    ends = Ends()
+    async with bench(idle_timeout=3.3, instrument=ends) as pool:
+        await pool.idle(A)
+        await trio.sleep(10)
+        [(time, _, reason)] = ends.closes
+        assert time == pytest.approx(0.1 + 3.3)
+        assert reason is CloseReason.EXPIRED
+
+
+async def test_sweeps_are_at_least_a_second_apart(autojump_clock: MockClock) -> None:
+    ends = Ends()
+    async with bench(idle_timeout=0.2, instrument=ends) as pool:
+        await pool.idle(A)
+        await trio.sleep(0.7)
+        await pool.hold(B)
+        await pool.idle(B)
+        await trio.sleep(3)
+        times = [time for time, _, _ in ends.closes]
+        assert times == [pytest.approx(1.1), pytest.approx(2.1)]
+
+
+async def test_the_sweeper_finds_a_connection_closed_by_its_peer_within_five_seconds(
+    autojump_clock: MockClock,
+) -> None:
+    ends = Ends()
+    async with bench(idle_timeout=None, max_lifetime=None, instrument=ends) as pool:
+        one, two = await pool.idle(A, 2)
+        one.looks = Condition.STALE
+        await trio.sleep(5.1)
+        [(time, number, reason)] = ends.closes
+        assert time == pytest.approx(0.2 + 5)
+        assert (number, reason) == (one.info.id, CloseReason.STALE)
+        await trio.sleep(20)
+        assert two.is_open
+
+
+async def test_the_sweeper_settles_what_it_is_not_sure_of(autojump_clock: MockClock) -> None:
+    async with bench() as pool:
+        fit, unfit = await pool.idle(A, 2)
+        fit.looks = unfit.looks = Condition.UNSURE
+        unfit.fit = False
+        await trio.sleep(6)
+        assert fit.is_open
+        assert fit.looks is Condition.FRESH
+        assert not unfit.is_open
+        assert pool.slots.statistics().stale == 1
+        assert (await pool.ask(A)).connection is fit
+
+
+async def sweeping(pool: Bench, n: int = 1) -> list[FakeConnection]:
+    """*n* idle connections, the first of which the sweeper is settling just now."""
+    connections = await pool.idle(A, n)
+    for connection in connections:
+        connection.looks = Condition.UNSURE
+    connections[0].settle_when = trio.Event()
+    await trio.sleep(5.5)
+    assert pool.slots.statistics().busy == 1
+    return connections
+
+
+def settled(connection: FakeConnection) -> None:
+    assert connection.settle_when is not None
+    connection.settle_when.set()
+
+
+async def test_a_connection_that_the_sweeper_settled_goes_to_whoever_came_meanwhile(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        [connection] = await sweeping(pool)
+        caller = await pool.ask(A)
+        assert caller.waits
+        settled(connection)
+        await pool.settle()
+        assert caller.connection is connection
+
+
+async def test_a_warm_connection_that_the_sweeper_settled_counts_as_reused(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        await pool.slots.warm_up(A, 1, NO_LIMITS)
+        [connection] = pool.dialler.open
+        connection.looks, connection.settle_when = Condition.UNSURE, trio.Event()
+        await trio.sleep(6)
+        caller = await pool.ask(A)
+        settled(connection)
+        await pool.settle()
+        assert caller.lease is not None
+        assert caller.lease.connection is connection
+        assert caller.lease.reused, "it was idle for seconds, so it may be stale"
+
+
+async def test_a_connection_retired_while_the_sweeper_settles_it_is_not_used_again(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as pool:
+        [connection] = await sweeping(pool)
+        pool.slots.retire(lambda _: True)
+        settled(connection)
+        await pool.settle()
+        assert not connection.is_open
+
+
+async def test_the_sweeper_leaves_alone_what_was_taken_meanwhile(autojump_clock: MockClock) -> None:
+    async with bench() as pool:
+        first, second = await sweeping(pool, 2)
+        caller = await pool.ask(A)
+        assert caller.connection is second
+        settled(first)
+        await pool.settle()
+        assert caller.connection.is_open
+        assert pool.slots.statistics().idle == 1
+
+
+async def test_a_connection_whose_settle_raises_does_not_take_the_sweeper_with_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as pool:
+        [connection] = await pool.idle(A)
+        connection.looks = Condition.UNSURE
+        connection.settle = explode  # type: ignore[method-assign]
+        await trio.sleep(6)
+        assert not connection.is_open
+
+
+async def test_the_sweeper_survives_the_pool_being_shut_while_it_settles(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as pool:
+        [connection] = await sweeping(pool)
+        pool.slots.shut("closed")
+        settled(connection)
+        await pool.settle()
+        assert pool.slots.statistics().open == 0
+
+
+async def test_being_settled_is_not_being_used(autojump_clock: MockClock) -> None:
+    async with bench(max_connections=2) as pool:
+        older, newer = await pool.idle(A, 2)
+        older.looks = Condition.UNSURE
+        await trio.sleep(6)
+        await pool.ask(B)
+        assert [older.is_open, newer.is_open] == [False, True]
+
+
+# ── Flat cost ──────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_origins_are_forgotten_when_they_are_empty(autojump_clock: MockClock) -> None:
+    async with bench(max_connections=2) as pool:
+        for i in range(2000):
+            await exchange(pool, key(f"host{i}"), 0)
+            assert len(pool.slots._origins) <= 2
+            assert len(pool.slots._line) <= 2
+        pool.slots.close_idle()
+        assert not pool.slots._origins
+
+
+async def test_origins_are_forgotten_also_while_the_head_of_the_line_is_blocked(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        await pool.hold(A)
+        head = await pool.ask(B)
+        for i in range(500):
+            (await pool.ask(key(f"host{i}"))).cancel()
+            await pool.settle()
+            assert len(pool.slots._origins) == 2
+            assert len(pool.slots._line) <= 2 * 2 + 16
+        assert head.waits
+
+
+async def test_the_line_keeps_its_order_when_it_is_swept(autojump_clock: MockClock) -> None:
+    async with bench(max_connections=1, max_connections_per_origin=1) as pool:
+        holder = await pool.hold(A)
+        names = [key(f"host{i}") for i in range(60)]
+        callers = [await pool.ask(name) for name in names]
+        for caller in callers[1::2] + callers[40::2]:
+            caller.cancel()
+        await pool.settle()
+        for caller in callers[0:40:2]:
+            holder.release()
+            await caller.ended.wait()
+            holder = caller
+        ends = [caller.ended_at for caller in callers[0:40:2]]
+        assert ends == sorted(ends)
+
+
+# ── Operations ─────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_raising_max_connections_serves_as_many_more_waiters(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        await pool.hold(A)
+        callers = [await pool.ask(name) for name in (A, B, A, C)]
+        pool.slots.max_connections = 3
+        assert pool.slots.max_connections == 3
+        await trio.sleep(pool.dialler.delay * 1.5)
+        assert [caller.waits for caller in callers] == [False, False, True, True]
+        pool.slots.max_connections = None
+        assert pool.slots.max_connections is None
+        await trio.sleep(pool.dialler.delay * 1.5)
+        assert [caller.waits for caller in callers] == [False] * 4
+
+
+async def test_lowering_max_connections_closes_idle_ones_and_busy_ones_when_they_come_back(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=5) as pool:
+        busy = [await pool.hold(A) for _ in range(3)]
+        idle = await pool.idle(B, 2)
+        pool.slots.max_connections = 2
+        assert [connection.is_open for connection in idle] == [False, False]
+        for caller in busy:
+            caller.release()
+        assert [caller.connection.is_open for caller in busy] == [False, True, True]
+        assert pool.slots.statistics().evicted == 3
+        await pool.settle()
+
+
+async def test_above_a_lowered_bound_nobody_is_handed_a_connection_that_comes_back(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=2) as pool:
+        holders = [await pool.hold(A), await pool.hold(A)]
+        waiter = await pool.ask(A)
+        pool.slots.max_connections = 1
+        holders[0].release()
+        await pool.settle()
+        assert waiter.waits
+        holders[1].release()
+        await pool.settle()
+        assert waiter.connection is holders[1].connection
+
+
+async def test_lowering_max_connections_closes_only_as_many_idle_ones_as_needed(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=3) as pool:
+        one, two, three = await pool.idle(A, 3)
+        pool.slots.max_connections = 2
+        assert [c.is_open for c in (one, two, three)] == [False, True, True]
+
+
+async def test_a_dial_that_ends_above_a_lowered_bound_is_not_kept(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=2) as pool:
+        callers = [await pool.ask(A), await pool.ask(A)]
+        for caller in callers:
+            caller.cancel()
+        await pool.settle()
+        pool.slots.max_connections = 1
+        await trio.sleep(pool.dialler.delay)
+        await pool.settle()
+        assert pool.open == 1
+
+
+async def test_close_idle_closes_all_idle_connections_and_no_busy_one(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as pool:
+        busy = await pool.hold(A)
+        await pool.idle(A, 2)
+        await pool.idle(B)
+        pool.slots.close_idle()
+        assert pool.dialler.open == {busy.connection}
+        assert pool.slots.statistics().retired == 3
+
+
+async def test_close_idle_of_one_origin_leaves_the_others_alone(autojump_clock: MockClock) -> None:
+    async with bench() as pool:
+        await pool.idle(A, 2)
+        kept = await pool.idle(B)
+        pool.slots.close_idle(A)
+        pool.slots.close_idle(key("never seen"))
+        assert pool.dialler.open == set(kept)
+
+
+async def test_retire_closes_idle_connections_now_and_busy_ones_when_they_come_back(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as pool:
+        busy, dialling = await pool.hold(A), await pool.ask(B)
+        idle = await pool.idle(C, 2)
+        assert pool.slots.retire(lambda c: c.info.origin in (A.origin, C.origin)) == 3
+        assert not any(connection.is_open for connection in idle)
+        assert busy.connection in pool.dialler.open
+        busy.release()
+        assert busy.connection not in pool.dialler.open
+        assert pool.slots.statistics().retired == 3
+        await trio.sleep(pool.dialler.delay)
+        assert dialling.connection.is_open
+
+
+async def test_a_predicate_that_raises_retires_nothing(autojump_clock: MockClock) -> None:
+    def picky(connection: FakeConnection) -> bool:
+        if connection.info.id == 3:
+            raise KeyError(connection.info.id)
+        return True
+
+    async with bench() as pool:
+        await pool.idle(A, 3)
+        with pytest.raises(KeyError):
+            pool.slots.retire(picky)
+        assert pool.open == 3
+
+
+def discard(caller: Caller, pool: Bench) -> None:
+    caller.discard()
+
+
+def retire(caller: Caller, pool: Bench) -> None:
+    pool.slots.retire(lambda _: True)
+    caller.release()
+
+
+def wear_out(caller: Caller, pool: Bench) -> None:
+    pool.slots._max_exchanges = 1
+    caller.release()
+
+
+@pytest.mark.parametrize("end", [discard, retire, wear_out])
+@pytest.mark.parametrize("name", [A, B])
+async def test_a_connection_that_ends_lets_exactly_the_oldest_waiter_dial(
+    autojump_clock: MockClock, end: Callable[[Caller, Bench], None], name: PoolKey
+) -> None:
+    async with bench(max_connections=1) as pool:
+        holder = await pool.hold(A)
+        first, second = await pool.ask(name), await pool.ask(A)
+        end(holder, pool)
+        await trio.sleep(pool.dialler.delay)
+        await pool.settle()
+        assert not holder.connection.is_open
+        assert [first.waits, second.waits] == [False, True]
+
+
+async def test_warm_up_opens_what_is_missing(autojump_clock: MockClock) -> None:
+    async with bench() as pool:
+        await pool.hold(A)
+        await pool.idle(A)
+        await pool.slots.warm_up(A, 5, NO_LIMITS)
+        assert pool.open == 5
+        assert pool.slots.statistics().idle == 4
+
+
+async def test_warm_up_of_what_is_warm_is_a_checkpoint_and_nothing_else(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as pool:
+        await pool.idle(A, 2)
+        with trio.testing.assert_checkpoints():
+            await pool.slots.warm_up(A, 2, NO_LIMITS)
+        with trio.testing.assert_checkpoints():
+            await pool.slots.warm_up(B, 0, NO_LIMITS)
+        assert len(pool.dialler.dialled) == 2
+        await pool.settle()
+
+
+async def test_warm_up_takes_free_slots_only_and_evicts_nothing(autojump_clock: MockClock) -> None:
+    async with bench(max_connections=4, max_connections_per_origin=3) as pool:
+        idle = await pool.idle(B, 2)
+        await pool.slots.warm_up(A, 10, NO_LIMITS)
+        assert pool.open == 4
+        assert all(connection.is_open for connection in idle)
+        pool.slots.close_idle(B)
+        await pool.slots.warm_up(A, 10, NO_LIMITS)
+        assert pool.open == 3
+
+
+async def test_warm_up_raises_its_first_failure_and_keeps_what_succeeded(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as pool:
+        first = Refused(after=0.2)
+        pool.dialler.script(A, 0.1, first, Refused(after=0.3), 0.4)
+        with pytest.raises(Refused) as raised:
+            await pool.slots.warm_up(A, 4, NO_LIMITS)
+        assert raised.value is first
+        assert trio.current_time() == pytest.approx(0.4)
+        assert pool.slots.statistics().idle == 2
+
+
+async def test_a_warm_up_whose_dials_take_too_long_raises_connect_timeout(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(FakeDialler(HANG)) as pool:
+        with pytest.raises(ConnectTimeout):
+            await pool.slots.warm_up(A, 2, Timeouts(connect=3))
+        assert trio.current_time() == pytest.approx(3)
+
+
+async def test_the_dials_of_a_cancelled_warm_up_go_on_as_orphans(autojump_clock: MockClock) -> None:
+    async with bench(FakeDialler(1.0), max_connections=3) as pool:
+        with trio.move_on_after(0.5):
+            await pool.slots.warm_up(A, 2, NO_LIMITS)
+        check(pool.slots)
+        assert pool.slots.statistics().dialling == 2
+        assert (await pool.ask(A)).waits
+        await trio.sleep(0.6)
+        await pool.settle()
+        assert pool.slots.statistics().idle == 1, "the other one serves the request"
+
+
+async def test_the_dials_of_a_cancelled_warm_up_give_way(autojump_clock: MockClock) -> None:
+    async with bench(max_connections=2) as pool:
+        pool.dialler.script(A, HANG, HANG)
+        with trio.move_on_after(0.5):
+            await pool.slots.warm_up(A, 2, NO_LIMITS)
+        caller = await pool.hold(B)
+        assert caller.ended_at == pytest.approx(0.5 + 0.1)
+
+
+async def test_a_warm_connection_goes_to_whoever_waits_for_it(autojump_clock: MockClock) -> None:
+    async with bench() as pool:
+        pool.dialler.script(A, 0.2, 1.0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pool.slots.warm_up, A, 1, NO_LIMITS)
+            await wait_all_tasks_blocked()
+            caller = await pool.ask(A)
+        assert caller.ended_at == pytest.approx(0.2)
+
+
+# ── Draining and shutting ──────────────────────────────────────────────────────────────────────
+
+
+async def test_a_drained_pool_serves_who_is_there_and_refuses_who_comes(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        holder = await pool.hold(A)
+        waiter = await pool.ask(A)
+        pool.slots.refuse("draining")
+        newcomer = await pool.ask(A)
+        assert isinstance(newcomer.error, PoolClosed)
+        assert str(newcomer.error) == "draining"
+        with pytest.raises(PoolClosed, match="draining"):
+            await pool.slots.warm_up(A, 1, NO_LIMITS)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pool.slots.wait_quiet)
+            await trio.sleep(1)
+            holder.release()
+            await trio.sleep(1)
+            waiter.release()
+        assert trio.current_time() == pytest.approx(0.1 + 2)
+
+
+async def test_a_pool_with_nothing_in_flight_is_quiet_at_once(autojump_clock: MockClock) -> None:
+    async with bench() as pool:
+        await pool.slots.wait_quiet()
+        await pool.idle(A, 2)
+        await pool.slots.wait_quiet()
+
+
+async def test_a_drain_waits_for_dials_that_are_wanted_and_not_for_orphans(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as pool:
+        pool.dialler.script(A, HANG)
+        pool.dialler.script(B, 2.0)
+        (await pool.ask(A)).cancel()
+        caller = await pool.ask(B)
+        pool.slots.refuse("draining")
+        with trio.move_on_after(1.9) as too_soon:
+            await pool.slots.wait_quiet()
+        assert too_soon.cancelled_caught
+        await trio.sleep(0.2)
+        caller.release()
+        await pool.slots.wait_quiet()
+        assert pool.slots.statistics().dialling == 1
+
+
+async def test_a_drain_ends_also_if_the_last_request_gives_up(autojump_clock: MockClock) -> None:
+    async with bench(FakeDialler(HANG)) as pool:
+        caller = await pool.ask(A)
+        pool.slots.refuse("draining")
+        with trio.fail_after(2):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pool.slots.wait_quiet)
+                await trio.sleep(1)
+                caller.cancel()
+
+
+async def test_a_shut_pool_tells_its_waiters_and_closes_its_connections(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=4) as pool:
+        [idle] = await pool.idle(A)
+        busy = await pool.hold(B)
+        pool.dialler.script(C, HANG, HANG)
+        dialling = [await pool.ask(C), await pool.ask(C)]
+        waiting = [await pool.ask(B), await pool.ask(key("d"))]
+        pool.slots.shut("the pool was left")
+        assert not idle.is_open
+        assert not busy.connection.is_open
+        await pool.settle()
+        for caller in dialling + waiting:
+            assert isinstance(caller.error, PoolClosed)
+            assert str(caller.error) == "the pool was left"
+        assert pool.slots.statistics().open == 0
+        dialled = len(pool.dialler.dialled)
+        assert isinstance((await pool.ask(A)).error, PoolClosed)
+        busy.release()
+        assert len(pool.dialler.dialled) == dialled
+        assert pool.slots.statistics().open == 0
+
+
+async def test_a_waiter_cancelled_in_the_tick_of_the_shutting_is_cancelled(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        await pool.hold(A)
+        caller = await pool.ask(A)
+        caller.cancel()
+        pool.slots.shut("closed")
+        await pool.settle()
+        assert caller.cancelled
+        assert caller.error is None
+
+
+async def test_a_dial_that_ends_after_the_shutting_is_closed(autojump_clock: MockClock) -> None:
+    async with bench() as pool:
+        pool.dialler.deaf.add(A)
+        caller = await pool.ask(A)
+        pool.slots.shut("closed")
+        await pool.settle()
+        assert isinstance(caller.error, PoolClosed)
+        await trio.sleep(pool.dialler.delay)
+        await pool.settle()
+        assert pool.open == 0
+
+
+async def warm_up_until_closed(pool: Bench) -> None:
+    with pytest.raises(PoolClosed), trio.fail_after(5):
+        await pool.slots.warm_up(A, 1, NO_LIMITS)
+
+
+async def test_a_warm_up_ends_at_the_shutting_though_its_dial_ends_later(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as pool:
+        pool.dialler.deaf.add(A)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(warm_up_until_closed, pool)
+            await wait_all_tasks_blocked()
+            pool.slots.shut("closed")
+            shut_at = trio.current_time()
+        assert trio.current_time() == shut_at
+        await trio.sleep(pool.dialler.delay)
+
+
+async def test_a_warm_up_in_a_pool_that_is_shut_raises_pool_closed(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(FakeDialler(HANG)) as pool, trio.open_nursery() as nursery:
+        nursery.start_soon(warm_up_until_closed, pool)
+        await wait_all_tasks_blocked()
+        pool.slots.shut("closed")
+
+
+async def test_a_drain_ends_when_the_pool_is_shut(autojump_clock: MockClock) -> None:
+    async with bench() as pool, trio.open_nursery() as nursery:
+        pool.dialler.deaf.add(A)
+        nursery.start_soon(warm_up_until_closed, pool)
+        await wait_all_tasks_blocked()
+        pool.slots.refuse("draining")
+        pool.slots.shut("closed")
+        await pool.slots.wait_quiet()
+        assert trio.current_time() < 1
+        await trio.sleep(pool.dialler.delay)
+
+
+async def test_when_the_pools_own_block_is_cancelled_a_warm_up_does_not_pass_for_done(
+    autojump_clock: MockClock,
+) -> None:
+    async with trio.open_nursery() as outside, trio.open_nursery() as inside:
+        pool = Bench(FakeDialler(HANG), inside, {})
+        outside.start_soon(warm_up_until_closed, pool)
+        await wait_all_tasks_blocked()
+        inside.cancel_scope.cancel()
+
+
+async def test_when_the_pools_own_block_is_cancelled_waiters_are_told_and_not_cancelled(
+    autojump_clock: MockClock,
+) -> None:
+    dialler = FakeDialler(HANG)
+    async with trio.open_nursery() as outside, trio.open_nursery() as inside:
+        pool = Bench(dialler, inside, {"max_connections": 1})
+        callers = [Caller(A, NO_LIMITS), Caller(A, NO_LIMITS)]
+        for caller in callers:
+            outside.start_soon(caller.run, pool.slots)
+        await wait_all_tasks_blocked()
+        inside.cancel_scope.cancel()
+    for caller in callers:
+        assert isinstance(caller.error, PoolClosed)
+        assert str(caller.error) == "the pool's own block was cancelled"
+    assert dialler.dialling == 0
+
+
+# ── Leases, slots, statistics ──────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("late", [Caller.release, Caller.discard])
+async def test_a_lease_ends_once(late: Callable[[Caller], None], autojump_clock: MockClock) -> None:
+    async with bench(max_connections=1) as pool:
+        first = await pool.hold(A)
+        assert first.lease is not None
+        first.release()
+        assert first.lease.ended
+        second = await pool.ask(A)
+        late(first)
+        assert second.connection is first.connection
+        assert second.connection.is_open
+        assert pool.slots.statistics().busy == 1
+
+
+async def test_a_slot_makes_legal_moves_only(autojump_clock: MockClock) -> None:
+    async with bench() as pool:
+        caller = await pool.hold(A)
+        [slot] = pool.slots._open_slots()
+        assert repr(slot) == "<Slot busy for http://a.test:80>"
+        caller.discard()
+        with pytest.raises(AssertionError, match="can't go from CLOSED to IDLE"):
+            slot.move(State.IDLE)
+
+
+async def test_statistics_show_the_whole_and_each_origin(autojump_clock: MockClock) -> None:
+    async with bench(max_connections=4, max_connections_per_origin=2) as pool:
+        await pool.idle(A)
+        (await pool.ask(A)).release()
+        await pool.hold(B)
+        pool.dialler.script(B, 60.0)
+        await pool.ask(B)
+        await pool.ask(B)
+        await trio.sleep(2)
+        await pool.ask(B)
+        whole = pool.slots.statistics()
+        assert (whole.open, whole.busy, whole.idle, whole.dialling) == (3, 1, 1, 1)
+        assert whole.waiting == 2
+        assert whole.oldest_wait == pytest.approx(2)
+        assert (whole.dialled, whole.reused, whole.handed_over) == (2, 1, 2)
+        assert whole.max_connections == 4
+        a, b = whole.origins[A], whole.origins[B]
+        assert (a.open, a.idle, a.waiting, a.oldest_wait, a.reused) == (1, 1, 0, 0, 1)
+        assert (b.open, b.busy, b.dialling, b.waiting) == (2, 1, 1, 2)
+
+
+async def test_retries_are_counted_for_the_pool_and_for_an_origin_that_is_known(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as pool:
+        await pool.hold(A)
+        pool.slots.count_retried(A)
+        pool.slots.count_retried(B)
+        statistics = pool.slots.statistics()
+        assert (statistics.retried, statistics.origins[A].retried) == (2, 1)
