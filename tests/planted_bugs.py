@@ -103,7 +103,7 @@ BUGS = [
     Bug(
         "no eviction on return",
         "_slots.py",
-        "        if self._line.first() is not None or self._total.available_tokens < 0:",
+        "        if self._next_in_line() is not None or self._total.available_tokens < 0:",
         "        if self._total.available_tokens < 0:",
         also=(
             "            self._offer(slot)\n        self._dispatch()\n\n    @",
@@ -252,10 +252,16 @@ BUGS = [
         "                    pass\n",
     ),
     Bug(
-        "a request that is refused by max_waiting stays in the queue",
+        "max_waiting is not enforced",
         "_slots.py",
-        "                self._leave(waiter)\n                raise PoolFull(",
-        "                raise PoolFull(",
+        "        self._refuse_if_full(queue)\n",
+        "",
+    ),
+    Bug(
+        "a request that was cancelled a moment ago keeps its turn for a slot",
+        "_slots.py",
+        "            if not waiter.dead:\n",
+        "            if True:\n",
     ),
     Bug(
         "a retired connection is kept when it comes back",
@@ -326,8 +332,8 @@ BUGS = [
     Bug(
         "being settled counts as being used",
         "_slots.py",
-        "                    order.move_to_end(other)\n",
-        "                    pass\n",
+        "                order.move_to_end(slot)\n",
+        "                pass\n",
     ),
 ]
 
@@ -336,6 +342,7 @@ def plant(bug: Bug | None, copy: Path) -> None:
     """Copy the package and its slot tests to *copy*, with *bug*."""
     shutil.copytree(ROOT / "triopool", copy / "triopool")
     shutil.copytree(ROOT / "tests" / "slots", copy / "tests" / "slots")
+    shutil.copy(ROOT / "tests" / "sweeping.py", copy / "tests")
     shutil.copy(ROOT / "pyproject.toml", copy)
     if bug is not None:
         file = copy / "triopool" / bug.file
@@ -382,7 +389,7 @@ def main(arguments: list[str]) -> int:
         failures = pool.map(lambda bug: first_failure(bug, tests), bugs)
         for bug, failure in zip(bugs, failures, strict=True):
             survivors += failure is None
-            print(f"{bug.name:<62} → {failure or 'NOT FOUND'}", flush=True)
+            print(f"{bug.name:<68} → {failure or 'NOT FOUND'}", flush=True)
     print(f"{len(bugs) - survivors} of {len(bugs)} found")
     return 1 if survivors else 0
 

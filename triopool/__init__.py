@@ -9,6 +9,7 @@ The layers, from what a program sees down to what touches a socket; imports poin
     _dial  _happy_eyeballs       from a name to a connection
     _resolve  _tls
     _slots  _queue  _slot        which connection a request gets: no HTTP, no sockets
+    _snapshot  _statistics       what it counts, and how it shows it
     _http11  _wire               one connection: h11 over a socket
     _errors  _config  _origin    plain nouns
 """

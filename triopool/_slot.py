@@ -106,7 +106,7 @@ class Slot(Generic[C]):
       dial_started_at: on Trio's clock.
       connect_timeout: the limit of the dial, in seconds.
       notes: what the dial is doing and what failed so far; quoted if it runs out of time.
-      born_at, expires_at: on Trio's clock; the second is the end of its lifetime.
+      expires_at: the end of its lifetime, on Trio's clock.
       idle_until: while idle, when it will have been idle for too long.
       used: counts up with each use of any connection; orders the idle ones.
       fresh: whether it has been neither idle nor leased since its dial.
@@ -115,7 +115,6 @@ class Slot(Generic[C]):
     """
 
     __slots__ = (
-        "born_at",
         "connect_timeout",
         "connection",
         "dial_started_at",
@@ -147,7 +146,7 @@ class Slot(Generic[C]):
         self.dial_started_at = now
         self.connect_timeout = connect_timeout
         self.notes: list[str] = []
-        self.born_at = self.expires_at = self.idle_until = math.inf
+        self.expires_at = self.idle_until = math.inf
         self.exchanges = self.used = 0
         self.fresh = True
         self.retired = False

@@ -57,8 +57,8 @@ import itertools
 import math
 import random
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection
-from typing import Any, Generic, TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeAlias
 
 import outcome
 import trio
@@ -71,7 +71,8 @@ from ._instruments import SILENT, logger
 from ._origin import PoolKey
 from ._queue import Line, OriginQueue, Waiter
 from ._slot import C, Condition, Lease, Slot, State, WarmUp
-from ._statistics import Counts, OriginStatistics, PoolStatistics
+from ._snapshot import snapshot
+from ._statistics import Counts, PoolStatistics
 from .abc import Instrument
 
 ORPHAN_GRACE = 5.0
@@ -451,19 +452,20 @@ class Slots(Generic[C]):
             now = trio.current_time()
             due = min((min(s.idle_until, s.expires_at) for s in self._idle), default=now)
             await trio.sleep(min(max(due - now, SWEEP_AT_LEAST), SWEEP_AT_MOST))
-            for slot in self.sweep(trio.current_time()):
-                # It may have been taken, or closed, while we looked at the ones before.
-                if slot.state is State.IDLE:
-                    await self._settle_idle(slot)
+            if unsure := self.sweep(trio.current_time()):
+                await self._settle_all(unsure)
 
-    async def _settle_idle(self, slot: Slot[C]) -> None:
-        self._take_from_idle(slot)
-        if await self._passes(slot):
-            self._take_back(slot)
-            # Being looked at is not being used: it goes back to its place.
-            for order in (self._idle, slot.queue.idle):
-                for other in sorted(order, key=lambda one: one.used):
-                    order.move_to_end(other)
+    async def _settle_all(self, unsure: list[Slot[C]]) -> None:
+        for slot in unsure:
+            # It may have been taken, or closed, while we looked at the ones before.
+            if slot.state is State.IDLE:
+                self._take_from_idle(slot)
+                if await self._passes(slot):
+                    self._take_back(slot)
+        # Being looked at is not being used: they go back to their places.
+        for order in (self._idle, *(queue.idle for queue in {slot.queue for slot in unsure})):
+            for slot in sorted(order, key=lambda one: one.used):
+                order.move_to_end(slot)
 
     @enable_ki_protection
     def sweep(self, now: float) -> list[Slot[C]]:
@@ -516,7 +518,6 @@ class Slots(Generic[C]):
     def _dial_succeeded(self, slot: Slot[C], now: float) -> None:
         assert slot.connection is not None
         owner = self._end_dial(slot)
-        slot.born_at = now
         slot.expires_at = now + self._max_lifetime * (1 - JITTER * random.random())
         slot.idle_until = now + self._idle_timeout
         slot.used = next(self._uses)
@@ -612,9 +613,12 @@ class Slots(Generic[C]):
         self, key: PoolKey | None = None, reason: CloseReason = CloseReason.RETIRED
     ) -> None:
         """Close all idle connections, or those of one origin."""
-        for slot in tuple(self._idle):
-            if key is None or slot.queue.key == key:
-                self._close(slot, reason)
+        if key is None:
+            idle = tuple(self._idle)
+        else:
+            idle = tuple(queue.idle) if (queue := self._origins.get(key)) is not None else ()
+        for slot in idle:
+            self._close(slot, reason)
         self._dispatch()
 
     @enable_ki_protection
@@ -703,36 +707,10 @@ class Slots(Generic[C]):
             queue.counts.add("retried")
 
     def statistics(self) -> PoolStatistics:
-        slots = self._open_slots()
-        by_queue: dict[OriginQueue[C], list[Slot[C]]] = {q: [] for q in self._origins.values()}
-        for slot in slots:
-            by_queue[slot.queue].append(slot)
-        now = trio.current_time()
-        origins = {
-            queue.key: OriginStatistics(
-                **_gauges(own, queue.waiting.keys(), now), **queue.counts.as_dict()
-            )
-            for queue, own in by_queue.items()
-        }
-        waiting = [waiter for queue in by_queue for waiter in queue.waiting]
-        return PoolStatistics(
-            **_gauges(slots, waiting, now),
-            **self.counts.as_dict(),
-            max_connections=self.max_connections,
-            origins=origins,
+        """A frozen snapshot. Looks at every open connection and every waiting request."""
+        return snapshot(
+            self._open_slots(), self._origins.values(), self.counts, self.max_connections
         )
-
-
-def _gauges(slots: list[Slot[C]], waiting: Collection[Waiter[C]], now: float) -> dict[str, Any]:
-    states = [slot.state for slot in slots]
-    return {
-        "open": len(slots),
-        "busy": states.count(State.BUSY),
-        "idle": states.count(State.IDLE),
-        "dialling": states.count(State.DIALLING),
-        "waiting": len(waiting),
-        "oldest_wait": now - min((waiter.queued_at for waiter in waiting), default=now),
-    }
 
 
 def _too_slow(slot: Slot[C]) -> ConnectTimeout | None:
