@@ -230,8 +230,10 @@ BUGS = [
     Bug(
         "a refusal is not looked at after settling",
         "_slots.py",
-        "        self._refuse_if_closed(key)\n        queue = self._queue(key)\n        waiter = ",
-        "        queue = self._queue(key)\n        waiter = ",
+        "        self._refuse_if_closed(key)\n"
+        "        queue = self._queue(key)\n"
+        "        self._refuse_if_full(queue)\n",
+        "        queue = self._queue(key)\n        self._refuse_if_full(queue)\n",
     ),
     Bug(
         "a cancelled settle keeps the connection",
