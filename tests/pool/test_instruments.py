@@ -148,6 +148,21 @@ async def test_an_instrument_that_raises_is_switched_off_and_breaks_nothing(
     assert hook in record.getMessage()
 
 
+async def test_an_instrument_with_one_hook_is_switched_off_alone(
+    autojump_clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class OneHook(Instrument):
+        def reused(self, connection: triopool.ConnectionInfo) -> None:
+            raise RuntimeError("a bug in the instrument")
+
+    recorder = Recorder()
+    async with world(instruments=[OneHook(), recorder]) as w:
+        for number in range(3):
+            await w.get(f"{A}/{number}")
+    assert recorder.names.count("reused") == 2
+    assert len(caplog.records) == 1
+
+
 async def _meet_a_stale_connection(network: Network, pool: ConnectionPool) -> None:
     """A server that closes the connection in the tick in which the next request is sent on it."""
 
