@@ -35,3 +35,14 @@ def test_trio_typing_is_nobodys_dependency() -> None:
     project = tomllib.loads(read("pyproject.toml"))["project"]
     extras = [name for names in project["optional-dependencies"].values() for name in names]
     assert not [name for name in project["dependencies"] + extras if "trio-typing" in name]
+
+
+def test_every_test_that_the_scenarios_name_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", read("docs/scenarios.md")))
+    there = {
+        name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", file.read_text(), re.MULTILINE)
+    }
+    assert len(named) > 30
+    assert not named - there

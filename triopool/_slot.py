@@ -47,6 +47,7 @@ class Pooled(Protocol):
 
     async def settle(self) -> bool:
         """Find out whether an UNSURE connection is fit for use, without waiting for the peer."""
+        ...
 
     def close(self) -> None:
         """Close the descriptor, now. Must be synchronous, must not raise, may be repeated."""
