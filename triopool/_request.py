@@ -40,6 +40,9 @@ PUT and DELETE are idempotent by the book, but a server may have acted on the fi
 the second one otherwise; whoever knows better says ``idempotent=True``.
 """
 
+USUAL = IDEMPOTENT | {"POST", "PUT", "PATCH", "DELETE", "CONNECT"}
+"""Methods that may be given in lower case. Others are sent as they are (RFC 9110 section 9.1)."""
+
 FILE_BLOCK_BYTES = 64 * 1024
 """How much of a file is read at once."""
 
@@ -144,6 +147,8 @@ def prepare(
 ) -> Request:
     """Check everything that the caller gave; see :meth:`ConnectionPool.request`."""
     _check_types(method, timeouts, server_hostname, on_informational)
+    if method.upper() in USUAL:
+        method = method.upper()
     target = _url.parse(url, params)
     if server_hostname is not None and target.origin.scheme != "https":
         raise ValueError("server_hostname is for https URLs only")

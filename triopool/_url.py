@@ -215,6 +215,7 @@ def _shown(url: str) -> str:
     that has an "@" behind it.
     """
     if "@" in url:
-        url = "//" + url.rpartition("@")[2]
+        scheme = re.match(r"https?:", url)
+        url = f"{scheme[0] if scheme else ''}//{url.rpartition('@')[2]}"
     shown = re.split(r"[?#]", url, maxsplit=1)[0]
     return ascii(shown if len(shown) <= 100 else shown[:97] + "...")

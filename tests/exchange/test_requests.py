@@ -752,3 +752,14 @@ async def test_http_server_agrees_about_every_body(autojump_clock: object) -> No
             assert (await pool.post(URL, content=content, expect_continue=True)).status_code == 200
         assert [len(request.body) for request in server.requests] == [1, 100_000, 2]
         assert server.connections == 1
+
+
+async def test_a_usual_method_may_be_written_in_lower_case(autojump_clock: object) -> None:
+    server = Answering()
+    async with serving(server) as (pool, _):
+        # If "head" went out as it is, the answer would have a body that nobody expects.
+        response = await pool.request("head", URL)
+        assert response.method == "HEAD"
+        await pool.request("Get", URL)
+        await pool.request("purge", URL)
+    assert [request.method for request in server.requests] == ["HEAD", "GET", "purge"]

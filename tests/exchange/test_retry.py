@@ -112,7 +112,7 @@ CASES = [
     (("GET", None, "none", NONSENSE), False),
     *[
         ((method, None, "bytes", GONE), False)
-        for method in ("POST", "PUT", "PATCH", "DELETE", "get", "PROPFIND")
+        for method in ("POST", "PUT", "PATCH", "DELETE", "FETCH", "PROPFIND")
     ],
     (("POST", None, "none", GONE), False),
     (("POST", None, "factory", GONE), False),
