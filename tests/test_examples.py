@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 import pytest
 import trio
+from servers import Nginx
 
 from triopool.testing import Reply, Request, http_server
 
@@ -162,6 +163,17 @@ async def test_fan_out_asks_the_urls_on_the_command_line(server: str) -> None:
     assert status == 0, output
     assert len(re.findall(r"^http://\S+ +50 +0 ", output, re.MULTILINE)) == 2
     assert re.search(r"^[1-4] connections opened, at most 4 at once", output, re.MULTILINE)
+
+
+async def test_fan_out_asks_nginx(nginx: Nginx) -> None:
+    urls = [nginx.url("/2000"), nginx.url("/2000", server="three")]
+    status, output = await run_python(
+        "examples/fan_out.py", *urls, "--requests", "300", "--deadline", "60"
+    )
+    assert status == 0, output
+    # The second one cuts each connection after three requests; nobody notices.
+    assert len(re.findall(r"^http://\S+ +300 +0 ", output, re.MULTILINE)) == 2
+    assert "in the end busy 0, waiting 0" in output
 
 
 async def test_fan_out_tells_why_requests_failed() -> None:
