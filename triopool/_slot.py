@@ -18,6 +18,7 @@ import math
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 if TYPE_CHECKING:
     from ._connection_info import CloseReason, ConnectionInfo
@@ -75,7 +76,7 @@ class WarmUp(Generic[C]):
     """Owns the dials of one ``warm_up()``: wants to know how they end, not their connections.
 
     Attributes:
-      dials: those under way.
+      dials: those under way, oldest first.
       error: the first failure.
       done: set when no dial is left.
     """
@@ -83,12 +84,12 @@ class WarmUp(Generic[C]):
     __slots__ = ("dials", "done", "error")
 
     def __init__(self) -> None:
-        self.dials: set[Slot[C]] = set()
+        self.dials: dict[Slot[C], None] = {}
         self.error: Exception | None = None
         self.done = trio.Event()
 
     def dial_ended(self, slot: Slot[C], error: Exception | None) -> None:
-        self.dials.discard(slot)
+        self.dials.pop(slot, None)
         self.error = self.error or error
         if not self.dials:
             self.done.set()
@@ -192,12 +193,14 @@ class Lease(Generic[C]):
     def ended(self) -> bool:
         return self._engine is None
 
+    @enable_ki_protection
     def release(self) -> None:
         """Give the connection back for reuse: the exchange is finished on both sides."""
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.give_back(self._slot)
 
+    @enable_ki_protection
     def close(self, reason: CloseReason) -> None:
         """Close the connection: its exchange was not finished, or it can't be reused."""
         engine, self._engine = self._engine, None

@@ -573,6 +573,7 @@ class Slots(Generic[C]):
         return None if total == math.inf else int(total)
 
     @max_connections.setter
+    @enable_ki_protection
     def max_connections(self, value: int | None) -> None:
         self._total.total_tokens = _or_infinity(value)
         while self._total.available_tokens < 0 and self._idle:
@@ -594,7 +595,7 @@ class Slots(Generic[C]):
         party = WarmUp[C]()
         missing = n - queue.limiter.borrowed_tokens
         while len(party.dials) < missing and not queue.full and self._total.available_tokens > 0:
-            party.dials.add(self._start_dial(queue, party, timeouts.connect))
+            party.dials[self._start_dial(queue, party, timeouts.connect)] = None
         self._forget_if_empty(queue)
         try:
             if party.dials:
@@ -625,7 +626,11 @@ class Slots(Generic[C]):
     def retire(self, predicate: Callable[[C], bool]) -> int:
         """Close the open connections that match: idle ones now, busy ones when returned."""
         # All answers first, so that a predicate that raises changes nothing.
-        matching = [s for s in self._open_slots() if s.connection and predicate(s.connection)]
+        matching = [
+            slot
+            for slot in self._open_slots()
+            if slot.connection is not None and predicate(slot.connection)
+        ]
         for slot in matching:
             if slot.state is State.IDLE:
                 self._close(slot, CloseReason.RETIRED)
@@ -634,6 +639,7 @@ class Slots(Generic[C]):
         self._dispatch()
         return len(matching)
 
+    @enable_ki_protection
     def refuse(self, why: str) -> None:
         """Refuse new requests from now on; those that wait or run go on. Nothing is kept idle."""
         self._refusal = why
@@ -641,7 +647,10 @@ class Slots(Generic[C]):
             self._close(slot, CloseReason.POOL_CLOSED)
 
     async def wait_quiet(self) -> None:
-        """Wait until no request waits, none is in flight, and no dial is wanted."""
+        """Wait until no request waits, none is in flight, and no dial is wanted.
+
+        For a pool that refuses new requests: once quiet, it stays so.
+        """
         if self._quiet is None:
             self._quiet = trio.Event()
         if self._is_quiet():

@@ -21,7 +21,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from triopool._config import Timeouts
 from triopool._invariants import check
 from triopool._origin import PoolKey
-from triopool._slot import Condition, WarmUp
+from triopool._slot import Condition
 from triopool._slots import ORPHAN_GRACE, Slots
 
 from .fakes import A, B, C, Caller, FakeConnection, FakeDialler, Refused, key
@@ -471,15 +471,7 @@ class Machine(RuleBasedStateMachine):
 
     def _cancel_warm_up(self, warm_up: ModelWarmUp) -> None:
         self.warm_ups[warm_up].scope.cancel()
-        warm_up.dials.sort(key=self.orphaning_order(warm_up).index)
         self.model.cancel_warm_up(warm_up)
-
-    def orphaning_order(self, warm_up: ModelWarmUp) -> list[ModelSlot]:
-        """Which of a warm-up's dials becomes an orphan first is the engine's to say."""
-        numbers = {str(slot.number): slot for slot in warm_up.dials}
-        owners = [slot.owner for slot in self.slots._open_slots() if slot.notes[0] in numbers]
-        assert isinstance(owners[0], WarmUp)
-        return [numbers[slot.notes[0]] for slot in owners[0].dials]
 
     # ── The end ────────────────────────────────────────────────────────────────────────────────
 

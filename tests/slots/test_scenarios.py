@@ -20,7 +20,7 @@ from triopool._connection_info import CloseReason, ConnectionInfo
 from triopool._errors import ConnectTimeout, PoolClosed, PoolFull, PoolTimeout
 from triopool._invariants import check
 from triopool._origin import Origin, PoolKey
-from triopool._slot import Condition, State
+from triopool._slot import Condition, Lease, State
 from triopool._slots import ORPHAN_GRACE
 from triopool.abc import Instrument
 
@@ -1663,6 +1663,26 @@ async def test_a_lease_ends_once(late: Callable[[Caller], None], autojump_clock:
         assert second.connection is first.connection
         assert second.connection.is_open
         assert pool.slots.statistics().busy == 1
+
+
+async def test_the_end_of_a_lease_cannot_be_cut_in_two_by_control_c() -> None:
+    protected: list[bool] = []
+
+    class Engine:
+        def give_back(self, slot: object) -> None:
+            protected.append(trio.lowlevel.currently_ki_protected())
+
+        def close(self, slot: object, reason: CloseReason) -> None:
+            protected.append(trio.lowlevel.currently_ki_protected())
+
+    async with bench(max_connections=2) as pool:
+        for end in (Lease.release, partial(Lease.close, reason=CloseReason.DISCARDED)):
+            held = await pool.hold(A)
+            assert held.lease is not None
+            end(Lease(Engine(), held.lease._slot, reused=False))
+            held.release()
+    assert not trio.lowlevel.currently_ki_protected()
+    assert protected == [True, True]
 
 
 async def test_a_slot_makes_legal_moves_only(autojump_clock: MockClock) -> None:
