@@ -274,7 +274,7 @@ BUGS = [
     Bug(
         "a connection's lifetime does not count while it is passed on",
         "_slots.py",
-        "elif trio.current_time() >= slot.expires_at or",
+        "elif now >= slot.expires_at or",
         "elif",
     ),
     Bug(

@@ -292,15 +292,16 @@ class Slots(Generic[C]):
         """Take a connection back from its lease: hand it over, keep it, or close it."""
         if slot.state is not State.CLOSED:
             assert slot.connection is not None
+            now = trio.current_time()
             limit = min(self._idle_timeout, _or_infinity(slot.connection.idle_limit))
-            slot.idle_until = trio.current_time() + limit
+            slot.idle_until = now + limit
             slot.used = next(self._uses)
-            self._take_back(slot)
+            self._take_back(slot, now)
 
-    def _take_back(self, slot: Slot[C]) -> None:
+    def _take_back(self, slot: Slot[C], now: float) -> None:
         if slot.retired:
             self._close(slot, CloseReason.RETIRED)
-        elif trio.current_time() >= slot.expires_at or slot.exchanges >= self._max_exchanges:
+        elif now >= slot.expires_at or slot.exchanges >= self._max_exchanges:
             self._close(slot, CloseReason.EXPIRED)
         elif self._total.available_tokens < 0:
             self._close(slot, CloseReason.EVICTED)
@@ -461,7 +462,7 @@ class Slots(Generic[C]):
             if slot.state is State.IDLE:
                 self._take_from_idle(slot)
                 if await self._passes(slot):
-                    self._take_back(slot)
+                    self._take_back(slot, trio.current_time())
         # Being looked at is not being used: they go back to their places.
         for order in (self._idle, *(queue.idle for queue in {slot.queue for slot in unsure})):
             for slot in sorted(order, key=lambda one: one.used):
