@@ -4,19 +4,26 @@ The layers, from what a program sees down to what touches a socket; imports poin
 
     _pool                        what a program opens, asks and leaves
     _stream  _lease  _response   what it gets
-    _retry  _watch               when a request may be sent again; who is told
-    _exchange  _upload  _request one request and its response
+    _redirect  _retry  _watch    where a request goes next; when it may be sent again; who is told
+    _reading  _decoding          a response's body, as its reader gets it
+    _exchange  _upload           one request and its response
+    _upgraded                    what is left of a connection when HTTP is over
+    _request  _fields            what is sent, checked
+    _body  _content  _auth
     _dial  _happy_eyeballs       from a name to a connection
     _resolve  _tls
     _slots  _queue  _slot        which connection a request gets: no HTTP, no sockets
     _snapshot  _statistics       what it counts, and how it shows it
     _http11  _wire               one connection: h11 over a socket
-    _errors  _config  _origin    plain nouns
+    _url  _errors  _config       plain nouns
+    _origin  _progress
 """
 
 from . import abc
-from ._config import Timeouts
+from ._auth import BasicAuth, BearerAuth
+from ._config import Redirects, Timeouts
 from ._connection_info import CloseReason, ConnectionInfo, ResponseConnection, TLSInfo
+from ._content import Part
 from ._errors import (
     ConnectError,
     ConnectTimeout,
@@ -28,6 +35,7 @@ from ._errors import (
     ProxyError,
     ReadError,
     ReadTimeout,
+    RedirectError,
     RemoteProtocolError,
     ResolveError,
     StatusError,
@@ -40,13 +48,17 @@ from ._lease import LeasedConnection
 from ._logging import LoggingInstrument
 from ._origin import Origin, PoolKey
 from ._pool import ConnectionPool
+from ._progress import Progress
 from ._request import RequestInfo, RequestOptions
 from ._response import Response, ResponseInfo
 from ._statistics import OriginStatistics, PoolStatistics
+from ._upgraded import UpgradedStream
 from .abc import AddressInfo
 
 __all__ = [
     "AddressInfo",
+    "BasicAuth",
+    "BearerAuth",
     "CloseReason",
     "ConnectError",
     "ConnectTimeout",
@@ -58,14 +70,18 @@ __all__ = [
     "LoggingInstrument",
     "Origin",
     "OriginStatistics",
+    "Part",
     "PoolClosed",
     "PoolFull",
     "PoolKey",
     "PoolStatistics",
     "PoolTimeout",
+    "Progress",
     "ProxyError",
     "ReadError",
     "ReadTimeout",
+    "RedirectError",
+    "Redirects",
     "RemoteProtocolError",
     "RequestInfo",
     "RequestOptions",
@@ -78,6 +94,7 @@ __all__ = [
     "TLSInfo",
     "Timeouts",
     "TriopoolError",
+    "UpgradedStream",
     "WriteError",
     "WriteTimeout",
     "abc",

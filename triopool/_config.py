@@ -54,3 +54,31 @@ class Timeouts:
     def __post_init__(self) -> None:
         for field in fields(self):
             check_seconds(f"Timeouts.{field.name}", getattr(self, field.name))
+
+
+@dataclass(frozen=True, slots=True)
+class Redirects:
+    """Which redirects to follow: ``follow_redirects=triopool.Redirects(...)``.
+
+    Attributes:
+      limit: how many for one request. Browsers stop at 20 (WHATWG Fetch), and so does True.
+      allow_downgrade: whether one may lead from https to http, where everybody on the way can
+        read and change what is sent.
+    """
+
+    limit: int = 20
+    allow_downgrade: bool = False
+
+    def __post_init__(self) -> None:
+        if self.limit is None:
+            raise TypeError("Redirects.limit must be a whole number, not None")
+        check_count("Redirects.limit", self.limit)
+
+
+def check_redirects(value: object) -> Redirects | None:
+    """What the user gave as ``follow_redirects=``; None for none."""
+    if isinstance(value, Redirects):
+        return value
+    if isinstance(value, bool):
+        return Redirects() if value else None
+    raise TypeError(f"follow_redirects must be a bool or triopool.Redirects, not {value!r}")

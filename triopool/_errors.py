@@ -111,6 +111,18 @@ class RemoteProtocolError(TriopoolError):
     """What the peer sent is not legal HTTP/1.1, or exceeds a bound."""
 
 
+class RedirectError(TriopoolError):
+    """A redirect that was to be followed can't be: too many, or to where it must not lead.
+
+    Attributes:
+      response: the response that redirects. Its head can be looked at, its body is closed.
+    """
+
+    def __init__(self, message: str, response: Response, *, origin: Origin | None = None) -> None:
+        super().__init__(message, origin=origin, phase="read")
+        self.response = response
+
+
 # ── The caller's turn ──────────────────────────────────────────────────────────────────────────
 
 

@@ -52,6 +52,8 @@ from ._http11 import (
     is_chunked,
     raw_headers,
 )
+from ._progress import Progress
+from ._upgraded import UpgradedStream
 from ._upload import ONE_WRITE_BYTES, Upload, deadline, write_timeout
 
 if TYPE_CHECKING:
@@ -84,7 +86,8 @@ class Exchange:
     Attributes:
       request: what is sent.
       connection: what it is sent on.
-      response: the head of the final response.
+      response: the head of the final response, or of a 101.
+      upgraded: the stream that follows, where that is no longer HTTP.
       trailers: the fields behind a chunked body, once it has been read.
       body_bytes: how many bytes of the body have arrived.
       write_failed: how sending broke. The response may still be there to be read.
@@ -94,9 +97,12 @@ class Exchange:
         self.request = request
         self.connection = lease.connection
         self.reused = lease.reused
-        self.response: Response
+        self.response: Response | InformationalResponse
+        self.upgraded: UpgradedStream | None = None
+        self._answered = False
         self.trailers: RawHeaders = []
         self.body_bytes = 0
+        self._body_sent = 0
         self.write_failed: WriteError | None = None
         self._lease = lease
         self._upload: Upload | None = None
@@ -119,8 +125,12 @@ class Exchange:
         """
         try:
             self.response = await self._send_and_read_head()
-            self._check_declared_length()
-            await self._take_what_is_there()
+            self._answered = True
+            if self.connection.switched:
+                self.upgraded = UpgradedStream(self.connection, self.abandon)
+            else:
+                self._check_declared_length()
+                await self._take_what_is_there()
         except ReadError:
             self.abandon()
             if self.write_failed is None:
@@ -131,7 +141,7 @@ class Exchange:
             self.abandon()
             raise
 
-    async def _send_and_read_head(self) -> Response:
+    async def _send_and_read_head(self) -> Response | InformationalResponse:
         first = self.connection.start(self.request.head)
         body = self.request.body
         if (
@@ -139,15 +149,19 @@ class Exchange:
             and len(body) <= ONE_WRITE_BYTES
             and not self.request.expect_continue
         ):
-            return await self._write_then_read(first + self.connection.end_of_body(body))
+            return await self._write_then_read(first + self.connection.end_of_body(body), body)
         return await self._side_by_side(first)
 
-    async def _write_then_read(self, payload: bytes) -> Response:
+    async def _write_then_read(
+        self, payload: bytes, body: bytes
+    ) -> Response | InformationalResponse:
         written = False
         limits = self.request.timeouts
         with trio.CancelScope(deadline=deadline(limits.write)) as scope:
             try:
                 await self.connection.send(payload, lambda: _extend(scope, limits.write))
+                if body:
+                    self.count_sent(len(body))
             except WriteError as exc:
                 self.write_failed = exc
             written = True
@@ -155,7 +169,7 @@ class Exchange:
             return await self._read_head(scope)
         raise self._read_timeout() if written else write_timeout(self.request, self.connection)
 
-    async def _read_head(self, scope: trio.CancelScope) -> Response:
+    async def _read_head(self, scope: trio.CancelScope) -> Response | InformationalResponse:
         """Read up to the final head; move the deadline of *scope* along, if it has one."""
         waited = False
         while True:
@@ -165,7 +179,8 @@ class Exchange:
                     _extend(scope, self.request.timeouts.read)
                 await self.connection.receive()
                 waited = True
-            elif isinstance(event, Response):
+            elif isinstance(event, Response) or self.connection.switched:
+                assert isinstance(event, Response | InformationalResponse)
                 return event
             else:
                 assert isinstance(event, InformationalResponse)
@@ -191,9 +206,9 @@ class Exchange:
 
     # ── Side by side ───────────────────────────────────────────────────────────────────────────
 
-    async def _side_by_side(self, first: bytes) -> Response:
-        upload = self._upload = Upload(self.request, self.connection, first)
-        response: Response | None = None
+    async def _side_by_side(self, first: bytes) -> Response | InformationalResponse:
+        upload = self._upload = Upload(self.request, self.connection, first, self.count_sent)
+        response: Response | InformationalResponse | None = None
         error: Exception | None = None
         stop: BaseException | None = None
         try:
@@ -204,17 +219,19 @@ class Exchange:
                         response = await self._read_head(upload.read_scope)
                 except Exception as exc:
                     error = exc
+                except BaseException:
+                    # The slot is free now, even if the upload has to wait for its iterator.
+                    self.abandon()
+                    raise
                 # The final response ends the upload; if it was complete, there is nothing to end.
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             stop = _most_urgent(group)
         self.write_failed = upload.failed
-        self.write_failed = upload.failed
         if stop is not None:
             raise stop
         if response is None:
             raise upload.crash or error or self._read_timeout()
-        await self.request.give_up_body()
         return response
 
     # ── The body ───────────────────────────────────────────────────────────────────────────────
@@ -228,6 +245,19 @@ class Exchange:
     def has_pieces(self) -> bool:
         return bool(self._pieces)
 
+    @property
+    def switched(self) -> bool:
+        """Whether what follows the head is no body."""
+        return self.upgraded is not None
+
+    def content_encoding(self) -> str:
+        """How the body is encoded, where that matters to who reads it; else ``""``."""
+        # A part of an encoded body (RFC 9110 section 15.3.7) can't be decoded by itself.
+        if not self.request.decode or self.response.status_code == 206:
+            return ""
+        values = [value for name, value in self.response.headers if name == b"content-encoding"]
+        return b", ".join(values).decode("latin-1")
+
     async def read(self) -> bytes:
         """The next piece of the body; ``b""`` at its end. A checkpoint only if it has to wait.
 
@@ -240,14 +270,10 @@ class Exchange:
         while not self._pieces:
             if self._broken is not None:
                 raise self._broken
-            if self.ended:
+            if self.ended or self.switched:
                 return b""
             await self._read_more()
         return self._pieces.popleft()
-
-    def put_back(self, piece: bytes) -> None:
-        """Return the rest of a piece that was taken by :meth:`read`."""
-        self._pieces.appendleft(piece)
 
     async def read_all(self) -> bytes:
         """The rest of the body."""
@@ -296,8 +322,39 @@ class Exchange:
             raise self._too_large("a body")
 
     def _break_off(self, error: TriopoolError) -> None:
+        if isinstance(error, ReadError | ReadTimeout):
+            error.args = (f"{error}, {self._how_far()}",)
         self._broken = error
         self.abandon()
+
+    def _how_far(self) -> str:
+        if is_chunked(self.response):
+            return f"after {self.body_bytes} bytes of a chunked body, before its end"
+        length = self._length()
+        if length is None:
+            return f"after {self.body_bytes} bytes of the body, whose length was not told"
+        return f"after {self.body_bytes} of the {length} bytes of the body"
+
+    def _length(self) -> int | None:
+        length = declared_length(self.response)
+        return None if length == math.inf else int(length)
+
+    # ── Progress ───────────────────────────────────────────────────────────────────────────────
+
+    def count_sent(self, size: int) -> None:
+        """The system has taken so many bytes more of the request's body."""
+        self._body_sent += size
+        if self.request.on_progress is not None:
+            self.tell_progress()
+
+    def tell_progress(self) -> None:
+        """Tell the caller. Not while draining: then nobody of his is there to take an exception."""
+        request = self.request
+        assert request.on_progress is not None
+        to_receive = self._length() if self._answered else None
+        request.on_progress(
+            Progress(self._body_sent, request.body_length, self.body_bytes, to_receive)
+        )
 
     # ── Endings ────────────────────────────────────────────────────────────────────────────────
 
@@ -354,9 +411,11 @@ class Exchange:
 
     def _read_timeout(self) -> ReadTimeout:
         seconds = self.request.timeouts.read
+        received = self.connection.bytes_received
+        # Once the head is here, _break_off() tells how far the body has come.
+        so_far = "" if self._answered else f" ({received} bytes received so far)"
         return ReadTimeout(
-            f"{self.request.key} sent nothing for {seconds} s "
-            f"({self.connection.bytes_received} bytes received so far)",
+            f"{self.request.key} sent nothing for {seconds} s{so_far}",
             origin=self.request.key.origin,
             phase="read",
             seconds=seconds,

@@ -31,8 +31,13 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_FIELDS = 256
 """Bound on the number of fields in them."""
 
+MAX_QUOTED = 100
+"""How many characters of an illegal line a message quotes."""
+
 # Where h11 sees the end of a head. It takes a bare LF for an end of line.
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
+# As repr() writes the bytes.
+_LOOKS_LIKE_TLS = re.compile(r"b.\\x1[56]\\x03")
 _NOT_TOKEN = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")
 
 Head: TypeAlias = h11.Request
@@ -232,7 +237,7 @@ class Connection:
             return NEED_DATA
         if isinstance(event, h11.Data):
             return event
-        # ConnectionClosed and PAUSED come behind a whole response only, where nobody asks.
+        # ConnectionClosed and PAUSED come behind a whole response, or 101, where nobody asks.
         assert isinstance(event, h11.Response | h11.InformationalResponse | h11.EndOfMessage)
         self._check_head(event)
         return event
@@ -241,13 +246,13 @@ class Connection:
         if str(exc).startswith("Received server _SWITCH_UPGRADE"):
             return self._illegal("101 Switching Protocols, which was not asked for")
         if not self._eof:
-            return self._illegal(f"what is not legal HTTP/1.1: {_escaped(exc)}")
+            return self._illegal(f"what is not legal HTTP/1.1: {_legible(exc)}")
         if not self.bytes_received:
             where = "without sending a response"
         elif self._head is not None:
             where = f"in the middle of a head, after {self.bytes_received} bytes"
         else:
-            where = f"in the middle of the body: {_escaped(exc)}"
+            where = "in the middle of the body"
         origin = self.info.origin
         return ReadError(f"{origin} closed the connection {where}", origin=origin, phase="read")
 
@@ -338,6 +343,19 @@ class Connection:
             self._head.append(bytes(data))
         self._h11.receive_data(data)  # type: ignore[arg-type] # takes a bytearray as well
 
+    # ── Another protocol ───────────────────────────────────────────────────────────────────────
+
+    @property
+    def switched(self) -> bool:
+        """Whether HTTP is over on this connection: after 101, or a successful CONNECT."""
+        return self._h11.their_state is h11.SWITCHED_PROTOCOL
+
+    def take_over(self) -> tuple[trio.abc.Stream, bytes]:
+        """The stream underneath, and what has been read of it behind the response."""
+        assert self.switched
+        self._wire.on_progress = None
+        return self._stream, bytes(self._h11.trailing_data[0])
+
     def _pool_was_left(self, phase: str) -> PoolClosed:
         return PoolClosed(
             f"the exchange with {self.info.origin} was under way when the pool, or the lease of "
@@ -375,7 +393,7 @@ def raw_headers(event: Response | InformationalResponse | EndOfMessage) -> RawHe
     return event.headers.raw_items()
 
 
-def declared_length(response: Response) -> float:
+def declared_length(response: Response | InformationalResponse) -> float:
     """What Content-Length says; infinity where the end is told otherwise."""
     for name, value in response.headers:
         if name == b"content-length":
@@ -383,7 +401,7 @@ def declared_length(response: Response) -> float:
     return math.inf
 
 
-def is_chunked(response: Response) -> bool:
+def is_chunked(response: Response | InformationalResponse) -> bool:
     return any(name == b"transfer-encoding" for name, _ in response.headers)
 
 
@@ -392,6 +410,16 @@ def _why(exc: BaseException) -> str:
     return str(exc) or str(exc.__cause__ or type(exc).__name__)
 
 
-def _escaped(exc: Exception) -> str:
-    """h11's message, which may quote whatever the peer sent."""
-    return ascii(str(exc))[1:-1][:300]
+def _legible(exc: h11.RemoteProtocolError) -> str:
+    """h11's message, with the line that it quotes shortened: a server may send 64 KiB of it.
+
+    In the exception as well, which becomes the cause of ours, and is printed with it.
+    """
+    what, quotes, line = str(exc).partition("bytearray(")
+    if quotes:
+        line = line.removesuffix(")")
+        shown = line if len(line) <= MAX_QUOTED else line[:MAX_QUOTED] + "..."
+        # RFC 8446 section 5.1: a record of the type alert, or handshake.
+        hint = " (TLS: is it an https port?)" if _LOOKS_LIKE_TLS.match(line) else ""
+        exc.args = (f"{what}{shown}{hint}",)
+    return str(exc)

@@ -14,10 +14,12 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from ._connection_info import CloseReason, ConnectionInfo
-from ._errors import WriteError
+from ._errors import LocalProtocolError, WriteError
 from ._exchange import Exchange
 from ._http11 import Connection
 from ._instruments import SILENT
+from ._redirect import follow
+from ._request import Request, refuse_switch
 from ._response import Response
 from ._slot import Condition, Lease
 from ._stream import StreamContext
@@ -26,7 +28,7 @@ from .abc import Instrument
 
 if TYPE_CHECKING:
     from ._origin import PoolKey
-    from ._request import Request, RequestOptions
+    from ._request import RequestOptions
 
 
 class Turn:
@@ -100,33 +102,41 @@ class LeasedConnection:
           ValueError: *url* is for another origin.
           trio.BusyResourceError: the last exchange is not finished.
         """
-        async with self.stream(method, url, **options) as response:
+        request = self._check(method, url, options)
+        refuse_switch(request)
+        async with self._stream(request) as response:
             await response.read()
         return response
 
     def stream(self, method: str, url: str, **options: Unpack[RequestOptions]) -> StreamContext:
         """As ``pool.stream()``, on this connection. See :meth:`request`."""
+        return self._stream(self._check(method, url, options))
+
+    def _check(self, method: str, url: str, options: RequestOptions) -> Request:
         if str(url).startswith("/"):
             url = f"{self._key.origin}{url}"
         if options.get("server_hostname") is None:
             options["server_hostname"] = self._key.server_hostname
         request = self._prepare(method, url, **options)
         if request.key != self._key:
-            raise ValueError(
-                f"this connection is leased for {self._key}, it can't be used for {request.key}"
-            )
-        return StreamContext(lambda: self._open(request))
+            raise ValueError(self._not_for(request))
+        return request
+
+    def _not_for(self, request: Request) -> str:
+        return f"this connection is leased for {self._key}, it can't be used for {request.key}"
+
+    def _stream(self, request: Request) -> StreamContext:
+        return StreamContext(lambda: follow(request, self._send))
 
     @enable_ki_protection
-    async def _open(self, request: Request) -> Response:
-        try:
-            exchange = await watched(self._tell, request, lambda: self._exchange(request))
-        except BaseException:
-            await request.give_up_body()
-            raise
+    async def _send(self, request: Request) -> Response:
+        exchange = await watched(self._tell, request, lambda: self._exchange(request))
         return Response(exchange, self._drain)
 
     async def _exchange(self, request: Request) -> Exchange:
+        if request.key != self._key:
+            raise LocalProtocolError(f"a redirect leads away: {self._not_for(request)}")
+        await request.measure()
         exchange = Exchange(request, await self._take_turn())
         if self._tell is not SILENT:
             self._tell.request_sent(request.info(), self.info)

@@ -15,16 +15,21 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from . import _request, _retry
-from ._config import Timeouts, check_count, check_seconds
+from ._body import Content
+from ._config import Redirects, Timeouts, check_count, check_seconds
 from ._connection_info import ConnectionInfo
+from ._content import MultipartFields
 from ._dial import Dialler
 from ._errors import PoolClosed
 from ._exchange import Exchange
+from ._fields import Headers
 from ._http11 import Connection
 from ._instruments import combine
 from ._lease import LeaseContext, LeasedConnection
 from ._origin import PoolKey
-from ._request import Content, Headers, OnInformational, Request, RequestOptions
+from ._progress import OnProgress
+from ._redirect import follow
+from ._request import AuthOption, OnInformational, Request, RequestOptions
 from ._resolve import Names
 from ._response import Response
 from ._slots import Slots
@@ -204,11 +209,18 @@ class ConnectionPool:
         headers: Headers | None = None,
         content: Content | None = None,
         json: Any = None,
+        form: Params | None = None,
+        multipart: MultipartFields | None = None,
+        auth: AuthOption | None = None,
         timeouts: Timeouts | None = None,
         server_hostname: str | None = None,
+        target: str | None = None,
         idempotent: bool | None = None,
         expect_continue: bool = False,
+        follow_redirects: bool | Redirects = False,
+        decode: bool = True,
         on_informational: OnInformational | None = None,
+        on_progress: OnProgress | None = None,
         max_body_bytes: int | None = None,
     ) -> Response:
         """Send a request; return the response with its body read.
@@ -219,48 +231,70 @@ class ConnectionPool:
 
         Args:
           method: such as ``"GET"``.
-          url: absolute, http or https.
+          url: absolute, http or https. May have credentials in it, percent-encoded.
           params: added to the URL's query; a value that is a list is repeated.
           headers: a mapping, or pairs in the order in which to send them. ``Host``, ``Accept``,
-            ``User-Agent``, and what the body needs, are added where they are missing.
-          content: the body: bytes; str (sent as UTF-8); an async iterable of bytes, among them a
-            ``trio.abc.ReceiveStream``, which is closed in the end; or a callable that returns a
-            fresh async iterable, so that the request can be repeated.
+            ``Accept-Encoding``, ``User-Agent``, and what the body needs, are added where they are
+            missing.
+          content: the body: bytes; str (sent as UTF-8); a ``pathlib.Path``, whose file is read as
+            it is sent; an async iterable of bytes, among them a ``trio.abc.ReceiveStream``, which
+            is closed in the end; or a callable that returns a fresh async iterable, so that the
+            request can be repeated.
           json: the body, as an object to be encoded.
+          form: the body, as the fields of a form: a mapping, or pairs (URL-encoded).
+          multipart: the same, for forms with files: values may be a ``pathlib.Path``, bytes, or a
+            :class:`triopool.Part` too (RFC 7578).
+          auth: :class:`triopool.BasicAuth`, a pair of name and password for one, or
+            :class:`triopool.BearerAuth`. Goes before credentials in the URL. No message shows it.
           timeouts: the limits of the phases; None for the pool's.
           server_hostname: the name to send as SNI and to verify, instead of the URL's host.
+          target: what to send instead of the URL's path and query (RFC 9112 section 3.2): ``"*"``
+            with OPTIONS, ``"host:port"`` with CONNECT.
           idempotent: whether the request may be sent again if a reused connection turns out to
             have been closed by the server; None for: if its method is safe.
           expect_continue: let the body wait, at most a second, for the server to ask for it.
+          follow_redirects: whether to follow at most 20 of them, none of them from https to http;
+            or :class:`triopool.Redirects`. Credentials and cookies are dropped where the origin
+            changes. The response's ``history`` has those that led to it.
+          decode: whether to ask for a compressed body and to decode it; if not, it comes as it is.
           on_informational: called with status code and raw headers of each 1xx response.
-          max_body_bytes: the largest body that is accepted.
+          on_progress: called with a :class:`triopool.Progress` as the bodies go over the wire.
+          max_body_bytes: the largest body that is accepted, as it travels and decoded.
 
         Raises:
           PoolTimeout, PoolFull, PoolClosed: no connection was to be had. Nothing was sent.
           ConnectError: no connection could be opened. Nothing was sent.
           WriteError, WriteTimeout, ReadError, ReadTimeout: the exchange broke off.
-          RemoteProtocolError: the response is not legal, or too large.
+          RemoteProtocolError: the response is not legal, too large, or can't be decoded.
+          RedirectError: a redirect can't be followed.
           LocalProtocolError, InvalidURL, TypeError, ValueError: an argument is wrong. Raised before
-            anything is taken or sent.
+            anything is taken or sent, as is OSError for a file that can't be read.
         """
         self._check_usable()
-        response = await self._send(
-            _request.prepare(
-                method,
-                url,
-                default_timeouts=self._timeouts,
-                params=params,
-                headers=headers,
-                content=content,
-                json=json,
-                timeouts=timeouts,
-                server_hostname=server_hostname,
-                idempotent=idempotent,
-                expect_continue=expect_continue,
-                on_informational=on_informational,
-                max_body_bytes=max_body_bytes,
-            )
+        request = _request.prepare(
+            method,
+            url,
+            default_timeouts=self._timeouts,
+            params=params,
+            headers=headers,
+            content=content,
+            json=json,
+            form=form,
+            multipart=multipart,
+            auth=auth,
+            timeouts=timeouts,
+            server_hostname=server_hostname,
+            target=target,
+            idempotent=idempotent,
+            expect_continue=expect_continue,
+            follow_redirects=follow_redirects,
+            decode=decode,
+            on_informational=on_informational,
+            on_progress=on_progress,
+            max_body_bytes=max_body_bytes,
         )
+        _request.refuse_switch(request)
+        response = await follow(request, self._send)
         await response._read_whole()
         return response
 
@@ -276,7 +310,7 @@ class ConnectionPool:
         """
         self._check_usable()
         request = self._prepare(method, url, **options)
-        return StreamContext(lambda: self._send(request))
+        return StreamContext(lambda: follow(request, self._send))
 
     async def get(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """``request("GET", url, ...)``"""
@@ -312,6 +346,7 @@ class ConnectionPool:
     @enable_ki_protection
     async def _send(self, request: Request) -> Response:
         self._check_usable()
+        await request.measure()
         exchange = await watched(
             self._tell, request, lambda: _retry.send(request, self._slots, self._tell)
         )

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import io
-import json as stdlib_json
 import re
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any, TypeAlias, TypedDict, cast
+from typing import Any, TypeAlias, TypedDict
 
-import trio
-
-from . import _http11, _url
-from ._config import Timeouts, check_count
+from . import _fields, _http11, _url
+from ._auth import Auth, check_auth
+from ._body import Body, Content, close_body, to_body
+from ._config import Redirects, Timeouts, check_count, check_redirects
+from ._content import FileContent, Multipart, MultipartFields
+from ._decoding import ACCEPT_ENCODING
 from ._errors import LocalProtocolError
+from ._fields import Field, Headers
 from ._origin import Origin, PoolKey
+from ._progress import OnProgress
 from ._url import URL, Params
 
-# A trio.abc.ReceiveStream is an iterable of "bytes | bytearray".
-Pieces: TypeAlias = AsyncIterable[bytes | bytearray | memoryview]
-BodyFactory: TypeAlias = Callable[[], bytes | Pieces]
-Body: TypeAlias = bytes | Pieces | BodyFactory
-Content: TypeAlias = bytes | bytearray | memoryview | str | Pieces | BodyFactory
-HeaderText: TypeAlias = str | bytes
-Headers: TypeAlias = (
-    Mapping[str, str]
-    | Mapping[str, bytes]
-    | Mapping[bytes, bytes]
-    | Iterable[tuple[HeaderText, HeaderText]]
-)
-
+AuthOption: TypeAlias = Auth | tuple[str, str]
 OnInformational: TypeAlias = Callable[[int, list[tuple[bytes, bytes]]], object]
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -43,13 +33,10 @@ the second one otherwise; whoever knows better says ``idempotent=True``.
 USUAL = IDEMPOTENT | {"POST", "PUT", "PATCH", "DELETE", "CONNECT"}
 """Methods that may be given in lower case. Others are sent as they are (RFC 9110 section 9.1)."""
 
-FILE_BLOCK_BYTES = 64 * 1024
-"""How much of a file is read at once."""
-
 _USER_AGENT = f"triopool/{version('triopool')}"
-# RFC 9110 section 5.5: these have no business in a value. h11 refuses CR, LF and NUL only.
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_UNSUPPORTED = {b"upgrade": "protocol upgrades are", b"proxy-authorization": "proxies are"}
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
+# RFC 9112 section 3.2.3; the host is checked by whoever connects to it.
+_AUTHORITY = re.compile(r"(\[[^\[\]]+\]|[^\[\]:/@]+):[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,32 +56,111 @@ class RequestInfo:
     attempt: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Request:
     """A request that is legal to send.
 
     Attributes:
+      target: what the caller wants on the request line instead of the URL's path and query.
+      fields: the header fields that the caller gave.
       body: what to send: bytes, an async iterable that can be sent once, or a factory of such.
-      body_started: whether an iterator over it has been asked for anything.
-      replayable: whether the body can be sent a second time.
-      idempotent: whether the request can be.
+      body_length: in bytes; None if not known. That of a file is known once :meth:`measure` has
+        asked for it.
+      content_type: what the body suggests.
+      idempotent: whether the request may be sent twice; None for: if its method is safe.
+      redirects: which ones to follow; None for none.
+      attempt: how often it has been sent, with this time.
+      body_started: whether an iterator over the body has been asked for anything.
+      head: what goes over the wire, written by :meth:`compose` from all the above.
+      key: where to.
     """
 
     method: str
     url: URL
-    key: PoolKey
-    head: _http11.Head
+    target: str | None
+    fields: list[Field]
     body: Body
+    body_length: int | None
+    content_type: str | None
+    auth: Auth | None
+    decode: bool
     timeouts: Timeouts
-    idempotent: bool
+    server_hostname: str | None
+    idempotent: bool | None
     expect_continue: bool
+    redirects: Redirects | None
     on_informational: OnInformational | None
+    on_progress: OnProgress | None
     max_body_bytes: int | None
     attempt: int = 1
     body_started: bool = False
+    head: _http11.Head = field(init=False)
+    key: PoolKey = field(init=False)
+
+    # ── The head ───────────────────────────────────────────────────────────────────────────────
+
+    def compose(self) -> None:
+        """Write the head.
+
+        Raises:
+          LocalProtocolError: it would not be legal.
+        """
+        self.key = PoolKey(self.url.origin, self.server_hostname)
+        lines = _fields.complete(self.fields, self._defaults())
+        self.head = _http11.make_head(self.method, self.target or self.url.target, lines)
+        if self.fields:
+            _fields.check(self.head.headers.raw_items(), self.body_length)
+
+    def _defaults(self) -> dict[str, str]:
+        """The fields that are sent unless the caller gave them."""
+        given = _fields.names_of(self.fields)
+        if self.method == "CONNECT":
+            # RFC 9110 section 9.3.6: whom to connect to, and no body.
+            return {"Host": self.target or "", "User-Agent": _USER_AGENT}
+        wanted = {"Host": self.url.host_header, "Accept": "*/*", "User-Agent": _USER_AGENT}
+        # A range is one of the encoded bytes (RFC 9110 section 14.1.2): it could not be decoded.
+        if self.decode and "range" not in given:
+            wanted["Accept-Encoding"] = ACCEPT_ENCODING
+        if self.auth is not None:
+            wanted["Authorization"] = self.auth.field_value()
+        if self.content_type is not None:
+            wanted["Content-Type"] = self.content_type
+        if self.expect_continue:
+            wanted["Expect"] = "100-continue"
+        if "upgrade" in given:
+            wanted["Connection"] = "Upgrade"  # RFC 9110 section 7.8: it has to be named there
+        if not _FRAMING & given:
+            wanted |= self._framing()
+        return wanted
+
+    def _framing(self) -> dict[str, str]:
+        if self.body_length is None:
+            return {"Transfer-Encoding": "chunked"}
+        # RFC 9110 section 8.6: no Content-Length where a body has no meaning and there is none.
+        if self.body != b"" or self.method in {"POST", "PUT", "PATCH"}:
+            return {"Content-Length": str(self.body_length)}
+        return {}
+
+    @property
+    def may_switch(self) -> bool:
+        """Whether a response could turn the connection into something else than HTTP."""
+        return self.method == "CONNECT" or "upgrade" in _fields.names_of(self.fields)
+
+    # ── The body ───────────────────────────────────────────────────────────────────────────────
+
+    async def measure(self) -> None:
+        """Find out how long a body is that has to be asked for it, such as a file.
+
+        Raises:
+          OSError: the file can't be read.
+        """
+        if isinstance(self.body, FileContent | Multipart):
+            self.body_length = await self.body.measure()
+            self.compose()
 
     @property
     def replayable(self) -> bool:
+        """Whether the body can be sent a second time."""
         return isinstance(self.body, bytes) or callable(self.body)
 
     async def give_up_body(self) -> None:
@@ -103,15 +169,16 @@ class Request:
             self.body_started = True
             await close_body(self.body)
 
+    # ── The rest ───────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether the server may get it twice."""
+        return self.method in IDEMPOTENT if self.idempotent is None else self.idempotent
+
     def info(self) -> RequestInfo:
-        return RequestInfo(self.method, self.url.origin, self.url.target, self.attempt)
-
-
-async def close_body(body: object) -> None:
-    """Close a generator, a stream or a file; other iterables have no end to be told."""
-    aclose: Callable[[], Awaitable[object]] | None = getattr(body, "aclose", None)
-    if aclose is not None:
-        await aclose()
+        target = self.target or self.url.target
+        return RequestInfo(self.method, self.url.origin, target, self.attempt)
 
 
 class RequestOptions(TypedDict, total=False):
@@ -121,11 +188,18 @@ class RequestOptions(TypedDict, total=False):
     headers: Headers | None
     content: Content | None
     json: Any
+    form: Params | None
+    multipart: MultipartFields | None
+    auth: AuthOption | None
     timeouts: Timeouts | None
     server_hostname: str | None
+    target: str | None
     idempotent: bool | None
     expect_continue: bool
+    follow_redirects: bool | Redirects
+    decode: bool
     on_informational: OnInformational | None
+    on_progress: OnProgress | None
     max_body_bytes: int | None
 
 
@@ -138,188 +212,97 @@ def prepare(
     headers: Headers | None = None,
     content: Content | None = None,
     json: Any = None,
+    form: Params | None = None,
+    multipart: MultipartFields | None = None,
+    auth: AuthOption | None = None,
     timeouts: Timeouts | None = None,
     server_hostname: str | None = None,
+    target: str | None = None,
     idempotent: bool | None = None,
     expect_continue: bool = False,
+    follow_redirects: bool | Redirects = False,
+    decode: bool = True,
     on_informational: OnInformational | None = None,
+    on_progress: OnProgress | None = None,
     max_body_bytes: int | None = None,
 ) -> Request:
     """Check everything that the caller gave; see :meth:`ConnectionPool.request`."""
-    _check_types(method, timeouts, server_hostname, on_informational)
+    _check_types(method, timeouts, server_hostname, target)
+    _check_callable(on_informational=on_informational, on_progress=on_progress)
     if method.upper() in USUAL:
         method = method.upper()
-    target = _url.parse(url, params)
-    if server_hostname is not None and target.origin.scheme != "https":
+    parsed = _url.parse(url, params)
+    if server_hostname is not None and parsed.origin.scheme != "https":
         raise ValueError("server_hostname is for https URLs only")
-    given = _pairs(headers)
-    body, content_type = _body(content, json)
-    expects = expect_continue and body != b""  # RFC 9110 section 10.1.1: not without a body
-    lines = _lines(method, target, given, body, content_type, expects)
-    return Request(
+    fields = _fields.read(headers)
+    if target is None and "proxy-authorization" in _fields.names_of(fields):
+        raise LocalProtocolError("header 'Proxy-Authorization': proxies are not supported")
+    body, content_type = to_body(content=content, json=json, form=form, multipart=multipart)
+    if method == "CONNECT":
+        _check_connect(target, body)
+    request = Request(
         method=method,
-        url=target,
-        key=PoolKey(target.origin, server_hostname),
-        head=_make_head(method, target.target, lines, body, checked=not given),
+        url=parsed,
+        target=target,
+        fields=fields,
         body=body,
+        body_length=len(body) if isinstance(body, bytes) else None,
+        content_type=content_type,
+        auth=_choose_auth(auth, fields, parsed),
+        decode=decode,
         timeouts=timeouts or default_timeouts,
-        idempotent=method in IDEMPOTENT if idempotent is None else idempotent,
-        expect_continue=expects,
+        server_hostname=server_hostname,
+        idempotent=idempotent,
+        expect_continue=expect_continue and body != b"",  # RFC 9110 section 10.1.1
+        redirects=check_redirects(follow_redirects),
         on_informational=on_informational,
+        on_progress=on_progress,
         max_body_bytes=check_count("max_body_bytes", max_body_bytes, least=0),
     )
+    request.compose()
+    return request
 
 
-def _check_types(
-    method: object, timeouts: object, server_hostname: object, on_informational: object
-) -> None:
+def refuse_switch(request: Request) -> None:
+    """Refuse, for want of a block that holds the connection, what may become another protocol."""
+    if request.may_switch:
+        raise LocalProtocolError(
+            "a request for another protocol (CONNECT, or with an Upgrade header) needs stream(), "
+            "whose block holds the connection: 'async with pool.stream(...) as response:'"
+        )
+
+
+def _choose_auth(auth: object, fields: list[Field], url: URL) -> Auth | None:
+    """The argument goes before the URL's; a header goes before both, and beside neither."""
+    chosen = check_auth(auth)
+    if "authorization" not in _fields.names_of(fields):
+        return chosen or url.auth
+    if chosen is not None:
+        raise ValueError("give either auth= or an Authorization header, not both")
+    return None
+
+
+def _check_connect(target: str | None, body: Body) -> None:
+    if target is None or not _AUTHORITY.fullmatch(target):
+        raise LocalProtocolError(
+            "CONNECT is asked of a proxy, and needs whom to connect to: target='host:port'"
+        )
+    if body != b"":
+        raise LocalProtocolError("CONNECT has no body (RFC 9110 section 9.3.6)")
+
+
+def _check_types(method: object, timeouts: object, server_hostname: object, target: object) -> None:
     if not isinstance(method, str):
         raise TypeError(f"method must be a str, not {type(method).__name__}")
     if timeouts is not None and not isinstance(timeouts, Timeouts):
         raise TypeError(f"timeouts must be a triopool.Timeouts, not {timeouts!r}")
     if server_hostname is not None and not (isinstance(server_hostname, str) and server_hostname):
         raise TypeError(f"server_hostname must be a name or None, not {server_hostname!r}")
-    if on_informational is not None and not callable(on_informational):
-        raise TypeError(f"on_informational must be callable, not {on_informational!r}")
+    if target is not None and not (isinstance(target, str) and target):
+        raise TypeError(f"target must be a str that is not empty, or None, not {target!r}")
 
 
-# ── The head ───────────────────────────────────────────────────────────────────────────────────
-
-
-def _make_head(
-    method: str,
-    target: str,
-    lines: list[tuple[HeaderText, HeaderText]],
-    body: Body,
-    *,
-    checked: bool,
-) -> _http11.Head:
-    """Refuse what is not legal, and in fields that were given what is legal by the letter only."""
-    if method == "CONNECT":
-        raise LocalProtocolError("CONNECT is not supported")
-    head = _http11.make_head(method, target, lines)
-    if not checked:
-        _check_fields(head, body)
-    return head
-
-
-def _check_fields(head: _http11.Head, body: Body) -> None:
-    for name, value in head.headers.raw_items():
-        if _CONTROL.search(value):
-            raise LocalProtocolError(f"the value of header {name.decode()!r} can't be sent")
-    fields = dict(head.headers)
-    for name in _UNSUPPORTED.keys() & fields.keys():
-        raise LocalProtocolError(f"header {name.decode()!r}: {_UNSUPPORTED[name]} not supported")
-    length = fields.get(b"content-length")
-    if length is not None and b"transfer-encoding" in fields:
-        raise LocalProtocolError(
-            "Content-Length and Transfer-Encoding exclude each other (RFC 9112 section 6.2)"
-        )
-    if length is not None and isinstance(body, bytes) and int(length) != len(body):
-        raise LocalProtocolError(f"Content-Length is not that of the body, {len(body)}")
-
-
-def _lines(
-    method: str,
-    url: URL,
-    given: list[tuple[HeaderText, HeaderText]],
-    body: Body,
-    content_type: str | None,
-    expects: bool,
-) -> list[tuple[HeaderText, HeaderText]]:
-    """The header fields: those that were given, behind the defaults for those that were not.
-
-    Host goes first (RFC 9110 section 7.2).
-    """
-    names = {_lower(name) for name, _ in given}
-    wanted = {"Host": url.host_header, "Accept": "*/*", "User-Agent": _USER_AGENT}
-    if content_type is not None:
-        wanted["Content-Type"] = content_type
-    if expects:
-        wanted["Expect"] = "100-continue"
-    # RFC 9110 section 8.6: no Content-Length where a body has no meaning and there is none.
-    if not {"content-length", "transfer-encoding"} & names:
-        if not isinstance(body, bytes):
-            wanted["Transfer-Encoding"] = "chunked"
-        elif body or method in {"POST", "PUT", "PATCH"}:
-            wanted["Content-Length"] = str(len(body))
-    lines = [(name, value) for name, value in wanted.items() if name.lower() not in names]
-    if "host" in names:
-        return sorted([*lines, *given], key=lambda line: _lower(line[0]) != "host")
-    return [*lines, *given]
-
-
-def _pairs(headers: Headers | None) -> list[tuple[HeaderText, HeaderText]]:
-    if headers is None:
-        return []
-    items: Any = headers.items() if isinstance(headers, Mapping) else headers
-    pairs = []
-    for item in items if isinstance(items, Iterable) else [items]:
-        match item:
-            case (str() | bytes() as name, str() | bytes() as value):
-                pairs.append((name, value))
-            case (str() | bytes() as name, other):
-                raise TypeError(
-                    f"the value of header {name!r} must be str or bytes, not {type(other).__name__}"
-                )
-            case _:
-                raise TypeError("headers must be a mapping, or an iterable of (name, value) pairs")
-    return pairs
-
-
-def _lower(name: HeaderText) -> str:
-    return (name if isinstance(name, str) else name.decode("latin-1")).lower()
-
-
-# ── The body ───────────────────────────────────────────────────────────────────────────────────
-
-
-def _body(content: Any, json: Any) -> tuple[Body, str | None]:
-    """The body, and the Content-Type that it suggests."""
-    if json is not None:
-        if content is not None:
-            raise TypeError("give either content= or json=, not both")
-        encoded = stdlib_json.dumps(
-            json, ensure_ascii=False, separators=(",", ":"), allow_nan=False
-        )
-        return encoded.encode(), "application/json"
-    if content is None:
-        return b"", None
-    if isinstance(content, str):
-        return content.encode(), "text/plain; charset=utf-8"
-    if isinstance(content, bytes | bytearray | memoryview):
-        return bytes(content), None
-    if _is_async_file(content):
-        return _Blocks(content), None
-    if isinstance(content, AsyncIterable) or callable(content):
-        return cast("Body", content), None  # What they give is seen when they are asked.
-    hint = ": open it with trio.open_file() and pass the async file" * isinstance(
-        content, io.IOBase
-    )
-    raise TypeError(
-        "content must be bytes, str, an async iterable of bytes, or a callable that returns one, "
-        f"not {type(content).__name__}{hint}"
-    )
-
-
-def _is_async_file(content: object) -> bool:
-    return isinstance(content, trio.abc.AsyncResource) and hasattr(content, "wrapped")
-
-
-class _Blocks:
-    """An async file, in blocks. To iterate over it would give lines."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def __aiter__(self) -> _Blocks:
-        return self
-
-    async def __anext__(self) -> bytes:
-        block: bytes = await self._file.read(FILE_BLOCK_BYTES)
-        if not block:
-            raise StopAsyncIteration
-        return block
-
-    async def aclose(self) -> None:
-        await self._file.aclose()
+def _check_callable(**hooks: object) -> None:
+    for name, hook in hooks.items():
+        if hook is not None and not callable(hook):
+            raise TypeError(f"{name} must be callable, not {hook!r}")

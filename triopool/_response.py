@@ -17,9 +17,11 @@ from trio.lowlevel import enable_ki_protection
 from ._connection_info import ResponseConnection
 from ._errors import PoolClosed, StatusError
 from ._http11 import raw_headers
+from ._reading import BodyReader
 
 if TYPE_CHECKING:
     from ._exchange import Exchange
+    from ._upgraded import UpgradedStream
     from ._url import URL
 
 ResponseHeaders: TypeAlias = CIMultiDictProxy[str]
@@ -55,18 +57,22 @@ class Response(trio.abc.ReceiveStream):
       http_version: ``"1.1"`` or ``"1.0"``.
       raw_headers: (name, value) pairs as they were sent, in order.
       url: the URL that was asked, without its fragment.
-      method: the method that was asked with.
+      method: the method that was asked with; a redirect may have changed it.
+      history: the responses that redirected here, oldest first; see ``follow_redirects=``. Their
+        bodies have not been read.
     """
 
     def __init__(self, exchange: Exchange, start_drain: Callable[[Exchange], None]) -> None:
         head, request = exchange.response, exchange.request
         self._exchange = exchange
         self._start_drain = start_drain
+        self._reader = BodyReader(exchange)
         self._content: bytes | None = None
         self._closed = False
         self._url: URL = request.url
         self.method: str = request.method
         self.status_code: int = head.status_code
+        self.history: tuple[Response, ...] = ()
         self._head = head
 
     # ── The head ───────────────────────────────────────────────────────────────────────────────
@@ -107,6 +113,15 @@ class Response(trio.abc.ReceiveStream):
         info = self._exchange.connection.info
         facts = {field.name: getattr(info, field.name) for field in fields(info)}
         return ResponseConnection(**facts, reused=self._exchange.reused)
+
+    @property
+    def upgraded(self) -> UpgradedStream | None:
+        """What the connection has become, if the server switched to another protocol.
+
+        A ``trio.abc.Stream`` after 101 Switching Protocols, or a successful CONNECT; else None. It
+        keeps the connection's slot until it is closed or the ``stream()`` block is left.
+        """
+        return self._exchange.upgraded
 
     @property
     def is_success(self) -> bool:
@@ -151,7 +166,7 @@ class Response(trio.abc.ReceiveStream):
     @enable_ki_protection
     async def _read_whole(self) -> None:
         try:
-            self._content = await self._exchange.read_all()
+            self._content = await self._reader.read_all()
         except BaseException:
             self.close(drain=False)
             raise
@@ -207,17 +222,13 @@ class Response(trio.abc.ReceiveStream):
         if max_bytes is not None and max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1, not {max_bytes!r}")
         self._check_open()
-        if self._exchange.has_pieces or self._exchange.ended:
+        if self._reader.is_ready:
             await trio.lowlevel.checkpoint()
         try:
-            piece = await self._exchange.read()
+            return await self._reader.read(max_bytes)
         except PoolClosed:
             self._check_open()  # Another task may have closed the response.
             raise
-        if max_bytes is not None and len(piece) > max_bytes:
-            self._exchange.put_back(piece[max_bytes:])
-            piece = piece[:max_bytes]
-        return piece
 
     async def __anext__(self) -> bytes:
         # As trio's, but for the type.

@@ -17,7 +17,7 @@ allow a client to repeat the request on another connection, with care:
 from __future__ import annotations
 
 from ._connection_info import CloseReason
-from ._errors import ReadError, WriteError
+from ._errors import ReadError, ResolveError, TriopoolError, WriteError
 from ._exchange import Exchange
 from ._http11 import Connection
 from ._instruments import SILENT
@@ -34,6 +34,7 @@ async def send(request: Request, slots: Slots[Connection], tell: Instrument) -> 
     Raises:
       TriopoolError: any phase's; and what the caller's body raised.
     """
+    first: TriopoolError | None = None
     try:
         while True:
             lease = await slots.acquire(request.key, request.timeouts)
@@ -44,13 +45,15 @@ async def send(request: Request, slots: Slots[Connection], tell: Instrument) -> 
             try:
                 await exchange.open()
             except (ReadError, WriteError) as exc:
+                first = first or exc
                 if not may_retry(exchange):
                     raise
                 _prepare_next(request, exc, slots, tell)
             else:
                 return exchange
-    except BaseException:
-        await request.give_up_body()
+    except TriopoolError as exc:
+        if first is not None and exc is not first:
+            _blame(exc, first)
         raise
 
 
@@ -64,12 +67,23 @@ def _prepare_next(
     request.attempt += 1
 
 
+def _blame(error: TriopoolError, first: TriopoolError) -> None:
+    """Say what began it: as a note, and as the last of the causes."""
+    error.add_note(f"triopool had sent the request before, on a connection gone stale: {first}")
+    if isinstance(error, ResolveError):
+        return  # Its cause is shared with others who asked for the host.
+    root: BaseException = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    root.__cause__ = first
+
+
 def may_retry(exchange: Exchange) -> bool:
     """Whether a request that met a broken connection may go to another one."""
     request = exchange.request
     return (
         exchange.was_stale
         and request.attempt <= MAX_RETRIES
-        and (exchange.nothing_sent or request.idempotent)
+        and (exchange.nothing_sent or request.may_be_repeated)
         and (request.replayable or not request.body_started)
     )

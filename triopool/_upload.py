@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from typing import TYPE_CHECKING
 
 import trio
 
+from ._body import close_body
 from ._errors import WriteError, WriteTimeout
-from ._request import close_body
 
 if TYPE_CHECKING:
     from ._http11 import Connection
@@ -39,10 +39,17 @@ class Upload:
       crash: what ends the whole exchange: the caller's own exception, or a write timeout.
     """
 
-    def __init__(self, request: Request, connection: Connection, first: bytes) -> None:
+    def __init__(
+        self,
+        request: Request,
+        connection: Connection,
+        first: bytes,
+        count_sent: Callable[[int], None],
+    ) -> None:
         self._request = request
         self._connection = connection
         self._first = first
+        self._count_sent = count_sent
         self.read_scope = trio.CancelScope()
         self.go_ahead = trio.Event()
         self.failed: WriteError | None = None
@@ -81,15 +88,19 @@ class Upload:
             )
 
     async def _send_bytes(self, body: bytes) -> None:
-        connection = self._connection
         starts = range(0, max(len(body) - ONE_WRITE_BYTES, 0), ONE_WRITE_BYTES)
         for start in starts:
-            await self._send(connection.body(body[start : start + ONE_WRITE_BYTES]))
+            await self._send_piece(body[start : start + ONE_WRITE_BYTES])
         # The end goes with the last piece: an answer to that must not seem to come too early.
-        await self._send(connection.end_of_body(body[len(starts) * ONE_WRITE_BYTES :]))
+        last = body[len(starts) * ONE_WRITE_BYTES :]
+        await self._send(self._connection.end_of_body(last))
+        self._count_sent(len(last))
+
+    async def _send_piece(self, piece: bytes) -> None:
+        await self._send(self._connection.body(piece))
+        self._count_sent(len(piece))
 
     async def _send_pieces(self, body: AsyncIterable[object]) -> None:
-        connection = self._connection
         iterator = aiter(body)
         try:
             async for piece in iterator:
@@ -99,11 +110,11 @@ class Upload:
                     )
                 data = bytes(piece)
                 for start in range(0, len(data), ONE_WRITE_BYTES):
-                    await self._send(connection.body(data[start : start + ONE_WRITE_BYTES]))
+                    await self._send_piece(data[start : start + ONE_WRITE_BYTES])
         finally:
             # A generator that is left half-way must not wait for the garbage collector.
             await close_body(iterator)
-        await self._send(connection.end_of_body())
+        await self._send(self._connection.end_of_body())
 
     async def _send(self, data: bytes) -> None:
         if not data:

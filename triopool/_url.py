@@ -2,22 +2,24 @@
 
 Parsing is the standard library's, names are ``idna``'s. What is ours is to be strict where a
 lenient reading could send a request elsewhere than its author thought (control characters, odd
-numeric hosts, credentials), and to leave everything else as it was written: characters that may not
-stand in a target are percent-encoded, and nothing that is encoded already is touched. (URL
-libraries that normalise break signed URLs.)
+numeric hosts, what looks like credentials and is none), and to leave everything else as it was
+written: characters that may not stand in a target are percent-encoded, and nothing that is
+encoded already is touched. (URL libraries that normalise break signed URLs.)
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
-from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlencode, urljoin, urlsplit
 
 import idna
 
+from ._auth import BasicAuth
 from ._errors import InvalidURL
 from ._origin import Origin
 
@@ -29,6 +31,8 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # Control characters anywhere, space at either end: the standard library would strip some.
 _STRIPPED = re.compile(r"[\x00-\x1f\x7f]|\A\s|\s\Z")
+# RFC 3986 section 3.2.1.
+_USERINFO = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:]|%[0-9A-Fa-f]{2})*")
 # After the brackets of an IPv6 address; some versions of the standard library skip other things.
 _BRACKETED = re.compile(r"\[[^\[\]]*\](?::[0-9]*)?")
 _ZONE = re.compile(r"[A-Za-z0-9._~-]+")
@@ -48,11 +52,13 @@ class URL(NamedTuple):
       origin: where to connect.
       target: the request target in origin form (RFC 9112 section 3.2.1).
       host_header: the origin's host, with its port unless that is the default one.
+      auth: the credentials that stood in it. Not part of ``str()``.
     """
 
     origin: Origin
     target: str
     host_header: str
+    auth: BasicAuth | None = None
 
     def __str__(self) -> str:
         return f"{self.origin.scheme}://{self.host_header}{self.target}"
@@ -68,7 +74,7 @@ def parse(url: str, params: Params | None = None) -> URL:
     if not isinstance(url, str):
         raise TypeError(f"url must be a str, not {type(url).__name__}")
     parsed = _parse(url)
-    query = None if params is None else _encode_params(params)
+    query = None if params is None else encode_pairs(params, "params")
     if not query:
         return parsed
     joint = "" if parsed.target.endswith(("?", "&")) else "&" if "?" in parsed.target else "?"
@@ -86,10 +92,7 @@ def _parse(url: str) -> URL:
     if parts.scheme not in _DEFAULT_PORTS:
         hint = "" if "://" in url else ": an absolute URL such as https://example.org/ is needed"
         raise InvalidURL(f"{_shown(url)} is not an http or https URL{hint}")
-    if "@" in parts.netloc:
-        raise InvalidURL(
-            f"{_shown(url)} has credentials in it: send them in an Authorization header instead"
-        )
+    auth = _credentials(url, parts)
     default = _DEFAULT_PORTS[parts.scheme]
     if port == 0:
         raise InvalidURL(f"{_shown(url)} has port 0, where nobody can listen")
@@ -97,7 +100,22 @@ def _parse(url: str) -> URL:
     # RFC 6874 section 4: the zone is nobody's business but ours.
     host = origin._replace(host=origin.host.partition("%")[0]).bracketed_host
     explicit = "" if origin.port == default else f":{origin.port}"
-    return URL(origin, _target(url, parts), host + explicit)
+    return URL(origin, _target(url, parts), host + explicit, auth)
+
+
+def join(base: URL, reference: str) -> URL:
+    """The URL that *reference* means in a response from *base* (RFC 3986 section 5).
+
+    Raises:
+      InvalidURL: as :func:`parse`.
+    """
+    if _STRIPPED.search(reference):
+        return _parse(reference)  # which says what is wrong with it
+    try:
+        joined = urljoin(str(base), reference)
+    except ValueError:
+        joined = reference
+    return _parse(joined)
 
 
 def _split(url: str) -> tuple[SplitResult, int | None] | None:
@@ -107,6 +125,28 @@ def _split(url: str) -> tuple[SplitResult, int | None] | None:
         return parts, parts.port
     except ValueError:
         return None
+
+
+def _credentials(url: str, parts: SplitResult) -> BasicAuth | None:
+    """Name and password in front of the host (RFC 3986 section 3.2.1).
+
+    Strict about their characters: some programs take the host from behind the first "@" or
+    backslash, and some from behind the last "@".
+    """
+    userinfo, at, _ = parts.netloc.rpartition("@")
+    if not userinfo:
+        if at:
+            raise InvalidURL(f"{_shown(url)} has an '@' with no credentials before it")
+        return None
+    name, _, password = userinfo.partition(":")
+    if _USERINFO.fullmatch(userinfo):
+        # Not raised where it is found: that would quote them.
+        with contextlib.suppress(ValueError):
+            return BasicAuth(unquote(name, errors="strict"), unquote(password, errors="strict"))
+    raise InvalidURL(
+        f"the credentials in {_shown(url)} can't be used: percent-encode what is not a letter or "
+        "digit in them, or give them as auth=(name, password)"
+    )
 
 
 def _target(url: str, parts: SplitResult) -> str:
@@ -130,7 +170,8 @@ def _host(url: str, parts: SplitResult) -> str:
     if not host:
         raise InvalidURL(f"{_shown(url)} names no host")
     if "[" in parts.netloc:
-        return _ipv6(url, host if _BRACKETED.fullmatch(parts.netloc) else parts.netloc)
+        authority = parts.netloc.rpartition("@")[2]
+        return _ipv6(url, host if _BRACKETED.fullmatch(authority) else authority)
     if "%" in host:
         host = unquote(host)
     if not host.isascii():
@@ -174,27 +215,33 @@ def _ipv4(url: str, host: str) -> str:
         ) from exc
 
 
-def _encode_params(params: Any) -> str:
-    if isinstance(params, str | bytes) or not isinstance(params, Iterable):
+def encode_pairs(pairs: Any, what: str) -> str:
+    """Encode a query or a form: names and values, a value that is a list once for each of it.
+
+    Args:
+      pairs: a mapping, or pairs.
+      what: what to call it in an error.
+    """
+    if isinstance(pairs, str | bytes) or not isinstance(pairs, Iterable):
         raise TypeError(
-            "params must be a mapping, or an iterable of (name, value) pairs, "
-            f"not {type(params).__name__}"
+            f"{what} must be a mapping, or an iterable of (name, value) pairs, "
+            f"not {type(pairs).__name__}"
         )
     flat: list[tuple[str, str]] = []
-    for name, value in params.items() if isinstance(params, Mapping) else params:
+    for name, value in pairs.items() if isinstance(pairs, Mapping) else pairs:
         if not isinstance(name, str):
-            raise TypeError(f"the name of a parameter must be a str, not {type(name).__name__}")
+            raise TypeError(f"a name in {what} must be a str, not {type(name).__name__}")
         is_list = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
-        flat.extend((name, _param(name, one)) for one in (value if is_list else [value]))
+        flat.extend((name, _text(what, name, one)) for one in (value if is_list else [value]))
     try:
         return urlencode(flat)
     except UnicodeEncodeError:
         pass
     # Not where it was raised: that one quotes the value.
-    raise InvalidURL("params have half a surrogate pair in them")
+    raise ValueError(f"{what} has half a surrogate pair in it")
 
 
-def _param(name: str, value: object) -> str:
+def _text(what: str, name: str, value: object) -> str:
     """Booleans as JSON has them, None as an empty value."""
     match value:
         case None:
@@ -204,7 +251,7 @@ def _param(name: str, value: object) -> str:
         case str() | int() | float():
             return str(value)
     raise TypeError(
-        f"parameter {name!r} must be a str, a number, a bool or None, not {type(value).__name__}"
+        f"{name!r} in {what} must be a str, a number, a bool or None, not {type(value).__name__}"
     )
 
 

@@ -15,6 +15,8 @@ import pytest
 import trio
 
 from triopool import (
+    BasicAuth,
+    BearerAuth,
     ConnectionPool,
     LocalProtocolError,
     PoolTimeout,
@@ -188,16 +190,25 @@ async def test_host_goes_first_and_everything_else_as_it_was_given(autojump_cloc
     lines = head.split(b"\r\n")
     assert lines[:3] == [b"POST /x?y&z=1 HTTP/1.1", b"Host: 192.0.2.1", b"Accept: */*"]
     assert lines[3].startswith(b"User-Agent: triopool/")
-    assert lines[4:] == [b"Content-Length: 4", b"X-b: 1", b"x-A: \xe9", b"X-b: 2"]
+    assert lines[4] == b"Accept-Encoding: gzip, deflate, br, zstd"
+    assert lines[5:] == [b"Content-Length: 4", b"X-b: 1", b"x-A: \xe9", b"X-b: 2"]
     assert body == b"body"
 
 
 async def test_defaults_are_overridden_in_any_case(autojump_clock: object) -> None:
     raw = await received(
-        "GET", headers={"accept": "a/b", "USER-AGENT": "me", "hOST": "other.example", "X": ""}
+        "GET",
+        headers={
+            "accept": "a/b",
+            "USER-AGENT": "me",
+            "accept-encODING": "br",
+            "hOST": "other.example",
+            "X": "",
+        },
     )
     assert raw == (
-        b"GET / HTTP/1.1\r\nhOST: other.example\r\naccept: a/b\r\nUSER-AGENT: me\r\nX: \r\n\r\n"
+        b"GET / HTTP/1.1\r\nhOST: other.example\r\naccept: a/b\r\nUSER-AGENT: me\r\n"
+        b"accept-encODING: br\r\nX: \r\n\r\n"
     )
 
 
@@ -288,13 +299,21 @@ def all_text(exc: BaseException) -> str:
             {"headers": {"Content-Length": "4", "Transfer-Encoding": "chunked"}},
             "exclude each other",
         ),
-        ({"headers": {"Upgrade": "websocket"}}, "upgrades are not supported"),
         ({"headers": {"Proxy-Authorization": SECRET}}, "proxies are not supported"),
         ({"method": f"GET / HTTP/1.1\r\n{SECRET}"}, "method is not a token"),
         ({"method": f"GE T{SECRET}"}, "method is not a token"),
         ({"method": f"GÉT{SECRET}"}, "method is not a token"),
         ({"method": ""}, "method is not a token"),
-        ({"method": "CONNECT"}, "CONNECT is not supported"),
+        ({"method": "CONNECT"}, "target='host:port'"),
+        ({"method": "CONNECT", "target": "a.example"}, "target='host:port'"),
+        ({"method": "CONNECT", "target": "u:p@a.example:80"}, "target='host:port'"),
+        ({"method": "CONNECT", "target": "a:1", "content": b"x"}, "CONNECT has no body"),
+        ({"target": f"/ HTTP/1.1\r\n{SECRET}"}, "target has characters"),
+        ({"auth": ("a:b", SECRET)}, "can't have a colon"),
+        ({"auth": ("a", f"{SECRET}\n")}, "control characters"),
+        ({"auth": ("a", f"{SECRET}\ud800")}, "surrogate"),
+        ({"auth": BearerAuth(SECRET), "headers": {"authorization": SECRET}}, "either auth= or"),
+        ({"form": {"a": f"{SECRET}\ud800"}}, "form has half a surrogate pair"),
         ({"url": f"{URL}/\r\n{SECRET}"}, "control character"),
         ({"url": f"http://a\r\n{SECRET}/"}, "control character"),
     ],
@@ -304,9 +323,9 @@ async def test_what_is_unsafe_is_refused_before_a_slot_is_taken(
 ) -> None:
     async with serving(Answering()) as (pool, network):
         everything = {"method": "GET", "url": URL} | options
-        with pytest.raises(TriopoolError, match=message) as caught:
+        with pytest.raises((TriopoolError, ValueError), match=message) as caught:
             await pool.request(**everything)
-        with pytest.raises(TriopoolError, match=message):
+        with pytest.raises((TriopoolError, ValueError), match=message):
             pool.stream(**everything)
         assert not network.log
     if "url" not in options:  # A URL is quoted, escaped; its query and credentials are not.
@@ -332,11 +351,22 @@ def test_a_target_is_checked_even_if_the_url_was_not() -> None:
         ({"headers": {"A": 5}}, "value of header 'A' must be str or bytes, not int"),
         ({"headers": {"A": None}}, "value of header 'A' must be str or bytes, not NoneType"),
         ({"headers": {5: "a"}}, "headers must be a mapping"),
-        ({"content": 5}, "content must be bytes, str, an async iterable.*, not int"),
+        ({"content": 5}, "content must be bytes, str, a Path, an async iterable.*, not int"),
         ({"content": [b"a"]}, "not list"),
         ({"content": iter([b"a"])}, "not list_iterator"),
-        ({"content": io.BytesIO()}, "open it with trio.open_file"),
-        ({"content": b"", "json": 1}, "either content= or json=, not both"),
+        ({"content": io.BytesIO()}, "pass its path, as a pathlib.Path"),
+        ({"content": b"", "json": 1}, "give one body, not several: content=, json="),
+        ({"form": {}, "multipart": {}}, "give one body, not several: form=, multipart="),
+        ({"form": "a=b"}, "form must be a mapping"),
+        ({"form": {"a": b"b"}}, "'a' in form must be a str, a number, a bool or None, not bytes"),
+        ({"auth": "token"}, "auth must be triopool.BasicAuth"),
+        ({"auth": BasicAuth}, "auth must be triopool.BasicAuth"),
+        ({"auth": ("a", None)}, "auth must be triopool.BasicAuth"),
+        ({"target": ""}, "target must be a str that is not empty"),
+        ({"target": b"*"}, "target must be a str that is not empty"),
+        ({"follow_redirects": 5}, "follow_redirects must be a bool or triopool.Redirects"),
+        ({"follow_redirects": None}, "follow_redirects must be a bool or triopool.Redirects"),
+        ({"on_progress": 5}, "on_progress must be callable, not 5"),
         ({"json": object()}, "not JSON serializable"),
         ({"on_informational": 5}, "on_informational must be callable, not 5"),
         ({"server_hostname": b"a", "url": "https://a/"}, "server_hostname must be a name"),

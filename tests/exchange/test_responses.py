@@ -3,7 +3,6 @@
 # ruff: noqa: SIM117 - one line for the world, the next for what happens in it.
 from __future__ import annotations
 
-import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -524,9 +523,15 @@ async def test_what_the_server_says_about_its_patience_is_kept_with_a_margin(
         (b"", "without sending a response|broke"),
         (b"HTTP/1.1 200 OK\r\nX:", "in the middle of a head, after 19 bytes|broke"),
         (head(status="100 Continue"), "in the middle of a head, after 25 bytes|broke"),
-        (head("Content-Length: 1000") + b"x" * 100, "received 100 bytes, expected 1000|broke"),
-        (head("Transfer-Encoding: chunked") + b"5\r\nhe", "incomplete chunked read|broke"),
-        (CHUNKED[:-2], "incomplete chunked read|broke"),
+        (
+            head("Content-Length: 1000") + b"x" * 100,
+            "in the middle of the body, after 100 of the 1000 bytes of the body|broke.*, after",
+        ),
+        (
+            head("Transfer-Encoding: chunked") + b"5\r\nhe",
+            "after 2 bytes of a chunked body, before its end",
+        ),
+        (CHUNKED[:-2], "after 5 bytes of a chunked body, before its end"),
     ],
 )
 async def test_a_response_that_is_cut_is_an_error_that_says_where(
@@ -591,17 +596,18 @@ async def test_four_pieces_each_in_time_are_in_time(autojump_clock: object) -> N
 @pytest.mark.parametrize(
     ("pieces", "after", "received"),
     [
-        ((), 3.0, 0),
-        ((b"HTTP/1.1 ",), 5.0, 9),
-        ((head(status="102 Processing"),), 5.0, 27),
-        ((head("Content-Length: 4"), b"12"), 7.0, 40),
+        ((), 3.0, r" \(0 bytes received so far"),
+        ((b"HTTP/1.1 ",), 5.0, r" \(9 bytes received so far"),
+        ((head(status="102 Processing"),), 5.0, r" \(27 bytes received so far"),
+        ((head("Content-Length: 4"), b"12"), 7.0, ", after 2 of the 4 bytes of the body"),
+        ((head("Connection: close"), b"12"), 7.0, ", after 2 bytes of the body, whose length"),
     ],
 )
 async def test_a_gap_that_is_too_long_is_too_long(
-    autojump_clock: object, pieces: tuple[bytes, ...], after: float, received: int
+    autojump_clock: object, pieces: tuple[bytes, ...], after: float, received: str
 ) -> None:
     async with serving(slowly(2.0, *pieces)) as (pool, network):
-        with pytest.raises(ReadTimeout, match=f"nothing for 3 s .{received} bytes") as caught:
+        with pytest.raises(ReadTimeout, match=f"nothing for 3 s{received}") as caught:
             await pool.get(URL, timeouts=Timeouts(read=3))
         assert trio.current_time() == after
         assert (caught.value.seconds, caught.value.phase) == (3, "read")
@@ -691,11 +697,6 @@ async def test_json_is_decoded(autojump_clock: object) -> None:
         response = await get(ok(raw))
         with pytest.raises(ValueError, match=r"Expecting|can't decode"):
             response.json()
-
-
-async def test_a_coding_is_left_to_the_caller(autojump_clock: object) -> None:
-    body = gzip.compress(b"body")
-    assert (await get(ok(body, b"Content-Encoding: gzip"))).content == body
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ class FakeExchange:
 class FakeRequest:
     def __init__(self, attempt: int, idempotent: bool, replayable: bool, started: bool) -> None:
         self.attempt = attempt
-        self.idempotent = idempotent
+        self.may_be_repeated = idempotent
         self.replayable = replayable
         self.body_started = started
 

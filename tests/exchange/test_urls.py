@@ -148,14 +148,16 @@ def test_what_could_be_misread_is_refused_and_the_message_says_why(url: str) -> 
 @pytest.mark.parametrize(
     "url",
     [
-        "http://user:SECRET@a.example/",
-        "http://SECRET@a.example/",
-        "http://:SECRET@a.example/",
+        "http://user:SE\\SECRET@a.example/",
+        "http://us%3Aer:SECRET@a.example/",
+        "http://user:%0aSECRET@a.example/",
+        "http://user:%ffSECRET@a.example/",
+        "http://user:%SECRET@a.example/",
+        "http://SECRET[@a.example/",
         "http://user:SE/SECRET@a.example/",
         "http://user:SE?SECRET@a.example/",
         "http://user:SE#SECRET@a.example/",
         "http://user:x@SECRET@a.example/",
-        "http://user:x@SECRET/y@a.example/",
         "http://user:SECRET@a.example:99999/",
         "http://user:SECRET@[::1/",
         "http://user:SECRET@x℀.com/",
@@ -208,8 +210,8 @@ def test_params_are_added_to_the_query(url: str, params: Any, target: str) -> No
         ("a=b", "params must be a mapping"),
         (b"a=b", "params must be a mapping"),
         (5, "params must be a mapping"),
-        ({1: "a"}, "name of a parameter must be a str, not int"),
-        ({"a": b"b"}, "'a' must be a str, a number, a bool or None, not bytes"),
+        ({1: "a"}, "a name in params must be a str, not int"),
+        ({"a": b"b"}, "'a' in params must be a str, a number, a bool or None, not bytes"),
         ({"a": {"b": 1}}, "not dict"),
         ({"a": [["b"]]}, "not list"),
         ({"a": object()}, "not object"),
@@ -221,7 +223,7 @@ def test_params_of_a_wrong_type_are_told(params: Any, what: str) -> None:
 
 
 def test_params_that_are_no_text_are_refused_without_being_quoted() -> None:
-    with pytest.raises(InvalidURL, match="surrogate") as caught:
+    with pytest.raises(ValueError, match="params has half a surrogate pair") as caught:
         parse("http://a.example", {"a": "SECRET\ud800"})
     assert caught.value.__context__ is None
 

@@ -1,0 +1,101 @@
+"""Credentials: what goes into the Authorization field, and into nothing else.
+
+No message and no ``repr`` shows any part of them, the name included.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from typing import TypeAlias
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class BasicAuth:
+    """A name and a password (RFC 7617), sent as UTF-8.
+
+    Raises:
+      ValueError: a colon in the name, or a control character, can't be sent.
+    """
+
+    username: str
+    password: str
+
+    def __post_init__(self) -> None:
+        for text in (self.username, self.password):
+            _check_str(text, "BasicAuth needs a name and a password, both str")
+        if ":" in self.username:
+            raise ValueError("a name for Basic authentication can't have a colon in it")
+        both = self.username + self.password
+        if _CONTROL.search(both) or not _is_encodable(both):
+            raise ValueError(
+                "credentials can't have control characters or half a surrogate pair in them"
+            )
+
+    def field_value(self) -> str:
+        """The value of the Authorization field."""
+        both = f"{self.username}:{self.password}".encode()
+        return f"Basic {base64.b64encode(both).decode('ascii')}"
+
+    def __repr__(self) -> str:
+        return "BasicAuth(...)"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class BearerAuth:
+    """A token (RFC 6750).
+
+    Raises:
+      ValueError: it is empty, or has something else in it than visible ASCII characters.
+    """
+
+    token: str
+
+    def __post_init__(self) -> None:
+        _check_str(self.token, "BearerAuth needs a token, a str")
+        # More than RFC 6750 section 2.1 has: some servers issue tokens with "|" or ":" in them.
+        if not _VISIBLE.fullmatch(self.token):
+            raise ValueError(
+                "a bearer token is made of visible ASCII characters (is there a newline behind it?)"
+            )
+
+    def field_value(self) -> str:
+        """The value of the Authorization field."""
+        return f"Bearer {self.token}"
+
+    def __repr__(self) -> str:
+        return "BearerAuth(...)"
+
+
+Auth: TypeAlias = BasicAuth | BearerAuth
+
+
+def check_auth(auth: object) -> Auth | None:
+    """What the user gave as ``auth=``: one of the above, or a pair of name and password."""
+    match auth:
+        case None | BasicAuth() | BearerAuth():
+            return auth
+        case (str() as username, str() as password):
+            return BasicAuth(username, password)
+    raise TypeError(
+        "auth must be triopool.BasicAuth, triopool.BearerAuth, or a pair (name, password), "
+        f"not {type(auth).__name__}"
+    )
+
+
+def _check_str(value: object, message: str) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{message}, not {type(value).__name__}")
+
+
+def _is_encodable(text: str) -> bool:
+    # The error would quote the text.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,93 @@
+"""The header fields of a request: the caller's, behind the defaults for those that he left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+from ._errors import LocalProtocolError
+
+FieldText: TypeAlias = str | bytes
+Field: TypeAlias = tuple[FieldText, FieldText]
+Headers: TypeAlias = (
+    Mapping[str, str] | Mapping[str, bytes] | Mapping[bytes, bytes] | Iterable[Field]
+)
+
+# RFC 9110 section 5.5: these have no business in a value. h11 refuses CR, LF and NUL only.
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def read(headers: Headers | None) -> list[Field]:
+    """The pairs of name and value that the caller gave; what they say is not looked at.
+
+    Raises:
+      TypeError: it is something else.
+    """
+    if headers is None:
+        return []
+    items: Any = headers.items() if isinstance(headers, Mapping) else headers
+    pairs = []
+    for item in items if isinstance(items, Iterable) else [items]:
+        match item:
+            case (str() | bytes() as name, str() | bytes() as value):
+                pairs.append((name, value))
+            case (str() | bytes() as name, other):
+                raise TypeError(
+                    f"the value of header {name!r} must be str or bytes, not {type(other).__name__}"
+                )
+            case _:
+                raise TypeError("headers must be a mapping, or an iterable of (name, value) pairs")
+    return pairs
+
+
+def complete(given: list[Field], wanted: Mapping[str, str]) -> list[Field]:
+    """All fields: what is *wanted*, where it was not *given*, and what was given.
+
+    Host goes first (RFC 9110 section 7.2).
+    """
+    names = names_of(given)
+    lines: list[Field] = [
+        (name, value) for name, value in wanted.items() if name.lower() not in names
+    ]
+    if "host" in names:
+        return sorted([*lines, *given], key=lambda line: lower(line[0]) != "host")
+    return [*lines, *given]
+
+
+def without(given: list[Field], names: frozenset[str]) -> list[Field]:
+    """The fields but for those of these (lower-case) names."""
+    return [(name, value) for name, value in given if lower(name) not in names]
+
+
+def names_of(given: list[Field]) -> set[str]:
+    """Their names, in lower case."""
+    return {lower(name) for name, _ in given}
+
+
+def lower(name: FieldText) -> str:
+    """A name as fields are compared: in lower case."""
+    return (name if isinstance(name, str) else name.decode("latin-1")).lower()
+
+
+def check(fields: Iterable[tuple[bytes, bytes]], length: int | None) -> None:
+    """Refuse what is legal by the letter only.
+
+    Args:
+      fields: all of a request, legal as far as h11 looks.
+      length: of the body, if it is known.
+    """
+    found = {}
+    for name, value in fields:
+        found[name.lower()] = value
+        if _CONTROL.search(value):
+            raise LocalProtocolError(f"the value of header {name.decode()!r} can't be sent")
+    declared = found.get(b"content-length")
+    if declared is None:
+        return
+    if b"transfer-encoding" in found:
+        raise LocalProtocolError(
+            "Content-Length and Transfer-Encoding exclude each other (RFC 9112 section 6.2)"
+        )
+    if length is not None and int(declared) != length:
+        raise LocalProtocolError(f"Content-Length is not that of the body, {length}")

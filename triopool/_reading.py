@@ -1,0 +1,122 @@
+"""The body of a response as its reader gets it: decoded, and in pieces no larger than he asked for.
+
+The exchange below takes from the network what is there, as it travels. Here it is decoded, when
+somebody asks for it and not before: 100 KB that stand for 64 MiB become so one piece of at most
+64 KiB after the other, and a body that nobody reads is never decoded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from ._decoding import Decoder, DecodingError, make_decoder
+from ._errors import RemoteProtocolError
+
+if TYPE_CHECKING:
+    from ._exchange import Exchange
+
+PIECES_IN_A_ROW = 16
+"""How many decoded pieces are made, at 64 KiB each, before other tasks get their turn."""
+
+
+class BodyReader:
+    """Reads the body of an exchange's response. One task at a time."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._decoder: Decoder | None = None
+        self._is_set_up = False
+        self._broken: RemoteProtocolError | None = None
+        self._size = 0
+        # The piece in hand, and how much of it has been given out.
+        self._piece = b""
+        self._taken = 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether :meth:`read` may return without a checkpoint."""
+        exchange = self._exchange
+        in_hand = bool(self._piece) or self._decoder is not None
+        return in_hand or exchange.has_pieces or exchange.ended or exchange.switched
+
+    async def read(self, max_bytes: int | None = None) -> bytes:
+        """The next bytes of the body; ``b""`` at its end. A checkpoint only if it has to wait.
+
+        If cancelled no byte is lost, and it may be called again.
+
+        Raises:
+          RemoteProtocolError: what came can't be decoded, or exceeds ``max_body_bytes`` decoded.
+          TriopoolError: what :meth:`Exchange.read` raises.
+        """
+        if not self._piece:
+            self._piece, self._taken = await self._next_piece(), 0
+        piece, start = self._piece, self._taken
+        if max_bytes is None or len(piece) - start <= max_bytes:
+            self._piece = b""
+            return piece[start:]
+        self._taken = start + max_bytes
+        return piece[start : self._taken]
+
+    async def read_all(self) -> bytes:
+        """The rest of the body. If cancelled, what was read is lost."""
+        self._set_up()
+        if self._decoder is None and not self._piece and self._exchange.request.on_progress is None:
+            return await self._exchange.read_all()
+        pieces = []
+        while piece := await self.read():
+            pieces.append(piece)
+            if len(pieces) % PIECES_IN_A_ROW == 0:
+                await trio.lowlevel.checkpoint()
+        return b"".join(pieces)
+
+    async def _next_piece(self) -> bytes:
+        self._set_up()
+        if self._decoder is None:
+            return await self._next_raw()
+        try:
+            piece = await self._next_decoded(self._decoder)
+        except DecodingError as exc:
+            raise self._break_off(str(exc)) from exc
+        self._size += len(piece)
+        limit = self._exchange.request.max_body_bytes
+        if limit is not None and self._size > limit:
+            raise self._break_off(f"a body that decodes to more than max_body_bytes={limit}")
+        return piece
+
+    async def _next_decoded(self, decoder: Decoder) -> bytes:
+        while not (piece := decoder.next_piece()):
+            raw = await self._next_raw()
+            if not raw:
+                decoder.end()
+                break
+            decoder.feed(raw)
+        return piece
+
+    async def _next_raw(self) -> bytes:
+        raw = await self._exchange.read()
+        if raw and self._exchange.request.on_progress is not None:
+            self._exchange.tell_progress()
+        return raw
+
+    def _set_up(self) -> None:
+        """Find out how to decode; not before somebody reads, for it may be an error."""
+        if self._broken is not None:
+            raise self._broken
+        if self._is_set_up:
+            return
+        self._is_set_up = True
+        if encoding := self._exchange.content_encoding():
+            try:
+                self._decoder = make_decoder(encoding)
+            except DecodingError as exc:
+                raise self._break_off(str(exc)) from exc
+
+    def _break_off(self, what: str) -> RemoteProtocolError:
+        """A body that was cut must not look complete to who reads on."""
+        origin = self._exchange.request.key.origin
+        error = RemoteProtocolError(f"{origin} sent {what}", origin=origin, phase="read")
+        self._broken = error
+        self._exchange.abandon()
+        return error
