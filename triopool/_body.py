@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json as stdlib_json
 import os
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable, Callable
 from typing import Any, TypeAlias, cast
 
 import trio
@@ -72,13 +72,6 @@ def _from_content(content: Any) -> Body:
         "content must be bytes, str, a Path, an async iterable of bytes, or a callable that "
         f"returns one, not {type(content).__name__}{hint}"
     )
-
-
-async def close_body(body: object) -> None:
-    """Close a generator, a stream or a file; other iterables have no end to be told."""
-    aclose: Callable[[], Awaitable[object]] | None = getattr(body, "aclose", None)
-    if aclose is not None:
-        await aclose()
 
 
 class _AsyncFile:

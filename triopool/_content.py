@@ -33,8 +33,8 @@ open a pipe blocks until somebody writes to it, in a thread that can't be cancel
   it; there is no moment in which a file is open and nobody knows.
 - Closing happens in the thread of the last read. If it does not come to that, because of an error,
   a cancellation or a generator closed half-way, then in a thread of its own, shielded.
-- An iterator of the user's is closed on every path too, but not shielded: how
-  long that may take is for its author to say.
+- An iterator of the user's is closed on every path too, but not shielded: how long that may take
+  is for its author to say.
 
 Left out: ``filename*`` (RFC 7578 section 4.2 forbids it), headers of a part's own, parts within
 parts, and to say a length for what a function produces.
@@ -53,7 +53,6 @@ import stat
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    AsyncIterator,
     Awaitable,
     Callable,
     Iterable,
@@ -63,7 +62,7 @@ from collections.abc import (
 from contextlib import aclosing
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import PurePath
-from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Any, TypeAlias, cast
 
 import trio
 
@@ -76,30 +75,6 @@ JOINED_BYTES = 64 * 1024
 _OCTETS = "application/octet-stream"
 _TEXT = "text/plain; charset=utf-8"
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
-
-
-@runtime_checkable
-class Measured(Protocol):
-    """A body that knows its length before it is sent, and can be produced again."""
-
-    @property
-    def content_type(self) -> str | None:
-        """What to send as Content-Type, unless the caller says otherwise. None: nothing."""
-        ...
-
-    async def measure(self) -> int | None:
-        """Find out the length in bytes, as it is now; None if that can't be known.
-
-        Looks at the disk, in a thread. Cancellation leaves nothing behind.
-
-        Raises:
-          OSError: a file is not there, is not a regular file, or may not be read.
-        """
-        ...
-
-    def __call__(self) -> AsyncIterator[bytes]:
-        """A fresh iterator over the body, as long as was measured. It is to be closed."""
-        ...
 
 
 # ── A file ─────────────────────────────────────────────────────────────────────────────────────
@@ -134,8 +109,7 @@ class FileContent:
         finally:
             file = reader.file
             if file is not None and not file.closed:
-                with trio.CancelScope() as scope:
-                    scope.shield = True
+                with trio.CancelScope(shield=True):
                     await trio.to_thread.run_sync(file.close)
 
 
@@ -274,6 +248,7 @@ class Multipart:
         self._measured = False
 
     async def measure(self) -> int | None:
+        """As :meth:`FileContent.measure`, for all files; None with a part of unknown length."""
         files = [(one, one.content) for one in self._fields if type(one.content) is FileContent]
         if files:
             asked = [(file.path, None if one.content_type else one.filename) for one, file in files]
@@ -307,6 +282,10 @@ class Multipart:
             yield one.content
             yield b"\r\n"
         yield self._end
+
+
+Measured: TypeAlias = FileContent | Multipart
+"""Bodies that know their length once they have looked at the disk, and can be produced again."""
 
 
 @dataclass(slots=True)
@@ -359,9 +338,14 @@ class _Produced:
                     )
                 yield bytes(piece)
         finally:
-            aclose: Callable[[], Awaitable[object]] | None = getattr(iterator, "aclose", None)
-            if aclose is not None:
-                await aclose()
+            await close_body(iterator)
+
+
+async def close_body(body: object) -> None:
+    """Close a generator, a stream or a file; other iterables have no end to be told."""
+    aclose: Callable[[], Awaitable[object]] | None = getattr(body, "aclose", None)
+    if aclose is not None:
+        await aclose()
 
 
 def _joined(

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias, TypedDict
 
 from . import _fields, _http11, _url
 from ._auth import Auth, check_auth
-from ._body import Body, Content, close_body, to_body
+from ._body import Body, Content, to_body
 from ._config import Redirects, Timeouts, check_count, check_redirects
-from ._content import FileContent, Multipart, MultipartFields
+from ._content import Measured, MultipartFields, close_body
 from ._decoding import ACCEPT_ENCODING
 from ._errors import LocalProtocolError
 from ._fields import Field, Headers
@@ -154,7 +154,7 @@ class Request:
         Raises:
           OSError: the file can't be read.
         """
-        if isinstance(self.body, FileContent | Multipart):
+        if isinstance(self.body, Measured):
             self.body_length = await self.body.measure()
             self.compose()
 

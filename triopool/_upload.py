@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ._body import close_body
+from ._content import close_body
 from ._errors import WriteError, WriteTimeout
 
 if TYPE_CHECKING:

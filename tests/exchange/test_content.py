@@ -323,13 +323,14 @@ async def test_cancelled_under_a_read_it_waits_for_the_read_and_closes_the_file(
     body = make(video)
     await body.measure()
     arrived, go_on, left = threading.Event(), threading.Event(), [reads]
+    open_under_the_read: list[WatchedFile] = []
 
     def hang() -> None:
         left[0] -= 1
         if left[0] == 0:
             arrived.set()
             assert go_on.wait(5)
-            assert disk.open_files
+            open_under_the_read.extend(disk.open_files)
 
     disk.before_read = hang
     with trio.CancelScope() as scope:
@@ -348,6 +349,7 @@ async def test_cancelled_under_a_read_it_waits_for_the_read_and_closes_the_file(
                     await trio.lowlevel.checkpoint_if_cancelled()
     assert scope.cancelled_caught
     assert left == [0]
+    assert len(open_under_the_read) == 1
     assert not disk.open_files
 
 
@@ -572,6 +574,7 @@ async def test_pieces_of_joined_fields_are_bounded_and_large_contents_are_not_co
     pieces = await pieces_of(Multipart({"a": "x", "b": large, "c": [bytes(1000)] * 1000}))
     assert sum(piece is large for piece in pieces) == 1
     assert all(len(piece) <= JOINED_BYTES for piece in pieces if piece is not large)
+    assert all(await pieces_of(Multipart({"a" * JOINED_BYTES: 1})))
     assert len(pieces) < 1_200_000 / (JOINED_BYTES - 1100) + 3
 
 
