@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import math
 import re
+import ssl
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import h11
 import trio
 
+from . import _tls
 from ._connection_info import ConnectionInfo
 from ._errors import LocalProtocolError, PoolClosed, ReadError, RemoteProtocolError, WriteError
 from ._slot import Condition
-from ._tls import TLSStream
 from ._wire import RECEIVE_SIZE, Wire
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -112,7 +113,7 @@ class Connection:
       bytes_received: how many bytes have arrived in this exchange.
     """
 
-    def __init__(self, wire: Wire, tls: TLSStream | None, info: ConnectionInfo) -> None:
+    def __init__(self, wire: Wire, tls: _tls.TLSStream | None, info: ConnectionInfo) -> None:
         self.info = info
         self.idle_limit: float | None = None
         self._wire = wire
@@ -407,6 +408,8 @@ def is_chunked(response: Response | InformationalResponse) -> bool:
 
 def _why(exc: BaseException) -> str:
     """What broke a stream. TLS says it in the cause only."""
+    if isinstance(exc.__cause__, ssl.SSLError):
+        return _tls.reason(exc.__cause__)
     return str(exc) or str(exc.__cause__ or type(exc).__name__)
 
 

@@ -28,6 +28,27 @@ _WHAT_TO_DO = {
     64: "it is for another address: use the name in the URL, or set server_hostname=",
 }
 
+_NOTHING_IN_COMMON = "there is no version of TLS that both sides accept: see ssl_context="
+_WANTS_A_CERTIFICATE = "it wants a certificate of ours: load one into ssl_context="
+_REFUSES_OURS = "it does not accept our certificate: look at what ssl_context= has loaded"
+_HINTS = {
+    # OpenSSL's reasons (sslerr.h); those with ALERT in them are what the server says of us.
+    "WRONG_VERSION_NUMBER": "does it speak TLS on this port?",
+    "HTTP_REQUEST": "does it speak TLS on this port?",
+    "PACKET_LENGTH_TOO_LONG": "does it speak TLS on this port?",
+    "UNSUPPORTED_PROTOCOL": _NOTHING_IN_COMMON,
+    "NO_PROTOCOLS_AVAILABLE": _NOTHING_IN_COMMON,
+    "TLSV1_ALERT_PROTOCOL_VERSION": _NOTHING_IN_COMMON,
+    "TLSV1_UNRECOGNIZED_NAME": "it has nothing under this name: check the URL, or server_hostname=",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "there is no cipher that both sides accept, or "
+    + _WANTS_A_CERTIFICATE,
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": _WANTS_A_CERTIFICATE,
+    "TLSV1_ALERT_UNKNOWN_CA": _REFUSES_OURS,
+    "SSLV3_ALERT_BAD_CERTIFICATE": _REFUSES_OURS,
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": _REFUSES_OURS,
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _REFUSES_OURS,
+}
+
 
 def default_context() -> ssl.SSLContext:
     """Verify against the operating system's trust store. Reads it: call it in a thread."""
@@ -152,11 +173,16 @@ def _explain(name: str, cause: BaseException) -> str:
         )
     if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return f"{name} closed the connection during the TLS handshake"
-    if isinstance(cause, ssl.SSLError) and cause.reason:
-        reason = cause.reason.lower().replace("_", " ")
-        hint = ": does it speak TLS on this port?" if "wrong version" in reason else ""
-        return f"the TLS handshake with {name} failed: {reason}{hint}"
-    return f"the TLS handshake with {name} failed: {cause}"
+    return f"the TLS handshake with {name} failed: {reason(cause)}"
+
+
+def reason(cause: BaseException) -> str:
+    """What broke a TLS connection, in words; and what to do, where that is known."""
+    if not (isinstance(cause, ssl.SSLError) and cause.reason):
+        return str(cause)
+    words = cause.reason.lower().replace("_", " ")
+    hint = _HINTS.get(cause.reason)
+    return f"{words} ({hint})" if hint else words
 
 
 def facts(tls: TLSStream) -> TLSInfo:

@@ -7,6 +7,9 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +20,15 @@ import trustme
 from servers import server_certificate
 from trio.testing import MockClock
 
-from triopool import ConnectError, ConnectionPool, ConnectTimeout, Timeouts, TLSError, _tls
+from triopool import (
+    ConnectError,
+    ConnectionPool,
+    ConnectTimeout,
+    ReadError,
+    Timeouts,
+    TLSError,
+    _tls,
+)
 from triopool._dial import Dialler
 from triopool._origin import Origin, PoolKey
 from triopool._resolve import Names
@@ -127,7 +138,90 @@ async def test_a_server_that_does_not_speak_tls_is_told_as_that(
         network.listen(ADDRESS, 443, script(Send(b"HTTP/1.1 400 Bad Request\r\n\r\n"), KeepOpen()))
         message = str(await fails(network, client_ssl_context, f"https://{ADDRESS}/"))
         assert f"the TLS handshake with {ADDRESS} failed: wrong version number" in message
-        assert message.endswith("does it speak TLS on this port?")
+        assert message.endswith("(does it speak TLS on this port?)")
+
+
+def only(version: ssl.TLSVersion) -> Callable[[ssl.SSLContext], None]:
+    def limit(context: ssl.SSLContext) -> None:
+        context.minimum_version = context.maximum_version = version
+
+    return limit
+
+
+def with_other_ciphers(context: ssl.SSLContext) -> None:
+    only(ssl.TLSVersion.TLSv1_2)(context)
+    context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
+
+
+def that_knows_no_name(context: ssl.SSLContext) -> None:
+    unknown = ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+    context.sni_callback = lambda socket, name, context: unknown
+
+
+@contextmanager
+def refusing(context: ssl.SSLContext) -> Iterator[str]:
+    """The URL of a server whose handshake with us fails. Trio's own servers send no alert then."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            plain, _ = listener.accept()
+            plain.settimeout(20)
+            with context.wrap_socket(
+                plain, server_side=True, do_handshake_on_connect=False
+            ) as connection:
+                with pytest.raises(ssl.SSLError):
+                    connection.do_handshake()
+                # To close with something unread would reset the connection, alert and all.
+                while socket.socket.recv(connection, 65536):
+                    pass
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        try:
+            yield f"https://localhost:{listener.getsockname()[1]}/"
+        finally:
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("a_server", "says"),
+    [
+        (only(ssl.TLSVersion.TLSv1_2), "there is no version of TLS that both sides accept"),
+        (with_other_ciphers, "there is no cipher that both sides accept"),
+        (that_knows_no_name, "it has nothing under this name: check the URL"),
+    ],
+)
+async def test_what_the_server_has_against_us_is_told_with_what_to_do(
+    ca: trustme.CA,
+    client_ssl_context: ssl.SSLContext,
+    a_server: Callable[[ssl.SSLContext], None],
+    says: str,
+) -> None:
+    if a_server is not with_other_ciphers:
+        client_ssl_context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context = server_context(ca.issue_cert("localhost", key_type=trustme.KeyType.RSA))
+    a_server(context)
+    with refusing(context) as url:
+        async with ConnectionPool(ssl_context=client_ssl_context) as pool:
+            with pytest.raises(TLSError) as caught:
+                await pool.get(url)
+            assert f"({says}" in str(caught.value)
+            assert pool.statistics().open == 0
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_server_that_wants_a_certificate_of_ours_is_told_as_that(
+    ca: trustme.CA, client_ssl_context: ssl.SSLContext, version: ssl.TLSVersion
+) -> None:
+    context = server_context(server_certificate(ca))
+    context.verify_mode = ssl.CERT_REQUIRED
+    only(version)(context)
+    with refusing(context) as url:
+        async with ConnectionPool(ssl_context=client_ssl_context) as pool:
+            # With TLS 1.3 our side of the handshake is over by then.
+            with pytest.raises((TLSError, ReadError)) as caught:
+                await pool.get(url)
+            assert "it wants a certificate of ours: load one" in str(caught.value)
 
 
 @pytest.mark.parametrize(
