@@ -11,7 +11,17 @@ from pathlib import Path
 import hypothesis
 import pytest
 import trustme
-from servers import Nginx, open_sockets, run_nginx, serve_hypercorn, server_certificate
+from servers import (
+    Haproxy,
+    Nginx,
+    WebSocketServer,
+    open_sockets,
+    run_haproxy,
+    run_nginx,
+    run_websockets,
+    serve_hypercorn,
+    server_certificate,
+)
 from sweeping import tally
 
 # On CI the same examples every time: a change is not to be blamed for what it did not do. Elsewhere
@@ -76,6 +86,22 @@ def nginx(ca: trustme.CA) -> Iterator[Nginx]:
         tempfile.TemporaryDirectory(prefix="triopool-") as directory,
         run_nginx(Path(directory), ca) as running,
     ):
+        yield running
+
+
+@pytest.fixture(scope="session")
+def haproxy(ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Haproxy]:
+    """A running haproxy, see :class:`servers.Haproxy`; skips the test where it is not installed."""
+    with run_haproxy(tmp_path_factory.mktemp("haproxy"), ca) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def websockets(
+    ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WebSocketServer]:
+    """A running server of the websockets package, see :class:`servers.WebSocketServer`."""
+    with run_websockets(tmp_path_factory.mktemp("websockets"), ca) as running:
         yield running
 
 

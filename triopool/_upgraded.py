@@ -27,6 +27,7 @@ class UpgradedStream(trio.abc.Stream):
         self._stream, self._lead = connection.take_over()
         self._close = close
         self._sending = False
+        self._ended = False
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send *data*. If cancelled, some of it may have been sent, and no more can be.
@@ -70,11 +71,14 @@ class UpgradedStream(trio.abc.Stream):
         if max_bytes is not None and max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1, not {max_bytes!r}")
         # The response may have been closed, or the pool left, with some of the lead unread.
-        if not self._lead or self._connection.closed:
-            return bytes(await self._stream.receive_some(max_bytes))
-        await trio.lowlevel.checkpoint()
-        size = len(self._lead) if max_bytes is None else max_bytes
-        some, self._lead = self._lead[:size], self._lead[size:]
+        if (self._lead or self._ended) and not self._connection.closed:
+            await trio.lowlevel.checkpoint()
+            size = len(self._lead) if max_bytes is None else max_bytes
+            some, self._lead = self._lead[:size], self._lead[size:]
+        else:
+            some = bytes(await self._stream.receive_some(max_bytes))
+        # trio.SSLStream tells an end without close_notify once, and calls itself broken then.
+        self._ended = not some
         return some
 
     @enable_ki_protection

@@ -205,7 +205,7 @@ async def test_what_is_not_legal_is_refused_however_it_is_split(
 
 
 async def test_101_is_refused_clearly(autojump_clock: object) -> None:
-    """Scenario 56, as far as it goes."""
+    """Not asked for, it is none of the client's: see test_upgrade.py."""
     async with serving(Answering(REFUSED["101"])) as (pool, network):
         with pytest.raises(
             RemoteProtocolError, match=r"101 Switching Protocols, which was not aske"

@@ -47,7 +47,7 @@ class Gate:
             await self._opened.wait()
         finally:
             self.inside -= 1
-        await servers._respond(send, query["name"].encode())
+        await servers.respond(send, query["name"].encode())
 
     def open(self) -> None:
         self._opened.set()
@@ -60,7 +60,7 @@ class Gate:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     gate = Gate()
-    monkeypatch.setitem(servers._ROUTES, "/gate", gate)
+    monkeypatch.setitem(servers.ROUTES, "/gate", gate)
     return gate
 
 

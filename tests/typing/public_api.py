@@ -11,6 +11,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any, Unpack, assert_type
 
 import trio
@@ -55,6 +56,10 @@ async def requests(pool: triopool.ConnectionPool) -> None:
 async def every_argument(pool: triopool.ConnectionPool) -> None:
     def informational(status_code: int, headers: list[tuple[bytes, bytes]]) -> None: ...
 
+    def progress(so_far: triopool.Progress) -> None:
+        assert_type(so_far.sent, int)
+        assert_type(so_far.to_receive, int | None)
+
     await pool.request(
         "POST",
         URL,
@@ -64,8 +69,13 @@ async def every_argument(pool: triopool.ConnectionPool) -> None:
         timeouts=triopool.Timeouts(pool=1, connect=2.5, write=None),
         server_hostname="other.example.org",
         idempotent=True,
+        target="*",
+        auth=("name", "password"),
         expect_continue=True,
+        follow_redirects=triopool.Redirects(limit=3, allow_downgrade=True),
+        decode=False,
         on_informational=informational,
+        on_progress=progress,
         max_body_bytes=1 << 20,
     )
     await pool.request("GET", URL, headers=[("accept", "text/html")])
@@ -94,7 +104,36 @@ async def bodies(pool: triopool.ConnectionPool, stream: trio.abc.ReceiveStream) 
     await pool.post(URL, content=chunks)
     await pool.post(URL, content=stream)
     await pool.post(URL, content=None)
+    await pool.post(URL, content=Path("file"))
+    await pool.post(URL, content=trio.Path("file"))
+    await pool.post(URL, form={"a": 1, "b": ["x", None]})
+    await pool.post(URL, multipart={"a": Path("file"), "b": triopool.Part(b"x", filename="x.bin")})
+    await pool.post(URL, multipart=[("a", "x"), ("a", triopool.Part(chunks))])
     await pool.post(URL, content=1)  # type: ignore[arg-type]
+
+
+async def credentials(pool: triopool.ConnectionPool) -> None:
+    await pool.get(URL, auth=triopool.BasicAuth("name", "password"))
+    await pool.get(URL, auth=triopool.BearerAuth("token"))
+    await pool.get(URL, auth="token")  # type: ignore[arg-type]
+
+
+async def redirects(pool: triopool.ConnectionPool) -> None:
+    try:
+        response = await pool.get(URL, follow_redirects=True)
+    except triopool.RedirectError as exc:
+        assert_type(exc.response, triopool.Response)
+    else:
+        assert_type(response.history, tuple[triopool.Response, ...])
+
+
+async def upgrades(pool: triopool.ConnectionPool) -> None:
+    async with pool.stream("GET", URL, headers={"Upgrade": "echo"}) as response:
+        assert_type(response.upgraded, triopool.UpgradedStream | None)
+        if response.upgraded is not None:
+            stream: trio.abc.Stream = response.upgraded
+            assert_type(await response.upgraded.receive_some(1), bytes)
+            await stream.aclose()
 
 
 async def streaming(pool: triopool.ConnectionPool) -> None:
