@@ -13,7 +13,6 @@ import ipaddress
 import socket
 from contextlib import AsyncExitStack
 from typing import Any
-from urllib.parse import urljoin
 
 import trio
 from _server import reply, serve
@@ -122,11 +121,8 @@ async def guard() -> None:
 
         async def attempt(what: str, url: str) -> None:
             try:
-                response = await pool.get(url)
-                if "Location" in response.headers:
-                    # The pool follows no redirects. Whoever does asks the pool again, and so the
-                    # factory again.
-                    response = await pool.get(urljoin(url, response.headers["Location"]))
+                # Each redirect is one more request, and so asks the factory again.
+                response = await pool.get(url, follow_redirects=True)
             except (triopool.ConnectError, triopool.InvalidURL) as exc:
                 # What the factory raised is the __cause__ of the ConnectError.
                 print(f"  {what}: {type(exc).__name__}: {exc}")

@@ -8,7 +8,9 @@ Each ```` ```python ```` block of README.md is run as well:
 
 * as a program of its own, in an empty folder, with warnings as errors;
 * with ``https://www.example.org`` (any host of example.org or example.com, http or https) replaced
-  by the address of a server that answers whatever it is asked with 200 and ``{"hello": "world"}``;
+  by the address of a server. It sends back what it is sent to ``/echo``, redirects from ``/moved``,
+  echoes for whoever asks for another protocol, and answers all else with 200 and
+  ``{"hello": "world"}``;
 * below a line ``<!-- run: in a pool -->``, which a reader does not see, as the body of an async
   function in which ``pool`` is open, ``url`` is that server's, and trio and triopool are imported;
 * below a line ``<!-- run: skip, because ... -->``, not at all.
@@ -52,15 +54,58 @@ async def run_python(*arguments: str, cwd: Path = ROOT) -> tuple[int, str]:
     return done.returncode, (done.stdout + done.stderr).decode()
 
 
+async def respond(request: Request) -> Reply:
+    if request.target == "/moved":
+        return Reply(status=302, headers=[("Location", "/here")])
+    if request.target == "/echo":
+        content_type = request.header("Content-Type") or "text/plain"
+        return Reply(headers=[("Content-Type", content_type)], body=request.body)
+    return Reply(headers=[("Content-Type", "application/json")], body=b'{"hello": "world"}\n')
+
+
+async def serve_connection(stream: trio.SocketStream) -> None:
+    """Serve HTTP, or echo, whichever the head of the first request asks for."""
+    head = b""
+    while b"\r\n\r\n" not in head:
+        data = await stream.receive_some()
+        if not data:
+            return
+        head += data
+    upgrade = re.search(rb"^upgrade: *(.*?)\r$", head, re.IGNORECASE | re.MULTILINE)
+    if upgrade is None:
+        await http_server(respond)(trio.StapledStream(stream, Replayed(head, stream)))
+        return
+    await stream.send_all(
+        b"HTTP/1.1 101 Switching Protocols\r\n"
+        b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % upgrade[1]
+    )
+    async for data in stream:
+        await stream.send_all(data)
+
+
+class Replayed(trio.abc.ReceiveStream):
+    """What is received, with *lead*, which has been read already, once more in front of it."""
+
+    def __init__(self, lead: bytes, stream: trio.SocketStream) -> None:
+        self._lead = lead
+        self._stream = stream
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if not self._lead:
+            return bytes(await self._stream.receive_some(max_bytes))
+        await trio.lowlevel.checkpoint()
+        lead, self._lead = self._lead, b""
+        return lead
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
 @pytest.fixture
 async def server() -> AsyncIterator[str]:
-    """The URL, without a slash at the end, of a server that answers everything with 200."""
-
-    async def respond(request: Request) -> Reply:
-        return Reply(headers=[("Content-Type", "application/json")], body=b'{"hello": "world"}\n')
-
+    """The URL, without a slash at the end, of a server for the blocks of the README; see above."""
     async with trio.open_nursery() as nursery:
-        serve = partial(trio.serve_tcp, http_server(respond), 0, host="127.0.0.1")
+        serve = partial(trio.serve_tcp, serve_connection, 0, host="127.0.0.1")
         (listener,) = await nursery.start(serve)
         yield f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
         nursery.cancel_scope.cancel()
@@ -104,8 +149,10 @@ EXPECTED = {
         r"when both are done: busy 0, waiting 0, dialling 0\n",
     ],
     "fan_out": [r"black hole +0 +200 ", r"at most 30 at once; in the end busy 0, waiting 0\n"],
-    "download": [
-        r"33554432 bytes, as the server sent them: True\n",
+    "progress": [
+        r"upload here .* 33\.6/33\.6 MB ",
+        r"download back .* 33\.6/33\.6 MB ",
+        r"33554432 bytes, the same as before: True\n",
         r"memory at its peak: \d\.\d MiB",  # a single digit: it was not kept as a whole
     ],
     "watch_statistics": [
@@ -119,6 +166,20 @@ EXPECTED = {
         r"a request waited \d+ ms for a connection\n",
         r"connections closed: \{'discarded': \d\}\n",
     ],
+    "websocket": [
+        r"open: 1 of 1 connections busy, 0 idle\n",
+        r"'hello' came back as 'HELLO'\n",
+        r"100000 x 'ü' came back as 100000 x 'Ü'\n",
+        r"a pong was back in less than a second: True\n",
+        r"heard 'ONE'\n +heard 'TWO'\n +heard 'THREE'\n",
+        r"cancelled while it listened: True\n +'STILL THERE\?'\n",
+        r"another request had to wait: True\n",
+        r"closed with 1000: 0 of 1 connections busy, 0 idle\n",
+        r"another request: hello\n",
+        r"refused: 403\n",
+        r"too much: the WebSocket ended with code 1009: ",
+        r"cancelled: 0 of 1 connections busy, 0 idle\n",
+    ],
     "testing_your_code": [
         r"passed: test_broken_shops_are_left_out\n",
         r"passed: test_a_shop_that_hangs_costs_our_patience_and_no_more\n",
@@ -126,7 +187,7 @@ EXPECTED = {
         r"cancelled at each of \d\d+ moments\n",
     ],
 }
-NEED_RICH = {"download", "watch_statistics"}
+NEED_RICH = {"progress", "watch_statistics"}
 
 
 def test_every_example_is_run() -> None:

@@ -76,11 +76,10 @@ Auth: TypeAlias = BasicAuth | BearerAuth
 
 def check_auth(auth: object) -> Auth | None:
     """What the user gave as ``auth=``: one of the above, or a pair of name and password."""
-    match auth:
-        case None | BasicAuth() | BearerAuth():
-            return auth
-        case (str() as username, str() as password):
-            return BasicAuth(username, password)
+    if auth is None or isinstance(auth, BasicAuth | BearerAuth):
+        return auth
+    if isinstance(auth, tuple) and len(auth) == 2:
+        return BasicAuth(*auth)
     raise TypeError(
         "auth must be triopool.BasicAuth, triopool.BearerAuth, or a pair (name, password), "
         f"not {type(auth).__name__}"

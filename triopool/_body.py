@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json as stdlib_json
 import os
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Any, TypeAlias, cast
 
 import trio
@@ -67,11 +67,18 @@ def _from_content(content: Any) -> Body:
         return _AsyncFile(content)
     if isinstance(content, AsyncIterable) or callable(content):
         return cast("Body", content)  # What they give is seen when they are asked.
-    hint = ": pass its path, as a pathlib.Path" * isinstance(content, io.IOBase)
     raise TypeError(
         "content must be bytes, str, a Path, an async iterable of bytes, or a callable that "
-        f"returns one, not {type(content).__name__}{hint}"
+        f"returns one, not {type(content).__name__}{_hint(content)}"
     )
+
+
+def _hint(content: object) -> str:
+    if isinstance(content, io.IOBase):
+        return ": pass its path, as a pathlib.Path"
+    if isinstance(content, Mapping):
+        return ": is it for json= or form=?"
+    return ": join the pieces, or make the iterable async" * isinstance(content, Iterable)
 
 
 class _AsyncFile:

@@ -28,6 +28,12 @@ def check_count(name: str, value: int | None, *, least: int = 1) -> int | None:
     return value
 
 
+def check_bool(name: str, value: object) -> None:
+    """Accept True and False only: ``"no"`` would mean yes."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+
+
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """Limits for the phases of a request, in seconds on Trio's clock; None for no limit.
@@ -70,9 +76,14 @@ class Redirects:
     allow_downgrade: bool = False
 
     def __post_init__(self) -> None:
-        if self.limit is None:
-            raise TypeError("Redirects.limit must be a whole number, not None")
-        check_count("Redirects.limit", self.limit)
+        check_bool("Redirects.allow_downgrade", self.allow_downgrade)
+        if isinstance(self.limit, bool) or not isinstance(self.limit, int):
+            raise TypeError(f"Redirects.limit must be a whole number, not {self.limit!r}")
+        if self.limit < 1:
+            raise ValueError(
+                f"Redirects.limit must be at least 1, not {self.limit} "
+                "(follow_redirects=False follows none)"
+            )
 
 
 def check_redirects(value: object) -> Redirects | None:

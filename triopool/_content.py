@@ -226,8 +226,8 @@ class Multipart:
 
     Args:
       fields: a mapping, or an iterable of (name, value) pairs. A value is text, a number, a bool,
-        None, bytes, the path of a file, or a :class:`Part`; or a list or tuple of those, for a
-        field that is repeated. (Not any iterable: a generator is more likely to be meant as one
+        None, bytes, the path of a file, or a :class:`Part`; or a list of those, for a field that
+        is repeated. (Not any iterable: a generator is more likely to be meant as one
         content in pieces.)
 
     Attributes:
@@ -395,9 +395,15 @@ def _flat(fields: Any) -> Iterator[tuple[str, object]]:
         )
     for pair in fields.items() if isinstance(fields, Mapping) else fields:
         match pair:
-            case (str() as name, list() | tuple() as values):
+            case (str() as name, list() as values):
                 for value in values:
                     yield name, value
+            case (str() as name, tuple()):
+                # As other clients take a file; taken for a list it would be three fields.
+                raise TypeError(
+                    f"field {name!r} must not be a tuple: give "
+                    "triopool.Part(content, filename=..., content_type=...), or a list of values"
+                )
             case (str() as name, value):
                 yield name, value
             case (name, _):

@@ -253,7 +253,7 @@ class Connection:
         elif self._head is not None:
             where = f"in the middle of a head, after {self.bytes_received} bytes"
         else:
-            where = "in the middle of the body"
+            where = "in the middle of the response"
         origin = self.info.origin
         return ReadError(f"{origin} closed the connection {where}", origin=origin, phase="read")
 

@@ -19,7 +19,7 @@ from ._exchange import Exchange
 from ._http11 import Connection
 from ._instruments import SILENT
 from ._redirect import follow
-from ._request import Request, refuse_switch
+from ._request import Request, check_names, refuse_switch
 from ._response import Response
 from ._slot import Condition, Lease
 from ._stream import StreamContext
@@ -113,6 +113,7 @@ class LeasedConnection:
         return self._stream(self._check(method, url, options))
 
     def _check(self, method: str, url: str, options: RequestOptions) -> Request:
+        check_names("a leased connection", options)
         if str(url).startswith("/"):
             url = f"{self._key.origin}{url}"
         if options.get("server_hostname") is None:

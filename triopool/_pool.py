@@ -257,6 +257,7 @@ class ConnectionPool:
             or :class:`triopool.Redirects`. Credentials and cookies are dropped where the origin
             changes. The response's ``history`` has those that led to it.
           decode: whether to ask for a compressed body and to decode it; if not, it comes as it is.
+            So does one whose encoding is unknown here, such as br without triopool[brotli].
           on_informational: called with status code and raw headers of each 1xx response.
           on_progress: called with a :class:`triopool.Progress` as the bodies go over the wire.
           max_body_bytes: the largest body that is accepted, as it travels and decoded.
@@ -309,6 +310,7 @@ class ConnectionPool:
         exception in the block, ``Cancelled`` included, always closes it.
         """
         self._check_usable()
+        _request.check_names("stream()", options)
         request = self._prepare(method, url, **options)
         return StreamContext(lambda: follow(request, self._send))
 

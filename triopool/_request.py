@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, TypeAlias, TypedDict
@@ -11,7 +12,7 @@ from typing import Any, TypeAlias, TypedDict
 from . import _fields, _http11, _url
 from ._auth import Auth, check_auth
 from ._body import Body, Content, to_body
-from ._config import Redirects, Timeouts, check_count, check_redirects
+from ._config import Redirects, Timeouts, check_bool, check_count, check_redirects
 from ._content import Measured, MultipartFields, close_body
 from ._decoding import ACCEPT_ENCODING
 from ._errors import LocalProtocolError
@@ -32,6 +33,19 @@ the second one otherwise; whoever knows better says ``idempotent=True``.
 
 USUAL = IDEMPOTENT | {"POST", "PUT", "PATCH", "DELETE", "CONNECT"}
 """Methods that may be given in lower case. Others are sent as they are (RFC 9110 section 9.1)."""
+
+# What other clients call it.
+_MEANT = {
+    "timeout": "timeouts=triopool.Timeouts(...), or a cancel scope",
+    "data": "form= or content=",
+    "body": "content=",
+    "files": "multipart=",
+    "query": "params=",
+    "allow_redirects": "follow_redirects=",
+    "ssl": "ConnectionPool(ssl_context=...)",
+    "verify": "ConnectionPool(ssl_context=...)",
+    "sni_hostname": "server_hostname=",
+}
 
 _USER_AGENT = f"triopool/{version('triopool')}"
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
@@ -56,7 +70,7 @@ class RequestInfo:
     attempt: int
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class Request:
     """A request that is legal to send.
 
@@ -171,6 +185,10 @@ class Request:
 
     # ── The rest ───────────────────────────────────────────────────────────────────────────────
 
+    def __repr__(self) -> str:
+        # Nothing that may be a secret: no field, no body, no target.
+        return f"<Request {self.method} to {self.url.origin}>"
+
     @property
     def may_be_repeated(self) -> bool:
         """Whether the server may get it twice."""
@@ -228,7 +246,11 @@ def prepare(
 ) -> Request:
     """Check everything that the caller gave; see :meth:`ConnectionPool.request`."""
     _check_types(method, timeouts, server_hostname, target)
-    _check_callable(on_informational=on_informational, on_progress=on_progress)
+    check_bool("expect_continue", expect_continue)
+    check_bool("decode", decode)
+    if idempotent is not None:
+        check_bool("idempotent", idempotent)
+    _check_hooks(on_informational=on_informational, on_progress=on_progress)
     if method.upper() in USUAL:
         method = method.upper()
     parsed = _url.parse(url, params)
@@ -238,6 +260,8 @@ def prepare(
     if target is None and "proxy-authorization" in _fields.names_of(fields):
         raise LocalProtocolError("header 'Proxy-Authorization': proxies are not supported")
     body, content_type = to_body(content=content, json=json, form=form, multipart=multipart)
+    if multipart is not None and "content-type" in _fields.names_of(fields):
+        raise ValueError("multipart= makes its own Content-Type, with its boundary: leave it out")
     if method == "CONNECT":
         _check_connect(target, body)
     request = Request(
@@ -302,7 +326,22 @@ def _check_types(method: object, timeouts: object, server_hostname: object, targ
         raise TypeError(f"target must be a str that is not empty, or None, not {target!r}")
 
 
-def _check_callable(**hooks: object) -> None:
+def _check_hooks(**hooks: object) -> None:
     for name, hook in hooks.items():
-        if hook is not None and not callable(hook):
-            raise TypeError(f"{name} must be callable, not {hook!r}")
+        if hook is not None and (not callable(hook) or inspect.iscoroutinefunction(hook)):
+            raise TypeError(f"{name} must be callable, and not async: {hook!r} is not")
+
+
+def check_names(caller: str, options: Collection[str]) -> None:
+    """Tell of a keyword that no request has, with the one that was meant where it is known.
+
+    Raises:
+      TypeError: there is one.
+    """
+    for name in options:
+        if name not in RequestOptions.__annotations__:
+            meant = _MEANT.get(name)
+            raise TypeError(
+                f"{caller} got an unexpected keyword argument {name!r}"
+                + (f": did you mean {meant}?" if meant else "")
+            )

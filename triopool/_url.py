@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import os
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -87,10 +88,14 @@ def _parse(url: str) -> URL:
         raise InvalidURL(f"{_shown(url)} has a control character in it, or space around it")
     split = _split(url)
     if split is None:
-        raise InvalidURL(f"{_shown(url)} can't be parsed: look at its host, brackets and port")
+        # A slash in a password ends the host, and the rest of the name is taken for a port.
+        look_at = "percent-encode its credentials" if "@" in url else "brackets and port"
+        raise InvalidURL(f"{_shown(url)} can't be parsed: look at its host, {look_at}")
     parts, port = split
     if parts.scheme not in _DEFAULT_PORTS:
         hint = "" if "://" in url else ": an absolute URL such as https://example.org/ is needed"
+        if parts.scheme in ("ws", "wss"):
+            hint = ": for a WebSocket write http:// or https://, and ask for an upgrade"
         raise InvalidURL(f"{_shown(url)} is not an http or https URL{hint}")
     auth = _credentials(url, parts)
     default = _DEFAULT_PORTS[parts.scheme]
@@ -145,7 +150,7 @@ def _credentials(url: str, parts: SplitResult) -> BasicAuth | None:
             return BasicAuth(unquote(name, errors="strict"), unquote(password, errors="strict"))
     raise InvalidURL(
         f"the credentials in {_shown(url)} can't be used: percent-encode what is not a letter or "
-        "digit in them, or give them as auth=(name, password)"
+        "digit in them; a colon in the name, and control characters, can't be sent at all"
     )
 
 
@@ -250,8 +255,12 @@ def _text(what: str, name: str, value: object) -> str:
             return "true" if value else "false"
         case str() | int() | float():
             return str(value)
+    hint = ": a file goes into multipart=" * (
+        what == "form" and isinstance(value, bytes | os.PathLike)
+    )
     raise TypeError(
-        f"{name!r} in {what} must be a str, a number, a bool or None, not {type(value).__name__}"
+        f"{name!r} in {what} must be a str, a number, a bool or None, "
+        f"not {type(value).__name__}{hint}"
     )
 
 

@@ -462,8 +462,8 @@ async def test_an_empty_form_is_only_its_end() -> None:
     assert await whole(body) == expected
 
 
-async def test_a_list_or_a_tuple_is_a_repeated_field() -> None:
-    found = await sent({"a": [1, "two", None], "b": (True, b"\x00"), "c": []})
+async def test_a_list_is_a_repeated_field() -> None:
+    found = await sent({"a": [1, "two", None], "b": [True, b"\x00"], "c": []})
     assert [(part[0], part[3]) for part in found] == [
         ("a", b"1"),
         ("a", b"two"),
@@ -471,6 +471,11 @@ async def test_a_list_or_a_tuple_is_a_repeated_field() -> None:
         ("b", b"true"),
         ("b", b"\x00"),
     ]
+
+
+def test_a_tuple_as_others_take_a_file_is_told() -> None:
+    with pytest.raises(TypeError, match=r"field 'a' must not be a tuple: give triopool\.Part"):
+        Multipart({"a": ("name.txt", b"x", "text/plain")})
 
 
 async def test_pairs_keep_their_order_and_may_repeat_a_name() -> None:

@@ -250,6 +250,12 @@ def test_a_limit_that_is_none_is_refused(bad: Any) -> None:
         Redirects(limit=bad)
 
 
+def test_no_is_not_yes() -> None:
+    no: Any = "no"
+    with pytest.raises(TypeError, match=r"Redirects\.allow_downgrade must be True or False"):
+        Redirects(allow_downgrade=no)
+
+
 async def test_https_does_not_lead_to_http_unless_allowed(
     autojump_clock: object, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
 ) -> None:

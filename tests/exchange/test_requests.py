@@ -312,6 +312,7 @@ def all_text(exc: BaseException) -> str:
         ({"auth": ("a:b", SECRET)}, "can't have a colon"),
         ({"auth": ("a", f"{SECRET}\n")}, "control characters"),
         ({"auth": ("a", f"{SECRET}\ud800")}, "surrogate"),
+        ({"multipart": {}, "headers": {"Content-Type": SECRET}}, "makes its own Content-Type"),
         ({"auth": BearerAuth(SECRET), "headers": {"authorization": SECRET}}, "either auth= or"),
         ({"form": {"a": f"{SECRET}\ud800"}}, "form has half a surrogate pair"),
         ({"url": f"{URL}/\r\n{SECRET}"}, "control character"),
@@ -361,14 +362,23 @@ def test_a_target_is_checked_even_if_the_url_was_not() -> None:
         ({"form": {"a": b"b"}}, "'a' in form must be a str, a number, a bool or None, not bytes"),
         ({"auth": "token"}, "auth must be triopool.BasicAuth"),
         ({"auth": BasicAuth}, "auth must be triopool.BasicAuth"),
-        ({"auth": ("a", None)}, "auth must be triopool.BasicAuth"),
+        ({"auth": ("a", None)}, "BasicAuth needs a name and a password, both str, not NoneType"),
+        ({"auth": ["a", "b"]}, "auth must be triopool.BasicAuth"),
         ({"target": ""}, "target must be a str that is not empty"),
         ({"target": b"*"}, "target must be a str that is not empty"),
         ({"follow_redirects": 5}, "follow_redirects must be a bool or triopool.Redirects"),
         ({"follow_redirects": None}, "follow_redirects must be a bool or triopool.Redirects"),
-        ({"on_progress": 5}, "on_progress must be callable, not 5"),
+        ({"on_progress": trio.sleep}, "on_progress must be callable, and not async: <function"),
+        ({"decode": "no"}, "decode must be True or False, not 'no'"),
+        ({"expect_continue": 1}, "expect_continue must be True or False, not 1"),
+        ({"idempotent": "no"}, "idempotent must be True or False, not 'no'"),
+        ({"content": {"a": 1}}, "not dict: is it for json= or form="),
+        ({"content": [b"a"]}, "not list: join the pieces, or make the iterable async"),
+        ({"form": {"a": b"a"}}, "not bytes: a file goes into multipart="),
+        ({"multipart": {"a": ("name", b"x", "a/b")}}, "field 'a' must not be a tuple: give "),
+        ({"on_progress": 5}, "on_progress must be callable, and not async: 5 is not"),
         ({"json": object()}, "not JSON serializable"),
-        ({"on_informational": 5}, "on_informational must be callable, not 5"),
+        ({"on_informational": 5}, "on_informational must be callable, and not async: 5"),
         ({"server_hostname": b"a", "url": "https://a/"}, "server_hostname must be a name"),
         ({"server_hostname": "", "url": "https://a/"}, "server_hostname must be a name"),
         ({"max_body_bytes": 1.5}, "max_body_bytes must be a whole number"),
@@ -770,6 +780,30 @@ async def test_what_the_callback_raises_is_what_the_request_raises(autojump_cloc
             with pytest.raises(Boom):
                 await pool.post(URL, content=content, on_informational=fail)
             assert not network.open_sockets
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("timeout", r"'timeout': did you mean timeouts=triopool.Timeouts\(\.\.\.\), or a cancel"),
+        ("data", "'data': did you mean form= or content="),
+        ("nonsense", "'nonsense'$"),
+    ],
+)
+async def test_an_argument_that_does_not_exist_is_told(
+    autojump_clock: object, name: str, message: str
+) -> None:
+    async with serving(Answering()) as (pool, network):
+        options: Any = {name: 5}
+        message = f"got an unexpected keyword argument {message}"
+        with pytest.raises(TypeError, match=rf"^stream\(\) {message}"):
+            pool.stream("GET", URL, **options)
+        with pytest.raises(TypeError, match="got an unexpected keyword argument"):
+            await pool.get(URL, **options)
+        async with pool.lease(URL) as connection:
+            with pytest.raises(TypeError, match=f"^a leased connection {message}"):
+                await connection.request("GET", "/", **options)
+        assert network.connections_accepted("192.0.2.1", 80) == 1
 
 
 async def test_http_server_agrees_about_every_body(autojump_clock: object) -> None:

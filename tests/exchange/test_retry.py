@@ -12,10 +12,15 @@ import pytest
 import trio
 
 from triopool import (
+    ConnectError,
     ConnectionInfo,
     ConnectionPool,
+    ConnectTimeout,
     ReadError,
+    ReadTimeout,
+    RemoteProtocolError,
     RequestInfo,
+    ResolveError,
     Timeouts,
     TriopoolError,
     WriteError,
@@ -314,3 +319,151 @@ async def test_a_retry_may_be_cancelled_and_time_out_as_any_request(autojump_clo
         assert trio.current_time() == 7.0
         assert pool.statistics().retried == 1
         assert not network.open_sockets
+
+
+# ── What is told if that does not help either ──────────────────────────────────────────────────
+
+BEFORE = "triopool had sent the request before, on a connection gone stale: "
+
+
+class Errors(Instrument):
+    """The errors that were answered by sending the request again."""
+
+    def __init__(self) -> None:
+        self.seen: list[BaseException] = []
+
+    def request_retried(self, request: RequestInfo, error: BaseException) -> None:
+        self.seen.append(error)
+
+
+def tells_of(error: BaseException, first: BaseException) -> None:
+    """Check that *error* says what began it: in a note, and once, behind causes of its own."""
+    assert error.__notes__ == [f"{BEFORE}{first}"]
+    causes = []
+    link = error.__cause__
+    while link is not None:
+        causes.append(link)
+        link = link.__cause__
+    (at,) = [at for at, cause in enumerate(causes) if cause is first]
+    assert not any(isinstance(cause, TriopoolError) for cause in causes[:at])
+    # Behind it there is only what it came from itself.
+    assert not any(isinstance(cause, TriopoolError) for cause in causes[at + 1 :])
+    assert not hasattr(first, "__notes__")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+@pytest.mark.parametrize("failure", [GONE, RESET], ids=["closed", "reset"])
+async def test_the_last_of_four_errors_tells_of_the_first(
+    autojump_clock: object, failure: Answer, method: str
+) -> None:
+    errors = Errors()
+    server = Answering(*[SLOW] * 6, *[failure] * 4)
+    async with serving(server, instruments=[errors]) as (pool, network):
+        await warm(pool, 6)
+        with pytest.raises(ReadError) as caught:
+            await pool.request(method, URL, content=b"body", idempotent=True)
+        assert not network.open_sockets
+    assert len(errors.seen) == 3
+    assert caught.value.__cause__ is not None
+    tells_of(caught.value, errors.seen[0])
+
+
+async def test_a_request_that_is_helped_tells_of_nothing(autojump_clock: object) -> None:
+    errors = Errors()
+    async with serving(Answering(ok(), GONE), instruments=[errors]) as (pool, _):
+        await pool.get(URL)
+        assert (await pool.get(URL)).status_code == 200
+    (error,) = errors.seen
+    assert not hasattr(error, "__notes__")
+
+
+async def test_an_error_that_is_the_first_blames_nobody(autojump_clock: object) -> None:
+    async with serving(Answering(ok(), GONE)) as (pool, _):
+        await pool.get(URL)
+        with pytest.raises(ReadError) as caught:
+            await pool.post(URL)
+        assert not hasattr(caught.value, "__notes__")
+
+
+@pytest.mark.parametrize(
+    ("then", "expected"),
+    [
+        (SILENT, ReadTimeout),
+        (NONSENSE, RemoteProtocolError),
+        (PART, ReadError),
+    ],
+    ids=["timeout", "nonsense", "part"],
+)
+async def test_another_error_on_another_connection_tells_of_the_first(
+    autojump_clock: object, then: Answer, expected: type[TriopoolError]
+) -> None:
+    errors = Errors()
+    server = Answering(ok(), GONE, then)
+    async with serving(server, instruments=[errors]) as (pool, _):
+        await pool.get(URL)
+        with pytest.raises(expected) as caught:
+            await pool.get(URL)
+    (first,) = errors.seen
+    tells_of(caught.value, first)
+
+
+@pytest.mark.parametrize("how", ["refused", "no answer", "unknown"])
+async def test_a_dial_that_fails_tells_of_what_led_to_it(autojump_clock: object, how: str) -> None:
+    errors = Errors()
+    async with Network() as network:
+        network.host("one.test", "192.0.2.1", "192.0.2.2")
+        for address in ("192.0.2.1", "192.0.2.2"):
+            network.listen(address, 80, Answering(ok(), GONE))
+        async with ConnectionPool(
+            resolver=network.resolve, socket_factory=network.socket, instruments=[errors], dns_ttl=0
+        ) as pool:
+            await pool.get("http://one.test/")
+            for address in ("192.0.2.1", "192.0.2.2"):
+                if how == "refused":
+                    network.refuse(address, 80)
+                elif how == "no answer":
+                    network.hang(address, 80)
+            if how == "unknown":
+                network.host("one.test")
+            expected = {
+                "refused": ConnectError, "no answer": ConnectTimeout, "unknown": ResolveError
+            }[how]  # fmt: skip
+            with pytest.raises(expected) as caught:
+                await pool.get("http://one.test/")
+            (first,) = errors.seen
+            if how != "unknown":
+                tells_of(caught.value, first)
+                assert isinstance(caught.value.__cause__, ExceptionGroup) == (how == "refused")
+                return
+            # Its causes are shared with whoever else looks up this name: it has a note only.
+            assert caught.value.__notes__ == [f"{BEFORE}{first}"]
+            assert isinstance(caught.value.__cause__, OSError)
+            assert caught.value.__cause__.__cause__ is None
+            # Nor does it tell the next one what is none of his business.
+            with pytest.raises(ResolveError) as other:
+                await pool.get("http://one.test/")
+            assert not hasattr(other.value, "__notes__")
+
+
+async def test_those_who_share_a_lookup_do_not_share_the_blame(autojump_clock: object) -> None:
+    async with Network() as network:
+        network.host("one.test", "192.0.2.1")
+        network.listen("192.0.2.1", 80, Answering(ok(), Answer([b"", b""], "close")))
+        async with ConnectionPool(
+            resolver=network.resolve, socket_factory=network.socket, dns_ttl=0
+        ) as pool:
+            await pool.get("http://one.test/")
+            network.host("one.test", lookup_delay=1.0)
+            failed: list[ResolveError] = []
+
+            async def ask() -> None:
+                with pytest.raises(ResolveError) as caught:
+                    await pool.get("http://one.test/")
+                failed.append(caught.value)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask)
+                nursery.start_soon(ask)
+            assert trio.current_time() < 1.5
+    blamed = [hasattr(error, "__notes__") for error in failed]
+    assert sorted(blamed) == [False, True]
