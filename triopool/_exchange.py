@@ -217,14 +217,17 @@ class Exchange:
                 try:
                     with upload.read_scope:
                         response = await self._read_head(upload.read_scope)
+                    if response is not None:
+                        await upload.stop()
                 except Exception as exc:
                     error = exc
                 except BaseException:
                     # The slot is free now, even if the upload has to wait for its iterator.
                     self.abandon()
                     raise
-                # The final response ends the upload; if it was complete, there is nothing to end.
-                nursery.cancel_scope.cancel()
+                if response is None:
+                    self.abandon()  # As above.
+                    nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             stop = _most_urgent(group)
         self.write_failed = upload.failed

@@ -37,8 +37,8 @@ MAX_QUOTED = 100
 
 # Where h11 sees the end of a head. It takes a bare LF for an end of line.
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
-# As repr() writes the bytes.
-_LOOKS_LIKE_TLS = re.compile(r"b.\\x1[56]\\x03")
+# RFC 8446 section 5.1: a record of the type alert, or handshake.
+_TLS_RECORD = re.compile(rb"[\x15\x16]\x03")
 _NOT_TOKEN = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")
 
 Head: TypeAlias = h11.Request
@@ -246,6 +246,8 @@ class Connection:
     def _not_legal(self, exc: h11.RemoteProtocolError) -> ReadError | RemoteProtocolError:
         if str(exc).startswith("Received server _SWITCH_UPGRADE"):
             return self._illegal("101 Switching Protocols, which was not asked for")
+        if self._head is not None and _TLS_RECORD.match(b"".join(self._head)):
+            return self._illegal("a TLS record and no response: is it an https port?")
         if not self._eof:
             return self._illegal(f"what is not legal HTTP/1.1: {_legible(exc)}")
         if not self.bytes_received:
@@ -422,7 +424,5 @@ def _legible(exc: h11.RemoteProtocolError) -> str:
     if quotes:
         line = line.removesuffix(")")
         shown = line if len(line) <= MAX_QUOTED else line[:MAX_QUOTED] + "..."
-        # RFC 8446 section 5.1: a record of the type alert, or handshake.
-        hint = " (TLS: is it an https port?)" if _LOOKS_LIKE_TLS.match(line) else ""
-        exc.args = (f"{what}{shown}{hint}",)
+        exc.args = (f"{what}{shown}",)
     return str(exc)

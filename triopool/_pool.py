@@ -348,7 +348,6 @@ class ConnectionPool:
     @enable_ki_protection
     async def _send(self, request: Request) -> Response:
         self._check_usable()
-        await request.measure()
         exchange = await watched(
             self._tell, request, lambda: _retry.send(request, self._slots, self._tell)
         )
@@ -378,6 +377,7 @@ class ConnectionPool:
         """
         self._check_usable()
         request = self._prepare("GET", url, timeouts=timeouts, server_hostname=server_hostname)
+        _refuse_credentials("lease", request)
         return LeaseContext(lambda: self._lease(request))
 
     @enable_ki_protection
@@ -406,6 +406,7 @@ class ConnectionPool:
         self._check_usable()
         check_count("n", n, least=0)
         request = self._prepare("GET", url, timeouts=timeouts, server_hostname=server_hostname)
+        _refuse_credentials("warm_up", request)
         await self._slots.warm_up(request.key, n, request.timeouts)
 
     async def drain(self) -> None:
@@ -456,6 +457,14 @@ class ConnectionPool:
 
     def __repr__(self) -> str:
         return f"<triopool.ConnectionPool, {self._state.value}, at {id(self):#x}>"
+
+
+def _refuse_credentials(what: str, request: Request) -> None:
+    if request.auth is not None:
+        raise ValueError(
+            f"{what}() is about a connection, and credentials are about requests: leave them out "
+            "of this URL, and give auth= with each request"
+        )
 
 
 def _check_delay(value: float) -> float:

@@ -28,7 +28,7 @@ class BodyReader:
         self._exchange = exchange
         self._decoder: Decoder | None = None
         self._is_set_up = False
-        self._broken: RemoteProtocolError | None = None
+        self._broken: Exception | None = None
         self._size = 0
         # The piece in hand, and how much of it has been given out.
         self._piece = b""
@@ -49,6 +49,7 @@ class BodyReader:
         Raises:
           RemoteProtocolError: what came can't be decoded, or exceeds ``max_body_bytes`` decoded.
           TriopoolError: what :meth:`Exchange.read` raises.
+          Exception: what ``on_progress`` raised, as itself.
         """
         if not self._piece:
             self._piece, self._taken = await self._next_piece(), 0
@@ -97,7 +98,13 @@ class BodyReader:
     async def _next_raw(self) -> bytes:
         raw = await self._exchange.read()
         if raw and self._exchange.request.on_progress is not None:
-            self._exchange.tell_progress()
+            try:
+                self._exchange.tell_progress()
+            except Exception as exc:
+                # The bytes in hand are lost with it, so nothing may follow them.
+                self._broken = exc
+                self._exchange.abandon()
+                raise
         return raw
 
     def _set_up(self) -> None:

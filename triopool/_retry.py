@@ -35,6 +35,7 @@ async def send(request: Request, slots: Slots[Connection], tell: Instrument) -> 
       TriopoolError: any phase's; and what the caller's body raised.
     """
     first: TriopoolError | None = None
+    await request.measure()
     try:
         while True:
             lease = await slots.acquire(request.key, request.timeouts)

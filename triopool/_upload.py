@@ -51,21 +51,35 @@ class Upload:
         self._first = first
         self._count_sent = count_sent
         self.read_scope = trio.CancelScope()
+        self._scope = trio.CancelScope()
+        self._ended = trio.Event()
         self.go_ahead = trio.Event()
         self.failed: WriteError | None = None
         self.crash: Exception | None = None
 
     async def run(self, exchange_scope: trio.CancelScope) -> None:
         try:
-            await self._send_everything()
+            with self._scope:
+                await self._send_everything()
         except WriteError as exc:
             self.failed = exc
         except Exception as exc:
             # Unless the exchange has been decided: then nobody asks how the upload ended.
-            if not exchange_scope.cancel_called:
+            if not (self._scope.cancel_called or exchange_scope.cancel_called):
                 self.crash = exc
                 exchange_scope.cancel()
+        finally:
+            self._ended.set()
         self.read_scope.deadline = deadline(self._request.timeouts.read)
+
+    async def stop(self) -> None:
+        """End it, for the final response is here; wait for its iterator, which may take its time.
+
+        If the upload was complete, there is nothing to end, and this is no checkpoint.
+        """
+        self._scope.cancel()
+        if not self._ended.is_set():
+            await self._ended.wait()
 
     async def _send_everything(self) -> None:
         request = self._request

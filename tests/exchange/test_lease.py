@@ -379,3 +379,15 @@ async def test_with_tls_it_is_looked_at_more_closely(
                     await connection.request("GET", "/")
                 assert not connection.is_usable
                 assert not network.open_sockets
+
+
+async def test_credentials_are_not_a_connections_affair(autojump_clock: object) -> None:
+    """They were dropped in silence."""
+    async with serving(Answering()) as (pool, network):
+        url = URL.replace("//", "//name:SECRET@")
+        with pytest.raises(ValueError, match=r"lease\(\) is about a connection") as caught:
+            pool.lease(url)
+        with pytest.raises(ValueError, match=r"warm_up\(\) is about a connection"):
+            await pool.warm_up(url)
+        assert "SECRET" not in str(caught.value)
+        assert not network.log
