@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import email.message
 import json as stdlib_json
 from collections.abc import Callable
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from ._exchange import Exchange
     from ._upgraded import UpgradedStream
     from ._url import URL
+
+# Python's own, for text in Python; what they can't decode is an error or a warning.
+_NO_CHARSETS = frozenset({"punycode", "unicode-escape", "raw-unicode-escape"})
 
 ResponseHeaders: TypeAlias = CIMultiDictProxy[str]
 
@@ -188,9 +192,10 @@ class Response(trio.abc.ReceiveStream):
         charset = message.get_content_charset("utf-8")
         try:
             b"x".decode(charset, "replace")
+            is_charset = codecs.lookup(charset).name.replace("_", "-") not in _NO_CHARSETS
         except (LookupError, ValueError):
-            return "utf-8"  # Not known here, or no charset for a text: "hex", "idna".
-        return charset
+            is_charset = False  # Not known here, or not for text: "hex", "idna".
+        return charset if is_charset else "utf-8"
 
     @property
     def text(self) -> str:

@@ -180,10 +180,9 @@ def _host(url: str, parts: SplitResult) -> str:
     if "%" in host:
         host = unquote(host)
     if not host.isascii():
-        try:
-            host = idna.encode(host, uts46=True).decode("ascii")
-        except idna.IDNAError as exc:
-            raise InvalidURL(f"the host of {_shown(url)} is not a legal name: {exc}") from exc
+        host, problem = _idna(host)
+        if problem:
+            raise InvalidURL(f"the host of {_shown(url)} is not a legal name: {problem}")
     host = host.lower()
     if not _NAME.fullmatch(host) or len(host) > 254:
         raise InvalidURL(f"the host of {_shown(url)} is not a legal name")
@@ -192,17 +191,31 @@ def _host(url: str, parts: SplitResult) -> str:
     return host
 
 
+def _idna(host: str) -> tuple[str, str]:
+    """The name in ASCII, or what is wrong with it. (The error quotes it at any length.)"""
+    try:
+        return idna.encode(host, uts46=True).decode("ascii"), ""
+    except idna.IDNAError as exc:
+        return "", _short(str(exc))
+
+
 def _ipv6(url: str, host: str) -> str:
     # RFC 6874 writes a zone as "%25eth0"; many write "%eth0".
     address, percent, zone = host.partition("%")
     zone = zone.removeprefix("25") if zone != "25" else zone
-    try:
-        ipaddress.IPv6Address(address)
-    except ValueError as exc:
-        raise InvalidURL(f"the host of {_shown(url)} is not an IPv6 address: {exc}") from exc
+    if not _is_ipv6(address):
+        raise InvalidURL(f"the host of {_shown(url)} is not an IPv6 address")
     if percent and not _ZONE.fullmatch(zone):
         raise InvalidURL(f"the host of {_shown(url)} has a zone that is no name of an interface")
     return address + percent + zone
+
+
+def _is_ipv6(address: str) -> bool:
+    try:
+        ipaddress.IPv6Address(address)
+    except ValueError:
+        return False
+    return True
 
 
 def _ipv4(url: str, host: str) -> str:
@@ -273,5 +286,10 @@ def _shown(url: str) -> str:
     if "@" in url:
         scheme = re.match(r"https?:", url)
         url = f"{scheme[0] if scheme else ''}//{url.rpartition('@')[2]}"
-    shown = re.split(r"[?#]", url, maxsplit=1)[0]
-    return ascii(shown if len(shown) <= 100 else shown[:97] + "...")
+    return _short(re.split(r"[?#]", url, maxsplit=1)[0])
+
+
+def _short(text: str) -> str:
+    """Escaped, in quotes, and cut after that: an escape is up to ten characters for one."""
+    shown = ascii(text)
+    return shown if len(shown) <= 100 else f"{shown[:97]}...'"
