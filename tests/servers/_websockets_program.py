@@ -57,6 +57,7 @@ def main() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(sys.argv[1])
     ports = {}
+    threads = []
     for name, tls in {"plain": None, "tls": context}.items():
         server = serve(
             converse,
@@ -68,8 +69,12 @@ def main() -> None:
             compression=None,
         )
         ports[name] = server.socket.getsockname()[1]
-        threading.Thread(target=server.serve_forever).start()
+        threads.append(threading.Thread(target=server.serve_forever))
+        threads[-1].start()
     print(json.dumps(ports), flush=True)
+    # CPython 3.12 starts no more threads once the main one has come to its end.
+    for thread in threads:
+        thread.join()
 
 
 main()
