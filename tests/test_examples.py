@@ -1,8 +1,8 @@
 """The examples and the README do what they say.
 
 Each example is run as a reader would run it, with warnings as errors, and its key lines are looked
-for. The ones that need rich are skipped where that is not installed: it comes with the extra
-``examples``.
+for. The ones that need rich, httpx or httpx2 are skipped where that is not installed: they come
+with the extra ``examples``.
 
 Each ```` ```python ```` block of README.md is run as well:
 
@@ -13,7 +13,8 @@ Each ```` ```python ```` block of README.md is run as well:
   ``{"hello": "world"}``;
 * below a line ``<!-- run: in a pool -->``, which a reader does not see, as the body of an async
   function in which ``pool`` is open, ``url`` is that server's, and trio and triopool are imported;
-* below a line ``<!-- run: skip, because ... -->``, not at all.
+* below a line ``<!-- run: skip, because ... -->``, not at all;
+* if it imports httpx, only where that is installed.
 """
 
 from __future__ import annotations
@@ -186,8 +187,53 @@ EXPECTED = {
         r"passed: whatever_happens_the_pool_stays_whole\n",
         r"cancelled at each of \d\d+ moments\n",
     ],
+    "httpx_drop_in": [
+        r"login: \[303\], then 200\n",
+        r"/home says 'welcome', cookies \{'session': '42'\}\n",
+        r"items: 200 answers, 1890 bytes\n",
+        r"large: 4194304 bytes, in pieces\n",
+        r"timeout: ReadTimeout, caused by triopool's ReadTimeout\n",
+        r"deadline: cancelled = True\n",
+        r"pool: 205 requests, 1\d connections opened\n",
+        r"busy 0, waiting 0, idle \d+\n",
+        r"left: 0 open\n",
+    ],
+    "shared_pool": [
+        r"100 pages of our own, 100 temperatures by the SDK\n",
+        r"never more than 4 connections open, of 4\n",
+        r"three more requests: 0 connections opened\n",
+        r"after the SDK: 200, on a connection of before: True\n",
+    ],
+    "httpx2_websocket": [
+        r"heard 'HELLO'\n",
+        r"heard b'\\x03\\x02\\x01'\n",
+        r"heard 10000 characters\n",
+        r"a request beside it: hello\n",
+        r"open: 1 of 2 connections busy, 0 waiting\n",
+        r"cancelled while it listened: True\n",
+        r"heard 'STILL THERE\?'\n",
+        r"the server left: 1000, 'good-bye'\n",
+        r"closed: 0 of 2 connections busy, 0 waiting\n",
+        r"refused: 403\n",
+        r"cancelled: 0 of 2 connections busy, 0 waiting\n",
+    ],
 }
-NEED_RICH = {"progress", "watch_statistics"}
+NEEDS = {
+    "progress": "rich",
+    "watch_statistics": "rich",
+    "httpx_drop_in": "httpx",
+    "shared_pool": "httpx",
+    "httpx2_websocket": "httpx2.websockets",
+}
+
+
+def skip_without(module: str) -> None:
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # the package that it is in
+        found = None
+    if found is None:
+        pytest.skip(f"needs {module}, which is not installed")
 
 
 def test_every_example_is_run() -> None:
@@ -197,8 +243,8 @@ def test_every_example_is_run() -> None:
 
 @pytest.mark.parametrize("name", EXPECTED)
 async def test_example_prints_what_it_shows(name: str) -> None:
-    if name in NEED_RICH and importlib.util.find_spec("rich") is None:
-        pytest.skip("needs rich, which is not installed")
+    if name in NEEDS:
+        skip_without(NEEDS[name])
     status, output = await run_python(f"examples/{name}.py")
     assert status == 0, output
     rest = output
@@ -319,6 +365,8 @@ README = python_blocks((ROOT / "README.md").read_text())
 async def test_readme_block_runs(block: Block, server: str, tmp_path: Path) -> None:
     if block.how.startswith("skip, because "):
         pytest.skip(block.how)
+    if "import httpx\n" in block.code:
+        skip_without("httpx")
     (tmp_path / "block.py").write_text(program(block, server))
     status, output = await run_python("block.py", cwd=tmp_path)
     assert status == 0, f"README.md, line {block.line}:\n{output}"

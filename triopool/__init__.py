@@ -2,6 +2,8 @@
 
 The layers, from what a program sees down to what touches a socket; imports point down only:
 
+    httpx  httpx2                the same under another API; imported by who wants it, and with it
+    _httpx_...                     what the two have in common
     _pool                        what a program opens, asks and leaves
     _stream  _lease  _response   what it gets
     _redirect  _retry  _watch    where a request goes next; when it may be sent again; who is told

@@ -17,7 +17,8 @@ class CloseReason(enum.Enum):
     STALE = "stale"
     """Idle, but the peer had closed it or sent bytes."""
     EVICTED = "evicted"
-    """Closed to make room for another origin, or because ``max_connections`` was lowered."""
+    """Closed to make room for another origin, because ``max_connections`` was lowered, or because
+    ``max_idle`` others are idle."""
     DISCARDED = "discarded"
     """Not reusable: one side asked for the close, or the exchange was not finished on both."""
     RETIRED = "retired"

@@ -142,6 +142,8 @@ class Exchange:
             raise
 
     async def _send_and_read_head(self) -> Response | InformationalResponse:
+        if self.request.observer is not None:
+            self.request.observer.begun(self)
         first = self.connection.start(self.request.head)
         body = self.request.body
         if (
@@ -162,6 +164,7 @@ class Exchange:
                 await self.connection.send(payload, lambda: _extend(scope, limits.write))
                 if body:
                     self.count_sent(len(body))
+                self.note_written()
             except WriteError as exc:
                 self.write_failed = exc
             written = True
@@ -207,7 +210,9 @@ class Exchange:
     # ── Side by side ───────────────────────────────────────────────────────────────────────────
 
     async def _side_by_side(self, first: bytes) -> Response | InformationalResponse:
-        upload = self._upload = Upload(self.request, self.connection, first, self.count_sent)
+        upload = self._upload = Upload(
+            self.request, self.connection, first, self.count_sent, self.note_written
+        )
         response: Response | InformationalResponse | None = None
         error: Exception | None = None
         stop: BaseException | None = None
@@ -229,7 +234,7 @@ class Exchange:
                     self.abandon()  # As above.
                     nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            stop = _most_urgent(group)
+            stop = most_urgent(group)
         self.write_failed = upload.failed
         if stop is not None:
             raise stop
@@ -350,6 +355,11 @@ class Exchange:
         if self.request.on_progress is not None:
             self.tell_progress()
 
+    def note_written(self) -> None:
+        """The system has taken all of the request."""
+        if self.request.observer is not None:
+            self.request.observer.written()
+
     def tell_progress(self) -> None:
         """Tell the caller. Not while draining: then nobody of his is there to take an exception."""
         request = self.request
@@ -432,7 +442,7 @@ class Exchange:
         return RemoteProtocolError(f"{origin} sent {what}", origin=origin, phase="read")
 
 
-def _most_urgent(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def most_urgent(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The one exception of a nursery's group that goes on, for no group leaves a request.
 
     All that can be in there are Cancelled ones, control-C, and what the body's iterator mixed

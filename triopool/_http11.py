@@ -160,6 +160,16 @@ class Connection:
         self._wire.close()
 
     @property
+    def socket(self) -> trio.socket.SocketType:
+        """For facts about it: not to be read or written."""
+        return self._wire.socket
+
+    @property
+    def tls(self) -> trio.SSLStream[Any] | None:
+        """For facts about it: not to be read or written."""
+        return None if self._tls is None else self._tls.ssl
+
+    @property
     def closed(self) -> bool:
         """Whether the descriptor has been closed: by us, or by the pool when it was left."""
         return self._wire.socket.fileno() == -1

@@ -65,6 +65,8 @@ class ConnectionPool:
       max_connections_per_origin: how many of them to one origin. None for no limit of its own.
       max_waiting: how many requests may wait for a slot; one more gets :class:`PoolFull` at once.
         None for no limit.
+      max_idle: how many connections may be idle at once; with one more, the least recently used is
+        closed. Busy ones don't count. None for no limit of its own.
       idle_timeout: seconds after which an idle connection is closed. None for no limit.
       max_lifetime: seconds after which a connection is not used any more; shortened by up to a
         tenth, at random, so that connections opened together don't end together. None for no
@@ -91,6 +93,7 @@ class ConnectionPool:
         max_connections: int | None = 100,
         max_connections_per_origin: int | None = None,
         max_waiting: int | None = None,
+        max_idle: int | None = None,
         idle_timeout: float | None = 15.0,
         max_lifetime: float | None = 600.0,
         max_requests_per_connection: int | None = None,
@@ -136,6 +139,7 @@ class ConnectionPool:
                 "max_connections_per_origin", max_connections_per_origin
             ),
             max_waiting=check_count("max_waiting", max_waiting, least=0),
+            max_idle=check_count("max_idle", max_idle, least=0),
             idle_timeout=check_seconds("idle_timeout", idle_timeout),
             max_lifetime=check_seconds("max_lifetime", max_lifetime),
             max_requests_per_connection=check_count(
@@ -174,14 +178,24 @@ class ConnectionPool:
         as itself when this returns. Our tasks have all been cancelled, so the wait is short, and
         is shielded so that a cancelled program still leaves no socket behind.
         """
-        self._state = _State.LEFT
-        self._slots.shut("the pool was closed")
-        self._nursery.cancel_scope.cancel()
+        self._shut()
         self._scope.shield = True
         try:
             await self._nursery_manager.__aexit__(None, None, None)
         finally:
             self._scope.__exit__(None, None, None)
+
+    def _shut(self) -> None:
+        """Close everything, and cancel our own tasks; may be called again."""
+        if self._state is _State.OPEN:
+            self._state = _State.LEFT
+            self._slots.shut("the pool was closed")
+            self._nursery.cancel_scope.cancel()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has been entered, and not been left."""
+        return self._state is _State.OPEN
 
     def _check_usable(self) -> None:
         if self._run is None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
 
 from . import _fields, _http11, _url
 from ._auth import Auth, check_auth
@@ -20,6 +20,9 @@ from ._fields import Field, Headers
 from ._origin import Origin, PoolKey
 from ._progress import OnProgress
 from ._url import URL, Params
+
+if TYPE_CHECKING:
+    from ._exchange import Exchange
 
 AuthOption: TypeAlias = Auth | tuple[str, str]
 OnInformational: TypeAlias = Callable[[int, list[tuple[bytes, bytes]]], object]
@@ -70,6 +73,18 @@ class RequestInfo:
     attempt: int
 
 
+class Observer(Protocol):
+    """Is told of one request what instruments are not. Synchronous, and can't fail."""
+
+    def begun(self, exchange: Exchange) -> None:
+        """It has a connection, and is about to be sent; once for each attempt."""
+        ...
+
+    def written(self) -> None:
+        """All of it has been handed to the system."""
+        ...
+
+
 @dataclass(slots=True, kw_only=True, repr=False)
 class Request:
     """A request that is legal to send.
@@ -77,12 +92,14 @@ class Request:
     Attributes:
       target: what the caller wants on the request line instead of the URL's path and query.
       fields: the header fields that the caller gave.
+      verbatim: whether they are all that is to be sent.
       body: what to send: bytes, an async iterable that can be sent once, or a factory of such.
       body_length: in bytes; None if not known. That of a file is known once :meth:`measure` has
         asked for it.
       content_type: what the body suggests.
       idempotent: whether the request may be sent twice; None for: if its method is safe.
       redirects: which ones to follow; None for none.
+      observer: is told how it goes.
       attempt: how often it has been sent, with this time.
       body_started: whether an iterator over the body has been asked for anything.
       head: what goes over the wire, written by :meth:`compose` from all the above.
@@ -91,21 +108,23 @@ class Request:
 
     method: str
     url: URL
-    target: str | None
+    target: str | None = None
     fields: list[Field]
-    body: Body
-    body_length: int | None
-    content_type: str | None
-    auth: Auth | None
-    decode: bool
+    verbatim: bool = False
+    body: Body = b""
+    body_length: int | None = 0
+    content_type: str | None = None
+    auth: Auth | None = None
+    decode: bool = False
     timeouts: Timeouts
-    server_hostname: str | None
-    idempotent: bool | None
-    expect_continue: bool
-    redirects: Redirects | None
-    on_informational: OnInformational | None
-    on_progress: OnProgress | None
-    max_body_bytes: int | None
+    server_hostname: str | None = None
+    idempotent: bool | None = None
+    expect_continue: bool = False
+    redirects: Redirects | None = None
+    on_informational: OnInformational | None = None
+    on_progress: OnProgress | None = None
+    max_body_bytes: int | None = None
+    observer: Observer | None = None
     attempt: int = 1
     body_started: bool = False
     head: _http11.Head = field(init=False)
@@ -127,6 +146,8 @@ class Request:
 
     def _defaults(self) -> dict[str, str]:
         """The fields that are sent unless the caller gave them."""
+        if self.verbatim:
+            return {}
         given = _fields.names_of(self.fields)
         if self.method == "CONNECT":
             # RFC 9110 section 9.3.6: whom to connect to, and no body.

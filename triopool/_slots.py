@@ -105,6 +105,7 @@ class Slots(Generic[C]):
         max_connections: int | None = 100,
         max_connections_per_origin: int | None = None,
         max_waiting: int | None = None,
+        max_idle: int | None = None,
         idle_timeout: float | None = 15.0,
         max_lifetime: float | None = 600.0,
         max_requests_per_connection: int | None = None,
@@ -113,6 +114,7 @@ class Slots(Generic[C]):
         self._connect = connect
         self._max_per_origin = max_connections_per_origin
         self._max_waiting = _or_infinity(max_waiting)
+        self._max_idle = _or_infinity(max_idle)
         self._idle_timeout = _or_infinity(idle_timeout)
         self._max_lifetime = _or_infinity(max_lifetime)
         self._max_exchanges = _or_infinity(max_requests_per_connection)
@@ -358,6 +360,8 @@ class Slots(Generic[C]):
             self._close(slot, CloseReason.POOL_CLOSED)
         else:
             self._make_idle(slot)
+            if len(self._idle) > self._max_idle:
+                self._close(next(iter(self._idle)), CloseReason.EVICTED)
 
     def _somebody_elsewhere_is_older(self, waiter: Waiter[C]) -> bool:
         first = self._next_in_line()

@@ -45,11 +45,13 @@ class Upload:
         connection: Connection,
         first: bytes,
         count_sent: Callable[[int], None],
+        note_written: Callable[[], None],
     ) -> None:
         self._request = request
         self._connection = connection
         self._first = first
         self._count_sent = count_sent
+        self._note_written = note_written
         self.read_scope = trio.CancelScope()
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
@@ -61,6 +63,7 @@ class Upload:
         try:
             with self._scope:
                 await self._send_everything()
+                self._note_written()
         except WriteError as exc:
             self.failed = exc
         except Exception as exc:

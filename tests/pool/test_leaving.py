@@ -209,6 +209,8 @@ def test_a_pool_never_opened_needs_no_cleaning_up(recwarn: pytest.WarningsRecord
         ("max_connections", True, TypeError, "whole number"),
         ("max_connections_per_origin", -1, ValueError, "at least 1"),
         ("max_waiting", -1, ValueError, "at least 0"),
+        ("max_idle", -1, ValueError, "at least 0"),
+        ("max_idle", 1.5, TypeError, "whole number"),
         ("idle_timeout", 0, ValueError, "positive"),
         ("idle_timeout", "15", TypeError, "number of seconds"),
         ("max_lifetime", float("nan"), ValueError, "positive"),

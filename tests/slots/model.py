@@ -61,11 +61,17 @@ class ModelWarmUp:
 
 class Model:
     def __init__(
-        self, limit: float, per_origin: float, max_waiting: float, max_exchanges: float
+        self,
+        limit: float,
+        per_origin: float,
+        max_waiting: float,
+        max_idle: float,
+        max_exchanges: float,
     ) -> None:
         self.limit = limit
         self.per_origin = per_origin
         self.max_waiting = max_waiting
+        self.max_idle = max_idle
         self.max_exchanges = max_exchanges
         self.now = 0.0
         self.slots: list[ModelSlot] = []
@@ -211,6 +217,8 @@ class Model:
         else:
             slot.state = "idle"
             self.idle.append(slot)
+            if len(self.idle) > self.max_idle:
+                self._close(self.idle[0], "evicted")
 
     def _hand_over(
         self, slot: ModelSlot, request: ModelRequest, owner: ModelRequest | None

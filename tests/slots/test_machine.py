@@ -161,17 +161,28 @@ class Machine(RuleBasedStateMachine):
         limit=st.integers(1, 4),
         per_origin=st.sampled_from([None, None, 1, 2]),
         max_waiting=st.sampled_from([None, None, 3, 0]),
+        max_idle=st.sampled_from([None, None, 2, 1, 0]),
         end=st.sampled_from(["give back", "drain", "shut"]),
     )
-    def begin(self, limit: int, per_origin: int | None, max_waiting: int | None, end: str) -> None:
+    def begin(
+        self,
+        limit: int,
+        per_origin: int | None,
+        max_waiting: int | None,
+        max_idle: int | None,
+        end: str,
+    ) -> None:
         self.end = end
-        self.model = Model(limit, per_origin or math.inf, max_waiting_of(max_waiting), 4)
+        self.model = Model(
+            limit, per_origin or math.inf, or_infinity(max_waiting), or_infinity(max_idle), 4
+        )
         self.dialler = CommandedDialler(self.loop.nursery)
         self.slots: Slots[FakeConnection] = Slots(
             self.dialler,
             max_connections=limit,
             max_connections_per_origin=per_origin,
             max_waiting=max_waiting,
+            max_idle=max_idle,
             idle_timeout=IDLE_TIMEOUT,
             max_lifetime=None,
             max_requests_per_connection=4,
@@ -545,7 +556,7 @@ class Machine(RuleBasedStateMachine):
         assert not self.slots._origins
 
 
-def max_waiting_of(value: int | None) -> float:
+def or_infinity(value: int | None) -> float:
     return math.inf if value is None else value
 
 

@@ -196,6 +196,73 @@ async def test_busy_connections_do_not_shorten_the_life_of_idle_ones(
         assert all(connection.is_open for connection in idle)
 
 
+async def test_one_idle_connection_too_many_closes_the_least_recently_used(
+    autojump_clock: MockClock,
+) -> None:
+    ends = Ends()
+    async with bench(max_idle=2, instrument=ends) as pool:
+        one, two = await pool.idle(A), await pool.idle(B)
+        third = await pool.hold(C)
+        # Busy ones don't count.
+        assert all(connection.is_open for connection in one + two)
+        third.release()
+        assert not one[0].is_open
+        assert two[0].is_open
+        again = await pool.hold(B)  # Used again, it is not the least recently used any more.
+        assert again.connection is two[0]
+        again.release()
+        await pool.idle(A)
+        assert not third.connection.is_open
+        assert [(number, reason.name) for _, number, reason in ends.closes] == [
+            (1, "EVICTED"),
+            (3, "EVICTED"),
+        ]
+        assert pool.slots.statistics().idle == 2
+
+
+async def test_busy_connections_do_not_count_as_idle_ones(autojump_clock: MockClock) -> None:
+    async with bench(max_connections=60, max_idle=1, idle_timeout=15) as pool:
+        [idle] = await pool.idle(B)
+        for _ in range(50):
+            await pool.hold(A)
+        await trio.sleep(9)
+        assert idle.is_open
+
+
+async def test_with_no_idle_connections_allowed_each_request_dials(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_idle=0) as pool:
+        for _ in range(3):
+            await pool.idle(A)
+            assert pool.open == 0
+        # Whoever waits is no idle stack: a connection still goes from hand to hand.
+        pool.slots.max_connections = 1
+        first = await pool.hold(A)
+        second = await pool.ask(A)
+        first.release()
+        await pool.settle()
+        assert second.connection is first.connection
+        second.release()
+        # Warmed up for nothing, and no dial is tried again for it.
+        await pool.slots.warm_up(A, 3, NO_LIMITS)
+        assert pool.open == 0
+        assert pool.dialler.dialled == [A] * 5
+        await trio.sleep(120)  # The sweeper, woken for nothing, has nothing to look at.
+
+
+async def test_a_dial_that_nobody_waits_for_any_more_keeps_to_the_bound(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_idle=1) as pool:
+        [idle] = await pool.idle(B)
+        caller = await pool.ask(A)
+        caller.cancel()
+        await trio.sleep(1)
+        assert not idle.is_open
+        assert pool.slots.statistics().idle == 1
+
+
 async def test_a_connection_is_retired_after_so_many_requests(autojump_clock: MockClock) -> None:
     async with bench(max_requests_per_connection=3) as pool:
         ids = []

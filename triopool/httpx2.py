@@ -1,0 +1,92 @@
+"""httpx2 on triopool: the API you have, on a pool that loses no slot.
+
+::
+
+    import httpx2
+    from triopool.httpx2 import TriopoolTransport
+
+    async with httpx2.AsyncClient(transport=TriopoolTransport()) as client:
+        response = await client.get("https://www.example.org/")
+
+or, where the client is given what would be lost with ``transport=`` (``verify``, ``cert``,
+``limits``)::
+
+    async with triopool.httpx2.AsyncClient(verify=ssl_context) as client: ...
+
+For httpx there is :mod:`triopool.httpx`, which has the same.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+try:
+    import httpcore2
+    import httpx2
+except ImportError as exc:
+    raise ImportError("triopool.httpx2 needs httpx2: pip install 'triopool[httpx2]'") from exc
+
+from ._httpx_client import client_options
+from ._httpx_errors import Errors
+from ._httpx_transport import Bridge, BridgeStream
+from ._pool import ConnectionPool
+
+__all__ = ["AsyncClient", "TriopoolTransport"]
+
+
+class _Stream(BridgeStream, httpx2.AsyncByteStream):
+    pass
+
+
+class TriopoolTransport(Bridge, httpx2.AsyncBaseTransport):
+    """A transport for ``httpx2.AsyncClient(transport=...)``.
+
+    Args:
+      pool: a pool to borrow, which somebody else opens and leaves: so it can be shared. None to
+        own one, made of *options*, which the client's ``async with`` opens and leaves.
+      options: those of :class:`triopool.ConnectionPool`. Its ``timeouts`` has no meaning here:
+        the client's own hold.
+    """
+
+    library = httpx2
+    core = httpcore2
+    errors = Errors(httpx2, httpcore2)
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.leave(exc_type, exc_value, traceback)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send one request; return when the head of its response is here.
+
+        Raises:
+          httpx2.TransportError: the most specific class; its cause is ours.
+        """
+        response: httpx2.Response = await self.handle(request, _Stream)
+        return response
+
+
+class AsyncClient(httpx2.AsyncClient):
+    """``httpx2.AsyncClient`` on a pool of ours; takes the arguments of that one.
+
+    ``verify``, ``cert``, ``trust_env`` and ``limits`` are carried over to the pool. What it can't
+    do (``proxy``, ``http2=True``) is refused rather than ignored, and so is a proxy that the
+    environment names, unless ``trust_env=False``.
+
+    Args:
+      pool: a pool to borrow; see :class:`TriopoolTransport`.
+      options: all others of ``httpx2.AsyncClient``.
+    """
+
+    def __init__(self, *, pool: ConnectionPool | None = None, **options: Any) -> None:
+        for_pool, rest = client_options(httpx2, pool, options)
+        super().__init__(transport=TriopoolTransport(pool, **for_pool), **rest)
