@@ -35,6 +35,8 @@ def to_body(
     Raises:
       TypeError, ValueError: it can't be sent; or more than one was given.
     """
+    if content is None and json is None and form is None and multipart is None:
+        return b"", None
     given = {"content": content, "json": json, "form": form, "multipart": multipart}
     names = [f"{name}=" for name, value in given.items() if value is not None]
     if len(names) > 1:
@@ -57,8 +59,6 @@ def _encode_json(value: Any) -> bytes:
 
 
 def _from_content(content: Any) -> Body:
-    if content is None:
-        return b""
     if isinstance(content, bytes | bytearray | memoryview):
         return bytes(content)
     if isinstance(content, os.PathLike):

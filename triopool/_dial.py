@@ -28,6 +28,7 @@ from ._errors import ConnectError, TLSError
 from ._happy_eyeballs import interleave, race
 from ._http11 import Connection
 from ._origin import PoolKey
+from ._patience import Keeper
 from ._resolve import Names
 from ._wire import Wire
 from .abc import AddressInfo, AnySocket, SocketFactory
@@ -39,6 +40,7 @@ class Dialler:
     def __init__(
         self,
         names: Names,
+        keeper: Keeper,
         *,
         ssl_context: ssl.SSLContext | None = None,
         socket_factory: SocketFactory | None = None,
@@ -47,6 +49,7 @@ class Dialler:
         happy_eyeballs_delay: float = 0.25,
     ) -> None:
         self._names = names
+        self._keeper = keeper
         self._ssl_context = ssl_context
         self._loading = trio.Lock()
         self._socket_factory: SocketFactory = socket_factory or _plain_socket
@@ -134,7 +137,7 @@ class Dialler:
                 tls=tls,
                 opened_at=trio.current_time(),
             )
-            return Connection(wire, stream, info)
+            return Connection(wire, stream, info, self._keeper)
         except BaseException:
             wire.close()
             raise

@@ -18,15 +18,15 @@ while the head is awaited; a final response ends the upload, and the connection 
 A request without a body, or with one that fits one write, needs no task: it is written, then read.
 If that write fails, the answer may still be there to be read.
 
-The deadlines are per gap. There is one scope for writing and reading the head, whose deadline is
-moved along; another is made only when the body has to be waited for. The read deadline does not
-run while the request is still being sent.
+The deadlines are per gap, and the connection's patience (``_patience.py``) keeps them, but for an
+upload's, which has scopes of its own. The read deadline does not run while the request is still
+being sent.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -34,6 +34,7 @@ from trio.lowlevel import enable_ki_protection
 
 from ._connection_info import CloseReason
 from ._errors import (
+    PoolClosed,
     ReadError,
     ReadTimeout,
     RemoteProtocolError,
@@ -41,6 +42,7 @@ from ._errors import (
     WriteError,
 )
 from ._http11 import (
+    NOT_TOLD,
     Connection,
     Data,
     EndOfMessage,
@@ -48,13 +50,11 @@ from ._http11 import (
     NeedData,
     RawHeaders,
     Response,
-    declared_length,
-    is_chunked,
     raw_headers,
 )
 from ._progress import Progress
 from ._upgraded import UpgradedStream
-from ._upload import ONE_WRITE_BYTES, Upload, deadline, write_timeout
+from ._upload import ONE_WRITE_BYTES, Upload, write_timeout
 
 if TYPE_CHECKING:
     from ._request import Request
@@ -98,6 +98,7 @@ class Exchange:
         self.connection = lease.connection
         self.reused = lease.reused
         self.response: Response | InformationalResponse
+        self.framing = NOT_TOLD
         self.upgraded: UpgradedStream | None = None
         self._answered = False
         self.trailers: RawHeaders = []
@@ -126,6 +127,7 @@ class Exchange:
         try:
             self.response = await self._send_and_read_head()
             self._answered = True
+            self.framing = self.connection.framing
             if self.connection.switched:
                 self.upgraded = UpgradedStream(self.connection, self.abandon)
             else:
@@ -158,28 +160,35 @@ class Exchange:
         self, payload: bytes, body: bytes
     ) -> Response | InformationalResponse:
         written = False
-        limits = self.request.timeouts
-        with trio.CancelScope(deadline=deadline(limits.write)) as scope:
+        limits, patience = self.request.timeouts, self.connection.patience
+        patience.begin(limits.write)
+        try:
             try:
-                await self.connection.send(payload, lambda: _extend(scope, limits.write))
+                await self.connection.send(payload, lambda: patience.begin(limits.write))
                 if body:
                     self.count_sent(len(body))
                 self.note_written()
             except WriteError as exc:
                 self.write_failed = exc
             written = True
-            scope.deadline = deadline(limits.read)
-            return await self._read_head(scope)
-        raise self._read_timeout() if written else write_timeout(self.request, self.connection)
+            patience.begin(limits.read)
+            return await self._read_head(lambda: patience.begin(limits.read))
+        except PoolClosed:
+            if not patience.is_over:
+                raise
+            late = self._read_timeout() if written else write_timeout(self.request, self.connection)
+            raise late from None  # That it was closed is how it was done, not why.
+        finally:
+            patience.end()
 
-    async def _read_head(self, scope: trio.CancelScope) -> Response | InformationalResponse:
-        """Read up to the final head; move the deadline of *scope* along, if it has one."""
+    async def _read_head(self, begin_again: Callable[[], None]) -> Response | InformationalResponse:
+        """Read up to the final head. *begin_again* is called before each wait but the first."""
         waited = False
         while True:
             event = self.connection.next_event()
             if isinstance(event, NeedData):
-                if waited and scope.deadline < math.inf:
-                    _extend(scope, self.request.timeouts.read)
+                if waited:
+                    begin_again()
                 await self.connection.receive()
                 waited = True
             elif isinstance(event, Response) or self.connection.switched:
@@ -203,9 +212,9 @@ class Exchange:
         # RFC 9112 section 6.3: these have no body, and Content-Length tells of another response.
         if limit is None or self.request.method == "HEAD" or self.response.status_code == 304:
             return
-        length = declared_length(self.response)
-        if limit < length < math.inf:
-            raise self._too_large(f"a body of {length:.0f} bytes")
+        length = self.framing.length
+        if length is not None and length > limit:
+            raise self._too_large(f"a body of {length} bytes")
 
     # ── Side by side ───────────────────────────────────────────────────────────────────────────
 
@@ -221,7 +230,7 @@ class Exchange:
                 nursery.start_soon(upload.run, nursery.cancel_scope)
                 try:
                     with upload.read_scope:
-                        response = await self._read_head(upload.read_scope)
+                        response = await self._read_head(upload.begin_to_read_again)
                     if response is not None:
                         await upload.stop()
                 except Exception as exc:
@@ -263,8 +272,7 @@ class Exchange:
         # A part of an encoded body (RFC 9110 section 15.3.7) can't be decoded by itself.
         if not self.request.decode or self.response.status_code == 206:
             return ""
-        values = [value for name, value in self.response.headers if name == b"content-encoding"]
-        return b", ".join(values).decode("latin-1")
+        return self.framing.encoding
 
     async def read(self) -> bytes:
         """The next piece of the body; ``b""`` at its end. A checkpoint only if it has to wait.
@@ -303,10 +311,16 @@ class Exchange:
             self._reading = False
 
     async def _wait_for_more(self) -> None:
-        with trio.CancelScope(deadline=deadline(self.request.timeouts.read)):
+        patience = self.connection.patience
+        patience.begin(self.request.timeouts.read)
+        try:
             await self.connection.receive()
-            return
-        raise self._read_timeout()
+        except PoolClosed:
+            if not patience.is_over:
+                raise
+            raise self._read_timeout() from None
+        finally:
+            patience.end()
 
     async def _take_what_is_there(self) -> None:
         """Take what has arrived of the body; if that was all, end the exchange."""
@@ -336,16 +350,12 @@ class Exchange:
         self.abandon()
 
     def _how_far(self) -> str:
-        if is_chunked(self.response):
+        length, chunked, _ = self.framing
+        if chunked:
             return f"after {self.body_bytes} bytes of a chunked body, before its end"
-        length = self._length()
         if length is None:
             return f"after {self.body_bytes} bytes of the body, whose length was not told"
         return f"after {self.body_bytes} of the {length} bytes of the body"
-
-    def _length(self) -> int | None:
-        length = declared_length(self.response)
-        return None if length == math.inf else int(length)
 
     # ── Progress ───────────────────────────────────────────────────────────────────────────────
 
@@ -364,9 +374,8 @@ class Exchange:
         """Tell the caller. Not while draining: then nobody of his is there to take an exception."""
         request = self.request
         assert request.on_progress is not None
-        to_receive = self._length() if self._answered else None
         request.on_progress(
-            Progress(self._body_sent, request.body_length, self.body_bytes, to_receive)
+            Progress(self._body_sent, request.body_length, self.body_bytes, self.framing.length)
         )
 
     # ── Endings ────────────────────────────────────────────────────────────────────────────────
@@ -392,8 +401,8 @@ class Exchange:
         """Whether what is left is, or may be, so little that reading it saves the connection."""
         if self._reading or not self.connection.may_be_reused:
             return False
-        left = declared_length(self.response) - self.body_bytes
-        return left <= DRAIN_BYTES or is_chunked(self.response)
+        length, chunked, _ = self.framing
+        return chunked or (length is not None and length - self.body_bytes <= DRAIN_BYTES)
 
     @enable_ki_protection
     async def drain(self) -> None:
@@ -452,7 +461,3 @@ def most_urgent(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _extend(scope: trio.CancelScope, seconds: float | None) -> None:
-    scope.deadline = deadline(seconds)

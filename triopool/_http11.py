@@ -11,11 +11,10 @@ else. Deadlines are their caller's.
 
 from __future__ import annotations
 
-import math
 import re
 import ssl
-from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import h11
 import trio
@@ -23,6 +22,7 @@ import trio
 from . import _tls
 from ._connection_info import ConnectionInfo
 from ._errors import LocalProtocolError, PoolClosed, ReadError, RemoteProtocolError, WriteError
+from ._patience import Keeper
 from ._slot import Condition
 from ._wire import RECEIVE_SIZE, Wire
 
@@ -42,7 +42,25 @@ _TLS_RECORD = re.compile(rb"[\x15\x16]\x03")
 _NOT_TOKEN = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")
 
 Head: TypeAlias = h11.Request
+Fields: TypeAlias = Any  # h11's own type has no public name: what an event's .headers is.
 RawHeaders: TypeAlias = "list[tuple[bytes, bytes]]"
+
+
+class Framing(NamedTuple):
+    """What the head of a response says about its body.
+
+    Attributes:
+      length: what Content-Length says; None where the end is told otherwise.
+      chunked: whether it comes in chunks.
+      encoding: Content-Encoding; ``""`` if there is none.
+    """
+
+    length: int | None = None
+    chunked: bool = False
+    encoding: str = ""
+
+
+NOT_TOLD = Framing()
 
 
 class NeedData:
@@ -57,25 +75,27 @@ Response: TypeAlias = h11.Response
 Event: TypeAlias = "NeedData | Data | EndOfMessage | InformationalResponse | Response"
 
 
-def make_head(method: str, target: str, headers: Iterable[tuple[Any, Any]]) -> Head:
+def make_head(method: str, target: str, fields: Fields | list[tuple[Any, Any]]) -> Head:
     """Check the head of a request, before anything is taken or sent.
+
+    Args:
+      fields: pairs; or those of another head, which have been checked.
 
     Raises:
       LocalProtocolError: it is not legal HTTP/1.1. A header is named; its value, which may be a
         secret, is not told.
     """
-    pairs = list(headers)
-    head = _head_or_problem(method, target, pairs)
+    head = _head_or_problem(method, target, fields)
     if isinstance(head, h11.Request):
         return head
     # Raised here and not where h11 raised: its exception quotes values, and would be the context.
     raise LocalProtocolError(
-        f"the request is not legal HTTP/1.1: {_what_is_wrong(method, target, pairs) or head}",
+        f"the request is not legal HTTP/1.1: {_what_is_wrong(method, target, fields) or head}",
         phase="write",
     )
 
 
-def _head_or_problem(method: str, target: str, pairs: list[tuple[Any, Any]]) -> Head | str:
+def _head_or_problem(method: str, target: str, pairs: Fields) -> Head | str:
     try:
         return h11.Request(method=method, target=target, headers=pairs)
     except UnicodeEncodeError:
@@ -84,7 +104,7 @@ def _head_or_problem(method: str, target: str, pairs: list[tuple[Any, Any]]) -> 
         return str(exc)
 
 
-def _what_is_wrong(method: str, target: str, pairs: list[tuple[Any, Any]]) -> str | None:
+def _what_is_wrong(method: str, target: str, pairs: Fields) -> str | None:
     """Find the part that is illegal by itself; None if it is what they are together."""
     host = [("Host", "a")]
     if isinstance(_head_or_problem(method, "/", host), str):
@@ -108,14 +128,20 @@ class Connection:
 
     Attributes:
       info: its facts.
+      patience: how long to wait for the server.
       idle_limit: how long the server keeps it when idle, in seconds less a margin; None if it
         did not say.
       bytes_received: how many bytes have arrived in this exchange.
+      framing: that of this exchange's response, once its head is here.
     """
 
-    def __init__(self, wire: Wire, tls: _tls.TLSStream | None, info: ConnectionInfo) -> None:
+    def __init__(
+        self, wire: Wire, tls: _tls.TLSStream | None, info: ConnectionInfo, keeper: Keeper
+    ) -> None:
         self.info = info
+        self.patience = keeper.patience(wire.close)
         self.idle_limit: float | None = None
+        self.framing = NOT_TOLD
         self._wire = wire
         self._tls = tls
         self._stream: trio.abc.Stream = wire if tls is None else tls
@@ -186,6 +212,7 @@ class Connection:
         self._sent_before = self._wire.bytes_sent
         self.bytes_received = self._head_bytes = self._fields = 0
         self._head = []
+        self.framing = NOT_TOLD
         return self._h11.send(head) or b""
 
     def body(self, data: bytes) -> bytes:
@@ -306,16 +333,23 @@ class Connection:
             raise self._illegal(f"a head of more than {MAX_HEAD_BYTES} bytes")
 
     def _heed(self, response: Response) -> None:
-        """Look at what the server says about the connection."""
-        framings = set()
-        for name, value in response.headers:
-            if name in (b"transfer-encoding", b"content-length"):
-                framings.add(name)
-            elif name == b"keep-alive":
-                self._heed_keep_alive(value)
-        # RFC 9112 section 6.1: with two of them, the one may have been smuggled past somebody who
-        # read the other. Other versions know no Transfer-Encoding, or what we can't know.
-        if len(framings) == 2 or response.http_version != b"1.1":
+        """Look at what the server says about the body, and about the connection."""
+        length, chunked, encodings = None, False, []
+        # Raw, for one call instead of two for each field.
+        for raw_name, value in response.headers.raw_items():
+            match raw_name.lower():
+                case b"content-length":
+                    length = int(value)
+                case b"transfer-encoding":
+                    chunked = True
+                case b"content-encoding":
+                    encodings.append(value)
+                case b"keep-alive":
+                    self._heed_keep_alive(value)
+        self.framing = Framing(length, chunked, b", ".join(encodings).decode("latin-1"))
+        # RFC 9112 section 6.1: with both, the one may have been smuggled past somebody who read
+        # the other. Other versions know no Transfer-Encoding, or what we can't know.
+        if (chunked and length is not None) or response.http_version != b"1.1":
             self._tainted = True
 
     def _heed_keep_alive(self, value: bytes) -> None:
@@ -404,18 +438,6 @@ class Connection:
 def raw_headers(event: Response | InformationalResponse | EndOfMessage) -> RawHeaders:
     """The fields in the order and spelling in which they were sent."""
     return event.headers.raw_items()
-
-
-def declared_length(response: Response | InformationalResponse) -> float:
-    """What Content-Length says; infinity where the end is told otherwise."""
-    for name, value in response.headers:
-        if name == b"content-length":
-            return int(value)
-    return math.inf
-
-
-def is_chunked(response: Response | InformationalResponse) -> bool:
-    return any(name == b"transfer-encoding" for name, _ in response.headers)
 
 
 def _why(exc: BaseException) -> str:

@@ -27,6 +27,7 @@ from ._http11 import Connection
 from ._instruments import combine
 from ._lease import LeaseContext, LeasedConnection
 from ._origin import PoolKey
+from ._patience import Keeper
 from ._progress import OnProgress
 from ._redirect import follow
 from ._request import AuthOption, OnInformational, Request, RequestOptions
@@ -159,7 +160,9 @@ class ConnectionPool:
         self._nursery_manager = trio.open_nursery()
         self._nursery = await self._nursery_manager.__aenter__()
         names = Names(self._nursery, self._resolver, self._dns_ttl)
-        self._dialler = Dialler(names, **self._dial_options)
+        self._keeper = Keeper()
+        self._nursery.start_soon(self._keeper.run, name="triopool keeper of deadlines")
+        self._dialler = Dialler(names, self._keeper, **self._dial_options)
         self._slots.start(self._nursery)
         self._run = trio.lowlevel.current_trio_token()
         self._state = _State.OPEN

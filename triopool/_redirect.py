@@ -56,6 +56,8 @@ async def follow(request: Request, send: Callable[[Request], Awaitable[Response]
       RedirectError: a redirect can't be followed, or there were too many.
       Exception: what *send* raises.
     """
+    if request.redirects is None and request.replayable:
+        return await send(request)  # Nothing to follow, and no body that might have to be closed.
     history: list[Response] = []
     try:
         while True:

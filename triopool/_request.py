@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Collection
@@ -51,6 +52,7 @@ _MEANT = {
 }
 
 _USER_AGENT = f"triopool/{version('triopool')}"
+_WITHOUT_BODY = frozenset({"GET", "HEAD"})
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
 # RFC 9112 section 3.2.3; the host is checked by whoever connects to it.
 _AUTHORITY = re.compile(r"(\[[^\[\]]+\]|[^\[\]:/@]+):[0-9]{1,5}")
@@ -139,10 +141,26 @@ class Request:
           LocalProtocolError: it would not be legal.
         """
         self.key = PoolKey(self.url.origin, self.server_hostname)
+        target = self.target or self.url.target
+        if self._is_plain:
+            fields = _plain_fields(self.url.host_header, self.decode)
+            self.head = _http11.make_head(self.method, target, fields)
+            return
         lines = _fields.complete(self.fields, self._defaults())
-        self.head = _http11.make_head(self.method, self.target or self.url.target, lines)
+        self.head = _http11.make_head(self.method, target, lines)
         if self.fields:
             _fields.check(self.head.headers.raw_items(), self.body_length)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether its fields are those of any other such request to the host: see _plain_fields."""
+        return (
+            self.method in _WITHOUT_BODY
+            and not self.fields
+            and not self.body
+            and self.auth is None
+            and not self.verbatim
+        )
 
     def _defaults(self) -> dict[str, str]:
         """The fields that are sent unless the caller gave them."""
@@ -179,7 +197,8 @@ class Request:
     @property
     def may_switch(self) -> bool:
         """Whether a response could turn the connection into something else than HTTP."""
-        return self.method == "CONNECT" or "upgrade" in _fields.names_of(self.fields)
+        asks = self.fields and "upgrade" in _fields.names_of(self.fields)
+        return self.method == "CONNECT" or bool(asks)
 
     # ── The body ───────────────────────────────────────────────────────────────────────────────
 
@@ -218,6 +237,18 @@ class Request:
     def info(self) -> RequestInfo:
         target = self.target or self.url.target
         return RequestInfo(self.method, self.url.origin, target, self.attempt)
+
+
+@functools.lru_cache(maxsize=512)
+def _plain_fields(host_header: str, decode: bool) -> _http11.Fields:
+    """The fields of a request of which nothing is special, checked once and not each time.
+
+    Checking them takes longer than all that the pool does for a request.
+    """
+    wanted = {"Host": host_header, "Accept": "*/*", "User-Agent": _USER_AGENT}
+    if decode:
+        wanted["Accept-Encoding"] = ACCEPT_ENCODING
+    return _http11.make_head("GET", "/", list(wanted.items())).headers
 
 
 class RequestOptions(TypedDict, total=False):
@@ -277,8 +308,8 @@ def prepare(
     parsed = _url.parse(url, params)
     if server_hostname is not None and parsed.origin.scheme != "https":
         raise ValueError("server_hostname is for https URLs only")
-    fields = _fields.read(headers)
-    if target is None and "proxy-authorization" in _fields.names_of(fields):
+    fields = [] if headers is None else _fields.read(headers)
+    if fields and target is None and "proxy-authorization" in _fields.names_of(fields):
         raise LocalProtocolError("header 'Proxy-Authorization': proxies are not supported")
     body, content_type = to_body(content=content, json=json, form=form, multipart=multipart)
     if multipart is not None and "content-type" in _fields.names_of(fields):
@@ -320,7 +351,7 @@ def refuse_switch(request: Request) -> None:
 def _choose_auth(auth: object, fields: list[Field], url: URL) -> Auth | None:
     """The argument goes before the URL's; a header goes before both, and beside neither."""
     chosen = check_auth(auth)
-    if "authorization" not in _fields.names_of(fields):
+    if not fields or "authorization" not in _fields.names_of(fields):
         return chosen or url.auth
     if chosen is not None:
         raise ValueError("give either auth= or an Authorization header, not both")

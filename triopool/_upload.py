@@ -55,6 +55,7 @@ class Upload:
         self.read_scope = trio.CancelScope()
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
+        self._sent_all = False
         self.go_ahead = trio.Event()
         self.failed: WriteError | None = None
         self.crash: Exception | None = None
@@ -73,7 +74,13 @@ class Upload:
                 exchange_scope.cancel()
         finally:
             self._ended.set()
-        self.read_scope.deadline = deadline(self._request.timeouts.read)
+        self._sent_all = True
+        self.begin_to_read_again()
+
+    def begin_to_read_again(self) -> None:
+        """The server has sent something; the clock runs only once the upload has ended."""
+        if self._sent_all:
+            self.read_scope.deadline = deadline(self._request.timeouts.read)
 
     async def stop(self) -> None:
         """End it, for the final response is here; wait for its iterator, which may take its time.

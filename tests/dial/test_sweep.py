@@ -17,6 +17,7 @@ from triopool import ConnectionPool
 from triopool._dial import Dialler
 from triopool._invariants import check
 from triopool._origin import Origin, PoolKey
+from triopool._patience import Keeper
 from triopool._resolve import Names
 from triopool.abc import AddressInfo
 from triopool.testing import Network, NetworkSocket, Sweep
@@ -120,7 +121,9 @@ def test_a_dial_cancelled_anywhere_leaves_no_socket(
             prepare(network, name, server_ssl_context)
             names = Names(nursery, network.resolve, 10.0)
             factory = async_factory(network) if name == "async factory" else network.socket
-            dialler = Dialler(names, ssl_context=client_ssl_context, socket_factory=factory)
+            dialler = Dialler(
+                names, Keeper(), ssl_context=client_ssl_context, socket_factory=factory
+            )
             result = await sweep.victim(dialler.dial, PoolKey(origin), [])
             if result.value is None:
                 assert result.cancelled

@@ -31,6 +31,7 @@ from triopool import (
 )
 from triopool._dial import Dialler
 from triopool._origin import Origin, PoolKey
+from triopool._patience import Keeper
 from triopool._resolve import Names
 from triopool.testing import Close, KeepOpen, Network, Receive, Reset, Script, Send, script
 
@@ -260,7 +261,9 @@ async def test_a_name_that_cannot_be_an_sni_is_a_tlserror(
         key = PoolKey(Origin("https", "one.test", 443), ".dot.test")
         async with trio.open_nursery() as nursery:
             names = Names(nursery, network.resolve, 0.0)
-            dialler = Dialler(names, ssl_context=client_ssl_context, socket_factory=network.socket)
+            dialler = Dialler(
+                names, Keeper(), ssl_context=client_ssl_context, socket_factory=network.socket
+            )
             with pytest.raises(TLSError, match=r"leading dot|label empty or too long"):
                 await dialler.dial(key, [])
         assert not network.open_sockets

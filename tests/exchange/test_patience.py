@@ -1,0 +1,208 @@
+"""The keeper of deadlines: closes exactly when it should, and costs nothing while it need not."""
+
+from __future__ import annotations
+
+import math
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from triopool import ConnectionPool, ReadTimeout, Timeouts, WriteTimeout
+from triopool._patience import DEAD_AT_MOST, Keeper, Patience
+from triopool.testing import KeepOpen, Network, ReceiveRequest, Send, Wait, script
+
+from .world import URL, Answering, serving
+
+
+@asynccontextmanager
+async def keeping() -> AsyncIterator[Keeper]:
+    keeper = Keeper()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run)
+        yield keeper
+        nursery.cancel_scope.cancel()
+
+
+class Peer:
+    """A connection as far as the keeper knows it."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self.closed_at: list[float] = []
+        self.patience: Patience = keeper.patience(self.close)
+
+    def close(self) -> None:
+        self.closed_at.append(trio.current_time())
+
+
+async def test_it_closes_when_the_time_has_come_and_once(autojump_clock: object) -> None:
+    async with keeping() as keeper:
+        peer, other = Peer(keeper), Peer(keeper)
+        peer.patience.begin(3)
+        other.patience.begin(None)
+        await trio.sleep(2.999)
+        assert not peer.patience.is_over
+        await trio.sleep(100)
+        assert peer.closed_at == [3.0]
+        assert peer.patience.is_over
+        assert other.closed_at == []
+
+
+async def test_to_begin_again_is_to_have_all_of_it_again(autojump_clock: object) -> None:
+    async with keeping() as keeper:
+        peer = Peer(keeper)
+        for _ in range(4):
+            peer.patience.begin(3)
+            await trio.sleep(2)
+        await trio.sleep(100)
+        assert peer.closed_at == [9.0]
+
+
+async def test_who_waits_no_more_is_not_closed(autojump_clock: object) -> None:
+    async with keeping() as keeper:
+        peer = Peer(keeper)
+        peer.patience.begin(3)
+        await trio.sleep(1)
+        peer.patience.end()
+        await trio.sleep(100)
+        assert peer.closed_at == []
+        peer.patience.begin(2)
+        await trio.sleep(100)
+        assert peer.closed_at == [103.0]
+
+
+@pytest.mark.parametrize("first", [30.0, None])
+async def test_less_patience_than_before_is_kept_too(
+    autojump_clock: object, first: float | None
+) -> None:
+    async with keeping() as keeper:
+        peer = Peer(keeper)
+        peer.patience.begin(first)
+        await trio.sleep(1)
+        peer.patience.begin(1)
+        await trio.sleep(100)
+        assert peer.closed_at == [2.0]
+
+
+async def test_a_wait_that_begins_before_the_keeper_does_is_kept(autojump_clock: object) -> None:
+    keeper = Keeper()
+    peer = Peer(keeper)
+    peer.patience.begin(1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run)
+        await trio.sleep(10)
+        nursery.cancel_scope.cancel()
+    assert peer.closed_at == [1.0]
+
+
+@pytest.mark.parametrize("patience", [(30,), (1, 30), (30, 1), (30, None, 0.1), (3000, 0.02)])
+async def test_nothing_piles_up_however_often_it_begins(
+    autojump_clock: object, patience: tuple[float | None, ...]
+) -> None:
+    async with keeping() as keeper:
+        peers = [Peer(keeper) for _ in range(3)]
+        for turn in range(3000):
+            for peer in peers:
+                peer.patience.begin(patience[turn % len(patience)])
+                peer.patience.end()
+            await trio.sleep(0.01)
+            assert len(keeper._heap) <= 2 * (len(peers) + DEAD_AT_MOST)
+            assert keeper._dead <= len(keeper._heap)
+        assert not any(peer.closed_at for peer in peers)
+        await trio.sleep(100)
+        assert len(keeper._heap) <= DEAD_AT_MOST + len(peers)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 3),  # which peer
+            st.one_of(st.none(), st.integers(1, 20)),  # its patience; None: it ends
+            st.integers(0, 8),  # how long until the next one
+        ),
+        max_size=40,
+    )
+)
+def test_it_does_what_a_scope_for_each_wait_would_do(
+    steps: list[tuple[int, int | None, int]],
+) -> None:
+    async def main() -> None:
+        due = [math.inf] * 4
+        closed: list[list[float]] = [[] for _ in range(4)]
+        async with keeping() as keeper:
+            peers = [Peer(keeper) for _ in range(4)]
+            for who, seconds, pause in steps:
+                if not closed[who]:
+                    if seconds is None:
+                        peers[who].patience.end()
+                        due[who] = math.inf
+                    else:
+                        # Never two events at one instant.
+                        peers[who].patience.begin(seconds + 0.5)
+                        due[who] = trio.current_time() + seconds + 0.5
+                await trio.sleep(pause)
+                for i, at in enumerate(due):
+                    if at < trio.current_time() and not closed[i]:
+                        closed[i].append(at)
+                assert [peer.closed_at for peer in peers] == closed
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+async def test_a_pool_leaves_nothing_of_finished_requests_with_its_keeper(
+    autojump_clock: object,
+) -> None:
+    async with serving(Answering()) as (pool, _):
+        for _ in range(500):
+            await pool.get(URL)
+        assert len(pool._keeper._heap) == 1
+
+
+async def test_a_read_timeout_has_nothing_to_tell_of_a_pool(autojump_clock: object) -> None:
+    """It is kept by closing the connection, which is nobody's business."""
+    server: Any = script(ReceiveRequest(), Send(b"HTTP/1.1 200 OK\r\n"), KeepOpen())
+    async with serving(server) as (pool, network):
+        with pytest.raises(ReadTimeout) as caught:
+            await pool.get(URL, timeouts=Timeouts(read=3))
+        assert trio.current_time() == 3.0
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__
+        assert not network.open_sockets
+        assert pool.statistics().discarded == 1
+
+
+@pytest.mark.parametrize("kind", ["head", "body", "write"])
+async def test_timeouts_are_the_same_over_tls(
+    autojump_clock: object,
+    client_ssl_context: ssl.SSLContext,
+    server_ssl_context: ssl.SSLContext,
+    kind: str,
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab"
+    steps: dict[str, list[Any]] = {
+        "head": [ReceiveRequest(), KeepOpen()],
+        "body": [ReceiveRequest(), Send(head), KeepOpen()],
+        "write": [Wait(1000)],
+    }
+    async with Network(buffer_size=4096) as network:
+        network.host("one.test", "192.0.2.1")
+        network.listen("192.0.2.1", 443, script(*steps[kind]), ssl_context=server_ssl_context)
+        async with ConnectionPool(
+            resolver=network.resolve, socket_factory=network.socket, ssl_context=client_ssl_context
+        ) as pool:
+            expected = WriteTimeout if kind == "write" else ReadTimeout
+            with pytest.raises(expected) as caught:
+                await pool.post(
+                    "https://one.test/",
+                    content=bytes(60_000 if kind == "write" else 10),
+                    timeouts=Timeouts(read=3, write=3),
+                )
+            assert (trio.current_time(), caught.value.seconds) == (3.0, 3)
+            assert not network.open_sockets
+            assert pool.statistics().busy == 0
