@@ -40,6 +40,20 @@ class Bug(NamedTuple):
 
 BUGS = [
     Bug(
+        "idle connections without bound",
+        "_slots.py",
+        "            if len(self._idle) > self._max_idle:",
+        "            if False:",
+    ),
+    Bug(
+        "the newest idle connection closed where the oldest should be",
+        "_slots.py",
+        """            if len(self._idle) > self._max_idle:
+                self._close(next(iter(self._idle)), CloseReason.EVICTED)""",
+        """            if len(self._idle) > self._max_idle:
+                self._close(slot, CloseReason.EVICTED)""",
+    ),
+    Bug(
         "a buffer of one in the waiter's channel",
         "_queue.py",
         "trio.open_memory_channel[outcome.Outcome[Slot[C]]](0)",

@@ -9,7 +9,13 @@ its patience why.
 To start and to stop the clock is then to set a number. The heap has an entry for each connection,
 not for each wait, and is lazy: an entry tells when to look at the connection again, which is never
 later than its deadline. Since most deadlines are later than the ones before them, most waits never
-touch the heap.
+touch the heap. (Where a shorter wait follows a longer one there is a second entry, and the first is
+dead.)
+
+Whoever has got what he waited for in the very step in which his time came has not waited in vain: a
+scope would not cancel him either. So the keeper lets everybody else take their step first. Without
+that, a program that blocks for a while would find its answers there and half of its connections
+closed.
 """
 
 from __future__ import annotations
@@ -91,6 +97,7 @@ class Keeper:
             due = self._heap[0][0] if self._heap else math.inf
             with trio.CancelScope(deadline=due) as self._asleep:
                 await trio.sleep_forever()
+            await trio.lowlevel.checkpoint()
             self._look(trio.current_time())
 
     def _look(self, now: float) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
@@ -99,6 +100,25 @@ async def test_a_wait_that_begins_before_the_keeper_does_is_kept(autojump_clock:
         await trio.sleep(10)
         nursery.cancel_scope.cancel()
     assert peer.closed_at == [1.0]
+
+
+async def test_who_got_his_answer_in_the_last_moment_has_it(mock_clock: MockClock) -> None:
+    """As when the program has blocked until after the deadline, and the answer came meanwhile."""
+    async with keeping() as keeper, trio.open_nursery() as nursery:
+        for _ in range(30):
+            peer, answer = Peer(keeper), trio.Event()
+
+            async def wait(patience: Patience = peer.patience, answer: trio.Event = answer) -> None:
+                patience.begin(3)
+                await answer.wait()
+                patience.end()
+
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            answer.set()
+            mock_clock.jump(5)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not peer.closed_at
 
 
 @pytest.mark.parametrize("patience", [(30,), (1, 30), (30, 1), (30, None, 0.1), (3000, 0.02)])
