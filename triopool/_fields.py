@@ -18,14 +18,12 @@ Headers: TypeAlias = (
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def read(headers: Headers | None) -> list[Field]:
+def read(headers: Headers) -> list[Field]:
     """The pairs of name and value that the caller gave; what they say is not looked at.
 
     Raises:
       TypeError: it is something else.
     """
-    if headers is None:
-        return []
     items: Any = headers.items() if isinstance(headers, Mapping) else headers
     pairs = []
     for item in items if isinstance(items, Iterable) else [items]:
