@@ -66,6 +66,8 @@ from typing import Any, TypeAlias, cast
 
 import trio
 
+from ._url import as_text
+
 FILE_BLOCK_BYTES = 256 * 1024
 """How much of a file is read at once. A thread costs about 100 µs, whatever it reads."""
 
@@ -416,14 +418,11 @@ def _part(name: str, value: object) -> Part:
     match value:
         case Part():
             return value
-        case None:
-            return Part("")
-        case bool():
-            return Part("true" if value else "false")
-        case str() | int() | float():
-            return Part(str(value))
         case bytes() | bytearray() | memoryview() | os.PathLike():
             return Part(value)
+    text = as_text(value)
+    if text is not None:
+        return Part(text)
     raise TypeError(
         f"field {name!r} must be a str, a number, a bool, None, bytes, a path or a triopool.Part, "
         f"not {type(value).__name__}{_hint(value)}"

@@ -201,7 +201,7 @@ class Exchange:
     def _heed_informational(self, event: InformationalResponse) -> None:
         self._informational += 1
         if self._informational > MAX_INFORMATIONAL:
-            raise self._illegal(f"more than {MAX_INFORMATIONAL} informational responses")
+            raise self.connection.illegal(f"more than {MAX_INFORMATIONAL} informational responses")
         if event.status_code == 100 and self._upload is not None:
             self._upload.go_ahead.set()
         if self.request.on_informational is not None:
@@ -444,11 +444,9 @@ class Exchange:
         )
 
     def _too_large(self, what: str) -> RemoteProtocolError:
-        return self._illegal(f"{what}, more than max_body_bytes={self.request.max_body_bytes}")
-
-    def _illegal(self, what: str) -> RemoteProtocolError:
-        origin = self.request.key.origin
-        return RemoteProtocolError(f"{origin} sent {what}", origin=origin, phase="read")
+        return self.connection.illegal(
+            f"{what}, more than max_body_bytes={self.request.max_body_bytes}"
+        )
 
 
 def most_urgent(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -282,11 +282,11 @@ class Connection:
 
     def _not_legal(self, exc: h11.RemoteProtocolError) -> ReadError | RemoteProtocolError:
         if str(exc).startswith("Received server _SWITCH_UPGRADE"):
-            return self._illegal("101 Switching Protocols, which was not asked for")
+            return self.illegal("101 Switching Protocols, which was not asked for")
         if self._head is not None and _TLS_RECORD.match(b"".join(self._head)):
-            return self._illegal("a TLS record and no response: is it an https port?")
+            return self.illegal("a TLS record and no response: is it an https port?")
         if not self._eof:
-            return self._illegal(f"what is not legal HTTP/1.1: {_legible(exc)}")
+            return self.illegal(f"what is not legal HTTP/1.1: {_legible(exc)}")
         if not self.bytes_received:
             where = "without sending a response"
         elif self._head is not None:
@@ -296,7 +296,8 @@ class Connection:
         origin = self.info.origin
         return ReadError(f"{origin} closed the connection {where}", origin=origin, phase="read")
 
-    def _illegal(self, what: str) -> RemoteProtocolError:
+    def illegal(self, what: str) -> RemoteProtocolError:
+        """The error that says that the server sent *what*."""
         origin = self.info.origin
         return RemoteProtocolError(f"{origin} sent {what}", origin=origin, phase="read")
 
@@ -304,7 +305,7 @@ class Connection:
         """Keep the bounds, which h11 keeps for what is incomplete only."""
         self._fields += len(event.headers)
         if self._fields > MAX_FIELDS:
-            raise self._illegal(f"{self._fields} fields, more than {MAX_FIELDS}")
+            raise self.illegal(f"{self._fields} fields, more than {MAX_FIELDS}")
         if not isinstance(event, h11.EndOfMessage):
             self._check_head_bytes()
             if isinstance(event, h11.Response):
@@ -330,7 +331,7 @@ class Connection:
     def _count_head_bytes(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > MAX_HEAD_BYTES:
-            raise self._illegal(f"a head of more than {MAX_HEAD_BYTES} bytes")
+            raise self.illegal(f"a head of more than {MAX_HEAD_BYTES} bytes")
 
     def _heed(self, response: Response) -> None:
         """Look at what the server says about the body, and about the connection."""

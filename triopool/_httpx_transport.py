@@ -20,7 +20,7 @@ import inspect
 import math
 from collections.abc import AsyncIterator, Callable
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, Self
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -67,7 +67,7 @@ class Bridge:
 
     # ── Open and close ─────────────────────────────────────────────────────────────────────────
 
-    async def open(self) -> None:
+    async def __aenter__(self) -> Self:
         """Open the pool, if it is our own. A client enters its transport again for each mount."""
         task = trio.lowlevel.current_task()
         if self._owns and not self._entered:
@@ -80,17 +80,18 @@ class Bridge:
                 "for each: TriopoolTransport(pool)"
             )
         self._entered += 1
+        return self
 
-    async def leave(
+    async def __aexit__(
         self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
     ) -> None:
         """Leave the pool, if it is our own and nobody else is still in."""
         self._entered -= 1
         if self._owns and not self._entered:
-            await self.pool.__aexit__(kind, exc, traceback)
+            await self.pool.__aexit__(exc_type, exc_value, traceback)
 
     async def aclose(self) -> None:
         """Close all connections, if the pool is our own. It is left where it was opened."""

@@ -32,6 +32,11 @@ DEAD_AT_MOST = 100
 """How many useless entries are not worth a thought; picked arbitrarily."""
 
 
+def deadline(seconds: float | None) -> float:
+    """An instant on Trio's clock, *seconds* from now; infinity for None."""
+    return math.inf if seconds is None else trio.current_time() + seconds
+
+
 class Patience:
     """What a connection has of it.
 
@@ -52,7 +57,7 @@ class Patience:
 
     def begin(self, seconds: float | None) -> None:
         """Wait for so long from now on; None for ever."""
-        self.ends_at = math.inf if seconds is None else trio.current_time() + seconds
+        self.ends_at = deadline(seconds)
         if self.ends_at < self._looked_at:
             self._keeper.look_at(self, self.ends_at)
 

@@ -122,8 +122,6 @@ class BodyReader:
 
     def _break_off(self, what: str) -> RemoteProtocolError:
         """A body that was cut must not look complete to who reads on."""
-        origin = self._exchange.request.key.origin
-        error = RemoteProtocolError(f"{origin} sent {what}", origin=origin, phase="read")
-        self._broken = error
+        self._broken = error = self._exchange.connection.illegal(what)
         self._exchange.abandon()
         return error

@@ -170,10 +170,8 @@ class Request:
         if self.method == "CONNECT":
             # RFC 9110 section 9.3.6: whom to connect to, and no body.
             return {"Host": self.target or "", "User-Agent": _USER_AGENT}
-        wanted = {"Host": self.url.host_header, "Accept": "*/*", "User-Agent": _USER_AGENT}
         # A range is one of the encoded bytes (RFC 9110 section 14.1.2): it could not be decoded.
-        if self.decode and "range" not in given:
-            wanted["Accept-Encoding"] = ACCEPT_ENCODING
+        wanted = _usual_fields(self.url.host_header, self.decode and "range" not in given)
         if self.auth is not None:
             wanted["Authorization"] = self.auth.field_value()
         if self.content_type is not None:
@@ -197,8 +195,7 @@ class Request:
     @property
     def may_switch(self) -> bool:
         """Whether a response could turn the connection into something else than HTTP."""
-        asks = self.fields and "upgrade" in _fields.names_of(self.fields)
-        return self.method == "CONNECT" or bool(asks)
+        return self.method == "CONNECT" or "upgrade" in _fields.names_of(self.fields)
 
     # ── The body ───────────────────────────────────────────────────────────────────────────────
 
@@ -239,16 +236,21 @@ class Request:
         return RequestInfo(self.method, self.url.origin, target, self.attempt)
 
 
+def _usual_fields(host_header: str, decode: bool) -> dict[str, str]:
+    wanted = {"Host": host_header, "Accept": "*/*", "User-Agent": _USER_AGENT}
+    if decode:
+        wanted["Accept-Encoding"] = ACCEPT_ENCODING
+    return wanted
+
+
 @functools.lru_cache(maxsize=512)
 def _plain_fields(host_header: str, decode: bool) -> _http11.Fields:
     """The fields of a request of which nothing is special, checked once and not each time.
 
     Checking them takes longer than all that the pool does for a request.
     """
-    wanted = {"Host": host_header, "Accept": "*/*", "User-Agent": _USER_AGENT}
-    if decode:
-        wanted["Accept-Encoding"] = ACCEPT_ENCODING
-    return _http11.make_head("GET", "/", list(wanted.items())).headers
+    usual = _usual_fields(host_header, decode)
+    return _http11.make_head("GET", "/", list(usual.items())).headers
 
 
 class RequestOptions(TypedDict, total=False):
@@ -309,10 +311,11 @@ def prepare(
     if server_hostname is not None and parsed.origin.scheme != "https":
         raise ValueError("server_hostname is for https URLs only")
     fields = [] if headers is None else _fields.read(headers)
-    if fields and target is None and "proxy-authorization" in _fields.names_of(fields):
+    given = _fields.names_of(fields)
+    if target is None and "proxy-authorization" in given:
         raise LocalProtocolError("header 'Proxy-Authorization': proxies are not supported")
     body, content_type = to_body(content=content, json=json, form=form, multipart=multipart)
-    if multipart is not None and "content-type" in _fields.names_of(fields):
+    if multipart is not None and "content-type" in given:
         raise ValueError("multipart= makes its own Content-Type, with its boundary: leave it out")
     if method == "CONNECT":
         _check_connect(target, body)
@@ -324,7 +327,7 @@ def prepare(
         body=body,
         body_length=len(body) if isinstance(body, bytes) else None,
         content_type=content_type,
-        auth=_choose_auth(auth, fields, parsed),
+        auth=_choose_auth(auth, given, parsed),
         decode=decode,
         timeouts=timeouts or default_timeouts,
         server_hostname=server_hostname,
@@ -348,10 +351,10 @@ def refuse_switch(request: Request) -> None:
         )
 
 
-def _choose_auth(auth: object, fields: list[Field], url: URL) -> Auth | None:
+def _choose_auth(auth: object, given: set[str], url: URL) -> Auth | None:
     """The argument goes before the URL's; a header goes before both, and beside neither."""
     chosen = check_auth(auth)
-    if not fields or "authorization" not in _fields.names_of(fields):
+    if "authorization" not in given:
         return chosen or url.auth
     if chosen is not None:
         raise ValueError("give either auth= or an Authorization header, not both")

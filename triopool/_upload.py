@@ -8,7 +8,6 @@ something ends the whole exchange, such as an exception of the caller's own iter
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import AsyncIterable, Callable
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ import trio
 
 from ._content import close_body
 from ._errors import WriteError, WriteTimeout
+from ._patience import deadline
 
 if TYPE_CHECKING:
     from ._http11 import Connection
@@ -55,7 +55,6 @@ class Upload:
         self.read_scope = trio.CancelScope()
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
-        self._sent_all = False
         self.go_ahead = trio.Event()
         self.failed: WriteError | None = None
         self.crash: Exception | None = None
@@ -74,12 +73,11 @@ class Upload:
                 exchange_scope.cancel()
         finally:
             self._ended.set()
-        self._sent_all = True
         self.begin_to_read_again()
 
     def begin_to_read_again(self) -> None:
         """The server has sent something; the clock runs only once the upload has ended."""
-        if self._sent_all:
+        if self._ended.is_set():
             self.read_scope.deadline = deadline(self._request.timeouts.read)
 
     async def stop(self) -> None:
@@ -163,8 +161,3 @@ def write_timeout(request: Request, connection: Connection) -> WriteTimeout:
         phase="write",
         seconds=seconds,
     )
-
-
-def deadline(seconds: float | None) -> float:
-    """An instant on Trio's clock, *seconds* from now; infinity for None."""
-    return math.inf if seconds is None else trio.current_time() + seconds

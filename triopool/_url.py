@@ -259,8 +259,11 @@ def encode_pairs(pairs: Any, what: str) -> str:
     raise ValueError(f"{what} has half a surrogate pair in it")
 
 
-def _text(what: str, name: str, value: object) -> str:
-    """Booleans as JSON has them, None as an empty value."""
+def as_text(value: object) -> str | None:
+    """A value of a query or a form: booleans as JSON has them, None as an empty one.
+
+    None for what is no text.
+    """
     match value:
         case None:
             return ""
@@ -268,6 +271,13 @@ def _text(what: str, name: str, value: object) -> str:
             return "true" if value else "false"
         case str() | int() | float():
             return str(value)
+    return None
+
+
+def _text(what: str, name: str, value: object) -> str:
+    text = as_text(value)
+    if text is not None:
+        return text
     hint = ": a file goes into multipart=" * (
         what == "form" and isinstance(value, bytes | os.PathLike)
     )

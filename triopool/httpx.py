@@ -18,8 +18,7 @@ For httpx2 there is :mod:`triopool.httpx2`, which has the same.
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 try:
     import httpcore
@@ -52,18 +51,6 @@ class TriopoolTransport(Bridge, httpx.AsyncBaseTransport):
     library = httpx
     core = httpcore
     errors = Errors(httpx, httpcore)
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        await self.leave(exc_type, exc_value, traceback)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request; return when the head of its response is here.

@@ -18,8 +18,7 @@ For httpx there is :mod:`triopool.httpx`, which has the same.
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 try:
     import httpcore2
@@ -52,18 +51,6 @@ class TriopoolTransport(Bridge, httpx2.AsyncBaseTransport):
     library = httpx2
     core = httpcore2
     errors = Errors(httpx2, httpcore2)
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        await self.leave(exc_type, exc_value, traceback)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request; return when the head of its response is here.
