@@ -30,7 +30,7 @@ from ._http11 import Connection
 from ._origin import PoolKey
 from ._patience import Keeper
 from ._resolve import Names
-from ._wire import Wire
+from ._wire import Wire, nowait
 from .abc import AddressInfo, AnySocket, SocketFactory
 
 
@@ -86,10 +86,10 @@ class Dialler:
             notes[:] = [*_told(failures), f"connecting to {_listed(addresses)}"]
             won = await race(tuple(addresses), self._connect_socket, self._delay, failed)
             if won is not None:
-                address, socket = won
+                address, wire = won
                 notes[:] = [*_told(failures), f"TLS handshake with {_shown(address)}"]
                 try:
-                    return await self._make_connection(key, socket, context)
+                    return await self._make_connection(key, wire, context)
                 except TLSError as exc:
                     failed(address, exc)
         raise _all_failed(key, failures)
@@ -100,10 +100,11 @@ class Dialler:
             return [AddressInfo(family, kind, 0, "", self._unix_socket)]
         return interleave(await self._names.addresses(key.origin))
 
-    async def _connect_socket(self, address: AddressInfo) -> trio.socket.SocketType:
+    async def _connect_socket(self, address: AddressInfo) -> Wire:
         """Make a socket, bind it, connect it; close it on every other way out."""
         self._check_local_family(address)
-        socket = _take_over(await _result_of(self._socket_factory(address)), address)
+        made = await _result_of(self._socket_factory(address))
+        socket = _take_over(made, address)
         try:
             if self._local_address is not None:
                 await socket.bind(self._local_address)
@@ -111,7 +112,7 @@ class Dialler:
         except BaseException:
             socket.close()
             raise
-        return socket
+        return Wire(socket, nowait(made))
 
     def _check_local_family(self, address: AddressInfo) -> None:
         if self._local_address is not None:
@@ -121,9 +122,8 @@ class Dialler:
                 raise OSError(f"local_address {host} is of another address family")
 
     async def _make_connection(
-        self, key: PoolKey, socket: trio.socket.SocketType, context: ssl.SSLContext | None
+        self, key: PoolKey, wire: Wire, context: ssl.SSLContext | None
     ) -> Connection:
-        wire = Wire(socket)
         try:
             stream = tls = None
             if context is not None:
@@ -132,8 +132,8 @@ class Dialler:
             info = ConnectionInfo(
                 id=next(self._ids),
                 origin=key.origin,
-                local_address=_ask(socket.getsockname),
-                remote_address=_ask(socket.getpeername),
+                local_address=_ask(wire.socket.getsockname),
+                remote_address=_ask(wire.socket.getpeername),
                 tls=tls,
                 opened_at=trio.current_time(),
             )
@@ -151,7 +151,14 @@ class Dialler:
 
 
 def _plain_socket(address: AddressInfo) -> AnySocket:
-    return trio.socket.socket(address.family, address.type, address.proto)
+    # Asked of Trio, because a program may have told it how: set_custom_socket_factory().
+    made = trio.socket.socket(address.family, address.type, address.proto)
+    try:
+        descriptor = made.detach()
+    except NotImplementedError:
+        return made  # Not the kernel's.
+    # Trio's has no methods that don't wait; the standard library's has.
+    return stdlib_socket.socket(address.family, address.type, address.proto, fileno=descriptor)
 
 
 async def _result_of(made: AnySocket | Awaitable[AnySocket]) -> AnySocket:

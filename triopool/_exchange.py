@@ -42,12 +42,12 @@ from ._errors import (
     WriteError,
 )
 from ._http11 import (
+    NEED_DATA,
     NOT_TOLD,
     Connection,
     Data,
     EndOfMessage,
     InformationalResponse,
-    NeedData,
     RawHeaders,
     Response,
     raw_headers,
@@ -93,25 +93,26 @@ class Exchange:
       write_failed: how sending broke. The response may still be there to be read.
     """
 
+    response: Response | InformationalResponse
+    framing = NOT_TOLD
+    upgraded: UpgradedStream | None = None
+    body_bytes = 0
+    write_failed: WriteError | None = None
+    _answered = False
+    _body_sent = 0
+    _upload: Upload | None = None
+    _informational = 0
+    # What ended the body too early. Told after the pieces that had arrived before.
+    _broken: TriopoolError | None = None
+    _reading = False
+
     def __init__(self, request: Request, lease: Holding) -> None:
         self.request = request
         self.connection = lease.connection
         self.reused = lease.reused
-        self.response: Response | InformationalResponse
-        self.framing = NOT_TOLD
-        self.upgraded: UpgradedStream | None = None
-        self._answered = False
-        self.trailers: RawHeaders = []
-        self.body_bytes = 0
-        self._body_sent = 0
-        self.write_failed: WriteError | None = None
         self._lease = lease
-        self._upload: Upload | None = None
-        self._informational = 0
+        self.trailers: RawHeaders = []
         self._pieces: deque[bytes] = deque()
-        # What ended the body too early. Told after the pieces that had arrived before.
-        self._broken: TriopoolError | None = None
-        self._reading = False
 
     # ── The head ───────────────────────────────────────────────────────────────────────────────
 
@@ -125,7 +126,16 @@ class Exchange:
           Exception: what the body's iterator raised, as itself.
         """
         try:
-            self.response = await self._send_and_read_head()
+            # If it was cancelled while it waited for its connection it is not sent.
+            await trio.lowlevel.checkpoint_if_cancelled()
+        except BaseException:
+            self._lease.release()  # Nobody has touched the connection.
+            raise
+        if self.request.observer is not None:
+            self.request.observer.begun(self)
+        try:
+            how = self._write_then_read if self._fits_one_write else self._side_by_side
+            self.response = await how()
             self._answered = True
             self.framing = self.connection.framing
             if self.connection.switched:
@@ -143,28 +153,24 @@ class Exchange:
             self.abandon()
             raise
 
-    async def _send_and_read_head(self) -> Response | InformationalResponse:
-        if self.request.observer is not None:
-            self.request.observer.begun(self)
-        first = self.connection.start(self.request.head)
-        body = self.request.body
-        if (
-            isinstance(body, bytes)
-            and len(body) <= ONE_WRITE_BYTES
-            and not self.request.expect_continue
-        ):
-            return await self._write_then_read(first + self.connection.end_of_body(body), body)
-        return await self._side_by_side(first)
+    @property
+    def _fits_one_write(self) -> bool:
+        request, body = self.request, self.request.body
+        return (
+            isinstance(body, bytes) and len(body) <= ONE_WRITE_BYTES and not request.expect_continue
+        )
 
-    async def _write_then_read(
-        self, payload: bytes, body: bytes
-    ) -> Response | InformationalResponse:
+    async def _write_then_read(self) -> Response | InformationalResponse:
+        connection, body = self.connection, self.request.body
+        assert isinstance(body, bytes)
+        payload = connection.start(self.request.head) + connection.end_of_body(body)
+        limits, patience = self.request.timeouts, connection.patience
         written = False
-        limits, patience = self.request.timeouts, self.connection.patience
-        patience.begin(limits.write)
         try:
             try:
-                await self.connection.send(payload, lambda: patience.begin(limits.write))
+                if rest := connection.send_now(payload):
+                    patience.begin(limits.write)
+                    await connection.send(rest, lambda: patience.begin(limits.write))
                 if body:
                     self.count_sent(len(body))
                 self.note_written()
@@ -176,27 +182,24 @@ class Exchange:
         except PoolClosed:
             if not patience.is_over:
                 raise
-            late = self._read_timeout() if written else write_timeout(self.request, self.connection)
+            late = self._read_timeout() if written else write_timeout(self.request, connection)
             raise late from None  # That it was closed is how it was done, not why.
         finally:
             patience.end()
 
     async def _read_head(self, begin_again: Callable[[], None]) -> Response | InformationalResponse:
         """Read up to the final head. *begin_again* is called before each wait but the first."""
-        waited = False
+        connection = self.connection
         while True:
-            event = self.connection.next_event()
-            if isinstance(event, NeedData):
-                if waited:
-                    begin_again()
-                await self.connection.receive()
-                waited = True
-            elif isinstance(event, Response) or self.connection.switched:
-                assert isinstance(event, Response | InformationalResponse)
-                return event
-            else:
+            await connection.receive()
+            while (event := connection.next_event()) is not NEED_DATA:
+                if isinstance(event, Response):
+                    return event
                 assert isinstance(event, InformationalResponse)
+                if connection.switched:
+                    return event
                 self._heed_informational(event)
+            begin_again()
 
     def _heed_informational(self, event: InformationalResponse) -> None:
         self._informational += 1
@@ -218,7 +221,8 @@ class Exchange:
 
     # ── Side by side ───────────────────────────────────────────────────────────────────────────
 
-    async def _side_by_side(self, first: bytes) -> Response | InformationalResponse:
+    async def _side_by_side(self) -> Response | InformationalResponse:
+        first = self.connection.start(self.request.head)
         upload = self._upload = Upload(
             self.request, self.connection, first, self.count_sent, self.note_written
         )
@@ -291,10 +295,15 @@ class Exchange:
             await self._read_more()
         return self._pieces.popleft()
 
+    def take_all(self) -> bytes | None:
+        """The rest of the body, if all of it has arrived; else None."""
+        if not self.ended or self._broken is not None or self.switched:
+            return None
+        pieces, self._pieces = self._pieces, deque()
+        return b"".join(pieces)
+
     async def read_all(self) -> bytes:
         """The rest of the body."""
-        if self.ended and len(self._pieces) == 1 and self._broken is None:
-            return self._pieces.popleft()
         pieces = []
         while piece := await self.read():
             pieces.append(piece)
@@ -325,14 +334,16 @@ class Exchange:
     async def _take_what_is_there(self) -> None:
         """Take what has arrived of the body; if that was all, end the exchange."""
         try:
-            while not isinstance(event := self.connection.next_event(), NeedData):
-                if isinstance(event, EndOfMessage):
+            while (event := self.connection.next_event()) is not NEED_DATA:
+                if isinstance(event, Data):
+                    self._count(len(event.data))
+                    self._pieces.append(bytes(event.data))
+                    continue
+                assert isinstance(event, EndOfMessage)
+                if self.framing.chunked:
                     self.trailers = raw_headers(event)
-                    await self._finish()
-                    return
-                assert isinstance(event, Data)
-                self._count(len(event.data))
-                self._pieces.append(bytes(event.data))
+                await self._finish()
+                return
         except TriopoolError as exc:
             # Whether it arrived together with the head or later makes no difference to the caller.
             self._break_off(exc)

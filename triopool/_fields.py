@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ._errors import LocalProtocolError
@@ -39,7 +39,7 @@ def read(headers: Headers) -> list[Field]:
     return pairs
 
 
-def complete(given: list[Field], wanted: Mapping[str, str]) -> list[Field]:
+def complete(given: Sequence[Field], wanted: Mapping[str, str]) -> list[Field]:
     """All fields: what is *wanted*, where it was not *given*, and what was given.
 
     Host goes first (RFC 9110 section 7.2).
@@ -53,12 +53,12 @@ def complete(given: list[Field], wanted: Mapping[str, str]) -> list[Field]:
     return [*lines, *given]
 
 
-def without(given: list[Field], names: frozenset[str]) -> list[Field]:
+def without(given: Sequence[Field], names: frozenset[str]) -> list[Field]:
     """The fields but for those of these (lower-case) names."""
     return [(name, value) for name, value in given if lower(name) not in names]
 
 
-def names_of(given: list[Field]) -> set[str]:
+def names_of(given: Sequence[Field]) -> set[str]:
     """Their names, in lower case."""
     return {lower(name) for name, _ in given}
 

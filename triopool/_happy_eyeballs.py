@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TypeAlias
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import trio
 
@@ -36,7 +36,14 @@ from .abc import AddressInfo
 
 MAX_ATTEMPTS_AT_ONCE = 6
 
-Connect: TypeAlias = Callable[[AddressInfo], Awaitable[trio.socket.SocketType]]
+
+class Closable(Protocol):
+    def close(self) -> object: ...
+
+
+S = TypeVar("S", bound=Closable)
+
+Connect: TypeAlias = Callable[[AddressInfo], Awaitable[S]]
 """Opens one socket to one address; closes it if it can't. ``OSError`` means: try another."""
 
 OnFailure: TypeAlias = Callable[[AddressInfo, OSError], None]
@@ -52,22 +59,22 @@ def interleave(addresses: Iterable[AddressInfo]) -> list[AddressInfo]:
     return [address for one_round in rounds for address in one_round if address is not None]
 
 
-class _Race:
+class _Race(Generic[S]):
     """What the attempts of one race have in common."""
 
-    def __init__(self, connect: Connect, on_failure: OnFailure) -> None:
+    def __init__(self, connect: Connect[S], on_failure: OnFailure) -> None:
         self._connect = connect
         self._on_failure = on_failure
         self._places = trio.Semaphore(MAX_ATTEMPTS_AT_ONCE)
         # Each failure is good for one attempt that need not wait for its time.
         self._early_starts = trio.Semaphore(0)
-        self._winner: tuple[AddressInfo, trio.socket.SocketType] | None = None
+        self._winner: tuple[AddressInfo, S] | None = None
         # An exception that is not about the address: the caller's own, from his factory.
         self._crash: Exception | None = None
 
     async def run(
         self, addresses: Sequence[AddressInfo], delay: float
-    ) -> tuple[AddressInfo, trio.socket.SocketType] | None:
+    ) -> tuple[AddressInfo, S] | None:
         try:
             async with trio.open_nursery() as nursery:
                 for address in addresses:
@@ -102,8 +109,8 @@ class _Race:
 
 
 async def race(
-    addresses: Sequence[AddressInfo], connect: Connect, delay: float, on_failure: OnFailure
-) -> tuple[AddressInfo, trio.socket.SocketType] | None:
+    addresses: Sequence[AddressInfo], connect: Connect[S], delay: float, on_failure: OnFailure
+) -> tuple[AddressInfo, S] | None:
     """Connect to whichever of *addresses*, tried in order, answers first.
 
     Atomic with respect to cancellation: if this raises, every socket is closed.

@@ -32,8 +32,12 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_FIELDS = 256
 """Bound on the number of fields in them."""
 
+_HEEDED = frozenset({b"content-length", b"transfer-encoding", b"content-encoding", b"keep-alive"})
+
 MAX_QUOTED = 100
 """How many characters of an illegal line a message quotes."""
+
+_END_OF_MESSAGE = h11.EndOfMessage()
 
 # Where h11 sees the end of a head. It takes a bare LF for an end of line.
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
@@ -222,7 +226,7 @@ class Connection:
     def end_of_body(self, last: bytes = b"") -> bytes:
         """Frame the *last* piece of the request's body, and its end."""
         framed = self.body(last) if last else b""
-        return framed + self._say(h11.EndOfMessage())
+        return framed + self._say(_END_OF_MESSAGE)
 
     def _say(self, event: h11.Data | h11.EndOfMessage) -> bytes:
         try:
@@ -233,6 +237,19 @@ class Connection:
                 origin=self.info.origin,
                 phase="write",
             ) from exc
+
+    def send_now(self, data: bytes) -> bytes:
+        """Write what the kernel takes at once; return the rest. Not a checkpoint.
+
+        With TLS that is all of it. Raises what :meth:`send` does.
+        """
+        if self._tls is not None:
+            return data
+        try:
+            sent = self._wire.send_now(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            raise self._send_failed(exc) from exc
+        return data[sent:]
 
     async def send(self, data: bytes, on_progress: Callable[[], object]) -> None:
         """Write to the network. If this raises, the connection can't be reused.
@@ -248,15 +265,18 @@ class Connection:
         self._wire.on_progress = on_progress
         try:
             await self._stream.send_all(data)
-        except trio.BrokenResourceError as exc:
-            raise WriteError(
-                f"the connection to {self.info.origin} broke while the request was sent: "
-                f"{_why(exc)}",
-                origin=self.info.origin,
-                phase="write",
-            ) from exc
-        except trio.ClosedResourceError as exc:
-            raise self._pool_was_left("write") from exc
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            raise self._send_failed(exc) from exc
+
+    def _send_failed(self, exc: Exception) -> WriteError | PoolClosed:
+        if isinstance(exc, trio.ClosedResourceError):
+            return self._pool_was_left("write")
+        origin = self.info.origin
+        return WriteError(
+            f"the connection to {origin} broke while the request was sent: {_why(exc)}",
+            origin=origin,
+            phase="write",
+        )
 
     # ── Receiving ──────────────────────────────────────────────────────────────────────────────
 
@@ -273,11 +293,12 @@ class Connection:
             raise self._not_legal(exc) from exc
         if event is h11.NEED_DATA:
             return NEED_DATA
-        if isinstance(event, h11.Data):
-            return event
-        # ConnectionClosed and PAUSED come behind a whole response, or 101, where nobody asks.
-        assert isinstance(event, h11.Response | h11.InformationalResponse | h11.EndOfMessage)
-        self._check_head(event)
+        if isinstance(event, h11.EndOfMessage):
+            self._check_trailers(event)
+        elif not isinstance(event, h11.Data):
+            # ConnectionClosed and PAUSED come behind a whole response, or 101, where nobody asks.
+            assert isinstance(event, (h11.Response, h11.InformationalResponse))
+            self._check_head(event)
         return event
 
     def _not_legal(self, exc: h11.RemoteProtocolError) -> ReadError | RemoteProtocolError:
@@ -301,52 +322,62 @@ class Connection:
         origin = self.info.origin
         return RemoteProtocolError(f"{origin} sent {what}", origin=origin, phase="read")
 
-    def _check_head(self, event: Response | InformationalResponse | EndOfMessage) -> None:
+    def _check_head(self, event: Response | InformationalResponse) -> None:
         """Keep the bounds, which h11 keeps for what is incomplete only."""
-        self._fields += len(event.headers)
+        fields = raw_headers(event)
+        self._count_fields(len(fields))
+        self._check_head_bytes()
+        if isinstance(event, h11.Response):
+            self._head = None
+            self._heed(event, fields)
+
+    def _check_trailers(self, event: EndOfMessage) -> None:
+        if self.framing.chunked:
+            fields = raw_headers(event)
+            self._count_fields(len(fields))
+            self._count_head_bytes(sum(len(name) + len(value) + 4 for name, value in fields))
+
+    def _count_fields(self, number: int) -> None:
+        self._fields += number
         if self._fields > MAX_FIELDS:
             raise self.illegal(f"{self._fields} fields, more than {MAX_FIELDS}")
-        if not isinstance(event, h11.EndOfMessage):
-            self._check_head_bytes()
-            if isinstance(event, h11.Response):
-                self._head = None
-                self._heed(event)
-        elif self.bytes_received > MAX_HEAD_BYTES:
-            self._count_head_bytes(sum(len(n) + len(v) + 4 for n, v in event.headers))
 
     def _check_head_bytes(self) -> None:
         assert self._head is not None
         raw = b"".join(self._head)
-        end = _END_OF_HEAD.search(raw)
-        assert end is not None
-        size = end.end()
-        self._head = [raw[size:]]
-        self._count_head_bytes(size)
+        size = raw.find(b"\r\n\r\n") + 4
         # A bare LF, and the continuation of a folded line (RFC 9112 sections 2.2 and 5.2): others
         # may see other fields there than we do.
-        bare = raw.count(b"\n", 0, size) != raw.count(b"\r\n", 0, size)
-        if bare or raw.find(b"\n ", 0, size) >= 0 or raw.find(b"\n\t", 0, size) >= 0:
+        if raw.count(b"\n", 0, size) != raw.count(b"\r\n", 0, size) or size < 4:
             self._tainted = True
+            end = _END_OF_HEAD.search(raw)
+            assert end is not None
+            size = end.end()
+        elif raw.find(b"\n ", 0, size) >= 0 or raw.find(b"\n\t", 0, size) >= 0:
+            self._tainted = True
+        self._head = [raw[size:]]
+        self._count_head_bytes(size)
 
     def _count_head_bytes(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > MAX_HEAD_BYTES:
             raise self.illegal(f"a head of more than {MAX_HEAD_BYTES} bytes")
 
-    def _heed(self, response: Response) -> None:
+    def _heed(self, response: Response, fields: RawHeaders) -> None:
         """Look at what the server says about the body, and about the connection."""
         length, chunked, encodings = None, False, []
-        # Raw, for one call instead of two for each field.
-        for raw_name, value in response.headers.raw_items():
-            match raw_name.lower():
-                case b"content-length":
-                    length = int(value)
-                case b"transfer-encoding":
-                    chunked = True
-                case b"content-encoding":
-                    encodings.append(value)
-                case b"keep-alive":
-                    self._heed_keep_alive(value)
+        for raw_name, value in fields:
+            name = raw_name.lower()
+            if name not in _HEEDED:
+                continue
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"transfer-encoding":
+                chunked = True
+            elif name == b"content-encoding":
+                encodings.append(value)
+            else:
+                self._heed_keep_alive(value)
         self.framing = Framing(length, chunked, b", ".join(encodings).decode("latin-1"))
         # RFC 9112 section 6.1: with both, the one may have been smuggled past somebody who read
         # the other. Other versions know no Transfer-Encoding, or what we can't know.
@@ -417,7 +448,7 @@ class Connection:
     @property
     def may_be_reused(self) -> bool:
         """Whether, once the response has been read, the connection can serve another exchange."""
-        spoilt = self._tainted or self._eof or self.closed or self._wire.torn
+        spoilt = self._tainted or self._eof or self._wire.is_unfit
         return self._h11.our_state is h11.DONE and not spoilt
 
     async def next_cycle(self) -> bool:
@@ -430,7 +461,7 @@ class Connection:
         done = self.may_be_reused and self._h11.their_state is h11.DONE
         if not done or self._h11.trailing_data[0]:
             return False
-        if not (await self.settle() if self._tls else self.condition() is Condition.FRESH):
+        if not (await self.settle() if self._tls else not self._wire.is_readable()):
             return False
         self._h11.start_next_cycle()
         return True

@@ -107,6 +107,7 @@ class Bridge:
         self._check_open()
         trace = request.extensions.get("trace")
         try:
+            self.pool._check_usable()
             ours = self._translate(request)
             if trace is None:
                 response = await follow(ours, self.pool._send)
@@ -152,17 +153,14 @@ class Bridge:
         # Where to go is checked as strictly as for our own requests, and remembered as theirs are.
         parsed = _url.parse(f"{scheme}://{url.netloc.decode('ascii')}/")
         body = self._body(request)
-        ours = Request(
-            method=request.method,
-            url=parsed,
-            target=extensions.get("target", url.raw_path).decode("latin-1"),
-            fields=request.headers.raw,
-            verbatim=True,
-            body=body,
-            body_length=len(body) if isinstance(body, bytes) else None,
-            timeouts=_timeouts(**extensions.get("timeout", {})),
-            server_hostname=extensions.get("sni_hostname") if scheme == "https" else None,
-        )
+        ours = Request(request.method, parsed, _timeouts(**extensions.get("timeout", {})))
+        ours.target = extensions.get("target", url.raw_path).decode("latin-1")
+        ours.fields = request.headers.raw
+        ours.verbatim = True
+        ours.decode = False
+        ours.body = body
+        ours.body_length = len(body) if isinstance(body, bytes) else None
+        ours.server_hostname = extensions.get("sni_hostname") if scheme == "https" else None
         ours.compose()
         return ours
 

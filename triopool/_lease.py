@@ -131,13 +131,14 @@ class LeasedConnection:
 
     @enable_ki_protection
     async def _send(self, request: Request) -> Response:
-        exchange = await watched(self._tell, request, lambda: self._exchange(request))
+        exchange = await watched(self._tell, request, self._exchange(request))
         return Response(exchange, self._drain)
 
     async def _exchange(self, request: Request) -> Exchange:
         if request.key != self._key:
             raise LocalProtocolError(f"a redirect leads away: {self._not_for(request)}")
-        await request.measure()
+        if request.to_be_measured:
+            await request.measure()
         exchange = Exchange(request, await self._take_turn())
         if self._tell is not SILENT:
             self._tell.request_sent(request.info(), self.info)

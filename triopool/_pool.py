@@ -289,28 +289,39 @@ class ConnectionPool:
             anything is taken or sent, as is OSError for a file that can't be read.
         """
         self._check_usable()
-        request = _request.prepare(
-            method,
-            url,
-            default_timeouts=self._timeouts,
-            params=params,
-            headers=headers,
-            content=content,
-            json=json,
-            form=form,
-            multipart=multipart,
-            auth=auth,
-            timeouts=timeouts,
-            server_hostname=server_hostname,
-            target=target,
-            idempotent=idempotent,
-            expect_continue=expect_continue,
-            follow_redirects=follow_redirects,
-            decode=decode,
-            on_informational=on_informational,
-            on_progress=on_progress,
-            max_body_bytes=max_body_bytes,
+        rare = (params, headers, content, json, form, multipart, auth, timeouts, server_hostname)
+        rarer = (target, idempotent, on_informational, on_progress, max_body_bytes)
+        is_plain = (
+            decode is True
+            and expect_continue is follow_redirects is False
+            and _request.are_none(rare)
+            and _request.are_none(rarer)
         )
+        if is_plain:  # Spared the checks, which are 8 µs of a request's 80.
+            request = _request.prepare_plain(method, url, self._timeouts)
+        else:
+            request = _request.prepare(
+                method,
+                url,
+                default_timeouts=self._timeouts,
+                params=params,
+                headers=headers,
+                content=content,
+                json=json,
+                form=form,
+                multipart=multipart,
+                auth=auth,
+                timeouts=timeouts,
+                server_hostname=server_hostname,
+                target=target,
+                idempotent=idempotent,
+                expect_continue=expect_continue,
+                follow_redirects=follow_redirects,
+                decode=decode,
+                on_informational=on_informational,
+                on_progress=on_progress,
+                max_body_bytes=max_body_bytes,
+            )
         _request.refuse_switch(request)
         response = await follow(request, self._send)
         await response._read_whole()
@@ -360,14 +371,14 @@ class ConnectionPool:
         return await self.request("OPTIONS", url, **options)
 
     def _prepare(self, method: str, url: str, **options: Unpack[RequestOptions]) -> Request:
+        if not options:
+            return _request.prepare_plain(method, url, self._timeouts)
         return _request.prepare(method, url, default_timeouts=self._timeouts, **options)
 
     @enable_ki_protection
     async def _send(self, request: Request) -> Response:
-        self._check_usable()
-        exchange = await watched(
-            self._tell, request, lambda: _retry.send(request, self._slots, self._tell)
-        )
+        sending = _retry.send(request, self._slots, self._tell)
+        exchange = await watched(self._tell, request, sending)
         return Response(exchange, self._start_drain)
 
     def _start_drain(self, exchange: Exchange) -> None:

@@ -24,15 +24,16 @@ PIECES_IN_A_ROW = 16
 class BodyReader:
     """Reads the body of an exchange's response. One task at a time."""
 
+    _decoder: Decoder | None = None
+    _is_set_up = False
+    _broken: Exception | None = None
+    _size = 0
+    # The piece in hand, and how much of it has been given out.
+    _piece = b""
+    _taken = 0
+
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._decoder: Decoder | None = None
-        self._is_set_up = False
-        self._broken: Exception | None = None
-        self._size = 0
-        # The piece in hand, and how much of it has been given out.
-        self._piece = b""
-        self._taken = 0
 
     @property
     def is_ready(self) -> bool:
@@ -60,11 +61,17 @@ class BodyReader:
         self._taken = start + max_bytes
         return piece[start : self._taken]
 
-    async def read_all(self) -> bytes:
-        """The rest of the body. If cancelled, what was read is lost."""
+    def take_all(self) -> bytes | None:
+        """The rest of the body, if all of it is there and nobody need be told; else None."""
         self._set_up()
         if self._decoder is None and not self._piece and self._exchange.request.on_progress is None:
-            return await self._exchange.read_all()
+            return self._exchange.take_all()
+        return None
+
+    async def read_all(self) -> bytes:
+        """The rest of the body. If cancelled, what was read is lost."""
+        if (content := self.take_all()) is not None:
+            return content
         pieces = []
         while piece := await self.read():
             pieces.append(piece)

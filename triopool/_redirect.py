@@ -21,7 +21,7 @@ request does not wait for that.
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 from collections.abc import Awaitable, Callable
 
 from . import _fields, _url
@@ -49,15 +49,19 @@ _OF_THE_BODY = frozenset(
 )
 
 
-async def follow(request: Request, send: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Send a request, and what its redirects lead to; return the last response.
+def follow(request: Request, send: Callable[[Request], Awaitable[Response]]) -> Awaitable[Response]:
+    """Send a request, and what its redirects lead to; to be awaited for the last response.
 
     Raises:
       RedirectError: a redirect can't be followed, or there were too many.
       Exception: what *send* raises.
     """
     if request.redirects is None and request.replayable:
-        return await send(request)  # Nothing to follow, and no body that might have to be closed.
+        return send(request)  # Nothing to follow, and no body that might have to be closed.
+    return _follow(request, send)
+
+
+async def _follow(request: Request, send: Callable[[Request], Awaitable[Response]]) -> Response:
     history: list[Response] = []
     try:
         while True:
@@ -130,16 +134,15 @@ def _location(request: Request, response: Response) -> URL | None:
 def _rewrite(request: Request, response: Response, url: URL) -> Request:
     # Where the URL came from counts, and not the key: http and https of one host are two origins.
     leaves = url.origin != request.url.origin
-    following = dataclasses.replace(
-        request,
-        method=_method(request.method, response.status_code),
-        url=url,
-        target=None,
-        fields=_fields.without(request.fields, _OF_THE_ORIGIN) if leaves else request.fields,
-        auth=url.auth or (None if leaves else request.auth),
-        server_hostname=None if leaves else request.server_hostname,
-        attempt=1,
-    )
+    following = copy.copy(request)
+    following.method = _method(request.method, response.status_code)
+    following.url = url
+    following.target = None
+    following.attempt = 1
+    if leaves:
+        following.fields = _fields.without(request.fields, _OF_THE_ORIGIN)
+        following.server_hostname = following.auth = None
+    following.auth = url.auth or following.auth
     if response.status_code == 303 or following.method != request.method:
         _drop_body(following)
     elif request.body_started and not request.replayable:

@@ -35,7 +35,8 @@ async def send(request: Request, slots: Slots[Connection], tell: Instrument) -> 
       TriopoolError: any phase's; and what the caller's body raised.
     """
     first: TriopoolError | None = None
-    await request.measure()
+    if request.to_be_measured:
+        await request.measure()
     try:
         while True:
             lease = await slots.acquire(request.key, request.timeouts)

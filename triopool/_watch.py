@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 import trio
 
@@ -13,15 +13,17 @@ from ._response import ResponseInfo
 from .abc import Instrument
 
 
-async def watched(
-    tell: Instrument, request: Request, send: Callable[[], Awaitable[Exchange]]
-) -> Exchange:
-    """Await ``send()``, and tell of the response or of the failure."""
-    if tell is SILENT:
-        return await send()
+def watched(
+    tell: Instrument, request: Request, sending: Awaitable[Exchange]
+) -> Awaitable[Exchange]:
+    """The same, to be awaited; then the instrument is told of the response or of the failure."""
+    return sending if tell is SILENT else _watch(tell, request, sending)
+
+
+async def _watch(tell: Instrument, request: Request, sending: Awaitable[Exchange]) -> Exchange:
     called_at = trio.current_time()
     try:
-        exchange = await send()
+        exchange = await sending
     except BaseException as exc:
         tell.request_failed(request.info(), exc)
         raise

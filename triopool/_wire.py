@@ -1,4 +1,4 @@
-"""The wire: a connected socket as a Trio stream, with the four things a pool needs besides.
+"""The wire: a connected socket as a Trio stream, with the five things a pool needs besides.
 
 :class:`trio.SocketStream` would do, but for these: closing is *synchronous*, so that a slot is
 free in the tick in which its request is cancelled; a glance says whether anything has arrived; the
@@ -6,6 +6,11 @@ bytes that the kernel took are *counted*, because a request of which it took non
 safely whatever its method; and reading can be made *impatient*: to raise ``WouldBlock`` instead of
 waiting. With that last one, a TLS stream on top can be asked what an idle connection has received,
 without a deadline (under an expired deadline a read says "nothing came" of a dead connection).
+
+The fifth is to act *without a checkpoint*. Trio's sockets let others run after each send and after
+each receive. A request needs that once: between the two, so that the answer may arrive meanwhile.
+That saves a tenth of what a small request costs. It takes a socket's own, non-blocking methods;
+where there are none (a Trio socket from the user's factory) Trio's do.
 """
 
 from __future__ import annotations
@@ -13,11 +18,27 @@ from __future__ import annotations
 import contextlib
 import socket as stdlib_socket
 from collections.abc import Callable
+from typing import NamedTuple
 
 import trio
 
 RECEIVE_SIZE = 64 * 1024
 """How much is read at once, in bytes. As trio.SocketStream."""
+
+
+class Nowait(NamedTuple):
+    """What a socket does at once, or not at all: then it raises ``BlockingIOError``."""
+
+    send: Callable[[bytes | bytearray | memoryview], int]
+    recv: Callable[[int], bytes]
+
+
+def nowait(socket: stdlib_socket.socket | trio.socket.SocketType) -> Nowait | None:
+    """What *socket* has of it: one of the standard library's, or of ``triopool.testing``."""
+    if isinstance(socket, stdlib_socket.socket):
+        return Nowait(socket.send, socket.recv)  # Trio has made it non-blocking.
+    send, recv = (getattr(socket, name, None) for name in ("send_nowait", "recv_nowait"))
+    return Nowait(send, recv) if send and recv else None
 
 
 class Wire(trio.abc.Stream):
@@ -31,8 +52,9 @@ class Wire(trio.abc.Stream):
         can still be read, but not be written to, and is never fit for another exchange.
     """
 
-    def __init__(self, socket: trio.socket.SocketType) -> None:
+    def __init__(self, socket: trio.socket.SocketType, nowait: Nowait | None = None) -> None:
         self.socket = socket
+        self._nowait = nowait
         self.bytes_sent = 0
         self.patient = True
         self.on_progress: Callable[[], object] | None = None
@@ -50,7 +72,12 @@ class Wire(trio.abc.Stream):
 
         About a microsecond.
         """
-        return self._is_closed or self.torn or self.socket.is_readable()
+        return self.is_unfit or self.socket.is_readable()
+
+    @property
+    def is_unfit(self) -> bool:
+        """Whether it can't carry another exchange: it was closed, or a write was cut short."""
+        return self.torn or self.socket.fileno() == -1
 
     @property
     def _is_closed(self) -> bool:
@@ -61,6 +88,23 @@ class Wire(trio.abc.Stream):
         if self._is_closed:
             return trio.ClosedResourceError("this socket was closed")
         return trio.BrokenResourceError(str(exc))
+
+    def send_now(self, data: bytes) -> int:
+        """Send what the kernel takes at once, which may be nothing; return how much it was.
+
+        Not a checkpoint.
+        """
+        if self._nowait is None or self.torn:
+            return 0
+        try:
+            sent = self._nowait.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as exc:
+            self.torn = True
+            raise self._stream_error(exc) from exc
+        self.bytes_sent += sent
+        return sent
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         if self.torn and not self._is_closed:
@@ -95,8 +139,15 @@ class Wire(trio.abc.Stream):
                 raise trio.BrokenResourceError("an earlier write was cut short")
             if not self.is_readable():
                 raise trio.WouldBlock
+        size = RECEIVE_SIZE if max_bytes is None else max_bytes
         try:
-            return await self.socket.recv(RECEIVE_SIZE if max_bytes is None else max_bytes)
+            if self._nowait is not None:
+                await trio.lowlevel.checkpoint()
+                try:
+                    return self._nowait.recv(size)
+                except BlockingIOError:
+                    pass
+            return await self.socket.recv(size)
         except OSError as exc:
             raise self._stream_error(exc) from exc
 

@@ -394,3 +394,43 @@ async def test_a_loser_whose_factory_shrugs_off_its_cancellation_is_closed(
     async with pool_on(network, socket_factory=stubborn) as pool:
         await pool.warm_up(URL)
         assert [sock.getpeername()[0] for sock in network.open_sockets] == [FOUR]
+
+
+# ── Trio's own ways ────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_trio_socket_is_used_by_trios_own_methods_only() -> None:
+    """It shows no others, so the pool does with a checkpoint more; to take it apart would take it
+    from the caller, who may have kept it."""
+    made: list[trio.socket.SocketType] = []
+
+    def factory(address: AddressInfo) -> trio.socket.SocketType:
+        made.append(trio.socket.socket(address.family, address.type, address.proto))
+        return made[0]
+
+    server = tcp_server(hello_server())
+    async with server as port, ConnectionPool(socket_factory=factory) as pool:
+        for _ in range(2):
+            assert (await pool.get(f"http://127.0.0.1:{port}/")).status_code == 200
+        assert pool.statistics().reused == 1
+        assert made[0].getpeername()
+        assert len(made) == 1
+
+
+async def test_sockets_that_the_program_makes_for_all_of_trio_are_used(
+    autojump_clock: MockClock, network: Network
+) -> None:
+    """trio.socket.set_custom_socket_factory() is how a program tells Trio to use other ones."""
+
+    class Factory(trio.abc.SocketFactory):
+        def socket(self, family: Any = 0, type: Any = 0, proto: int = 0) -> Any:  # noqa: A002
+            return network.socket(AddressInfo(family, type, proto, "", (FOUR, 80)))
+
+    before = trio.socket.set_custom_socket_factory(Factory())
+    try:
+        async with ConnectionPool(resolver=network.resolve) as pool:
+            assert (await pool.get(URL)).status_code == 200
+            assert len(network.open_sockets) == 1
+    finally:
+        trio.socket.set_custom_socket_factory(before)
+    assert not network.open_sockets

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import (
+    MockClock,
+    assert_checkpoints,
+    assert_no_checkpoints,
+    wait_all_tasks_blocked,
+)
 
-from triopool._wire import RECEIVE_SIZE, Wire
+from triopool._wire import RECEIVE_SIZE, Wire, nowait
 from triopool.testing import Network, NetworkSocket
 
 from .helpers import ipv4
@@ -26,16 +32,24 @@ async def stay(stream: trio.abc.Stream) -> None:
     await trio.sleep_forever()
 
 
+@pytest.fixture(params=[True, False], ids=["nowait", "as Trio does"], autouse=True)
+def at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the wire may act without a checkpoint. Nothing but send_now() shows it."""
+    at_once: bool = request.param
+    monkeypatch.setattr(sys.modules[__name__], "nowait", nowait if at_once else lambda _: None)
+    return at_once
+
+
 async def connected(network: Network) -> tuple[Wire, NetworkSocket]:
     """A wire, and the server's end of it."""
     sock = network.socket(ipv4(1))
     await sock.connect(("192.0.2.1", 80))
-    return Wire(sock), network.open_server_sockets[-1]
+    return Wire(sock, nowait(sock)), network.open_server_sockets[-1]
 
 
 def real_pair() -> tuple[Wire, socket.socket]:
     ours, theirs = socket.socketpair()
-    return Wire(trio.socket.from_stdlib_socket(ours)), theirs
+    return Wire(trio.socket.from_stdlib_socket(ours), nowait(ours)), theirs
 
 
 # ── Sending ────────────────────────────────────────────────────────────────────────────────────
@@ -77,6 +91,42 @@ async def test_what_was_sent_before_a_cancellation_is_counted(
     with trio.move_on_after(1.0):
         await wire.send_all(bytes(150))
     assert wire.bytes_sent == 100
+
+
+async def test_what_goes_out_at_once_is_counted_and_the_rest_is_told(
+    autojump_clock: MockClock, network: Network, at_once: bool
+) -> None:
+    wire, server = await connected(network)
+    with assert_no_checkpoints():
+        taken = [wire.send_now(bytes(size)) for size in (60, 60, 60)]
+    assert taken == ([60, 40, 0] if at_once else [0, 0, 0])
+    assert wire.bytes_sent == sum(taken)
+    assert not wire.torn
+    if at_once:
+        server.reset()
+        with pytest.raises(trio.BrokenResourceError, match="Connection reset"):
+            wire.send_now(b"x")
+        assert wire.torn
+        assert wire.send_now(b"x") == 0
+        with pytest.raises(trio.BrokenResourceError, match="an earlier write was cut short"):
+            await wire.send_all(b"x")
+        wire, _ = await connected(network)
+        wire.close()
+        with pytest.raises(trio.ClosedResourceError):
+            wire.send_now(b"x")
+
+
+async def test_to_read_is_a_checkpoint_whether_anything_is_there_or_not(
+    autojump_clock: MockClock, network: Network
+) -> None:
+    wire, server = await connected(network)
+    await server.send(b"abc")
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await wire.receive_some()
+    assert scope.cancelled_caught
+    with assert_checkpoints():
+        assert await wire.receive_some() == b"abc"
 
 
 async def test_a_reset_is_a_broken_resource_in_both_directions(

@@ -434,7 +434,7 @@ async def test_who_waits_is_not_handed_what_came_at_once_behind_the_response(
             await trio.sleep(1)
             # In one moment, in two packets: the second one was not read with the first.
             (end,) = network.open_server_sockets
-            end._send_nowait(memoryview(ok(bytes(65536 - 42))[:65536]))
+            end.send_nowait(ok(bytes(65536 - 42))[:65536])
             if behind:
                 pool_end = network.open_sockets[0]
                 pool_end._received += behind

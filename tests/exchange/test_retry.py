@@ -177,21 +177,26 @@ def break_sending(pool: ConnectionPool, after: int) -> None:
     that learns of a reset in the very moment, when no glance can see it any more."""
     (slot,) = pool._slots._idle
     assert slot.connection is not None
-    socket = slot.connection._wire.socket
-    really_send = socket.send
+    wire = slot.connection._wire
+    assert wire._nowait is not None
+    socket, really_send = wire.socket, wire._nowait.send
     left = after
 
-    async def send(data: Any, flags: int = 0) -> int:
+    def send_nowait(data: Any) -> int:
         nonlocal left
         if not left:
-            await trio.lowlevel.checkpoint()
             socket._peer.reset()  # type: ignore[attr-defined]
             raise BrokenPipeError(errno.EPIPE, "Broken pipe")
-        sent = await really_send(memoryview(data)[:left])
+        sent = really_send(memoryview(data)[:left])
         left -= sent
         return sent
 
+    async def send(data: Any, flags: int = 0) -> int:
+        await trio.lowlevel.checkpoint()
+        return send_nowait(data)
+
     socket.send = send  # type: ignore[method-assign]
+    wire._nowait = wire._nowait._replace(send=send_nowait)
 
 
 @pytest.mark.parametrize("kind", ["none", "bytes", "factory", "iterator"])

@@ -11,6 +11,7 @@ import trio
 
 import triopool
 from triopool import ConnectError, ReadError, Timeouts, TLSError
+from triopool.abc import Instrument
 from triopool.testing import Handler, Receive, Reset, Send, script
 
 from .world import A, B, connections, world
@@ -96,3 +97,36 @@ async def test_a_timeout_of_any_phase_gives_its_slot_back(
         assert isinstance(caught.value, trio.TooSlowError)
         assert w.pool.statistics().open == 0
         await w.works_at_full_size()
+
+
+async def test_a_request_that_was_cancelled_while_it_waited_is_not_sent(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """Its connection was handed over to it, and is as good as new: the next one gets it."""
+    scope = trio.CancelScope()
+
+    class CancelWhenHandedOver(Instrument):
+        def handed_over(self, connection: object, seconds: float) -> None:
+            scope.cancel()
+
+    async with world(max_connections=1, instruments=[CancelWhenHandedOver()]) as w:
+        with scope:
+            await w.pool.post(f"{A}/not-sent")
+        assert scope.cancelled_caught
+        assert w.a.requests == []
+        await w.get(f"{A}/next")
+        statistics = w.pool.statistics()
+        assert (statistics.dialled, statistics.discarded, statistics.reused) == (1, 0, 1)
+        await w.works_at_full_size()
+
+
+async def test_a_request_in_a_cancelled_scope_takes_nothing(autojump_clock: trio.abc.Clock) -> None:
+    async with world(max_connections=1) as w:
+        await w.get(f"{A}/first")
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await w.pool.post(f"{A}/not-sent")
+        assert scope.cancelled_caught
+        assert len(w.a.requests) == 1
+        statistics = w.pool.statistics()
+        assert (statistics.idle, statistics.discarded) == (1, 0)

@@ -261,9 +261,18 @@ class NetworkSocket(trio.socket.SocketType):
           trio.BusyResourceError: another task is waiting to send.
         """
         with memoryview(data).cast("B") as view:
-            return await self._act(self._writer, lambda: self._send_nowait(view))
+            return await self._act(self._writer, lambda: self._send(view))
 
-    def _send_nowait(self, data: memoryview) -> int:
+    def send_nowait(self, data: Buffer) -> int:
+        """:meth:`send`, but without a checkpoint: ``BlockingIOError`` where that one waits.
+
+        So is :meth:`recv_nowait`. Trio's own sockets have no such methods; with them a pool treats
+        this socket as it does the kernel's.
+        """
+        with memoryview(data).cast("B") as view:
+            return self._send(view)
+
+    def _send(self, data: memoryview) -> int:
         self._check_open()
         self._raise_pending_error()
         peer = self._peer
@@ -308,7 +317,7 @@ class NetworkSocket(trio.socket.SocketType):
           trio.ClosedResourceError: another task closed the socket while this one waited.
           trio.BusyResourceError: another task is waiting to receive.
         """
-        return await self._act(self._reader, lambda: self._recv_nowait(buflen))
+        return await self._act(self._reader, lambda: self.recv_nowait(buflen))
 
     async def recv_into(self, buffer: Buffer, nbytes: int = 0, flags: int = 0) -> int:
         """Receive into *buffer*, otherwise as :meth:`recv`; return how many bytes came."""
@@ -317,7 +326,8 @@ class NetworkSocket(trio.socket.SocketType):
             view[: len(data)] = data
         return len(data)
 
-    def _recv_nowait(self, buflen: int) -> bytes:
+    def recv_nowait(self, buflen: int) -> bytes:
+        """:meth:`recv`, but without a checkpoint; see :meth:`send_nowait`."""
         peer = self._connected_peer()
         if not self._received:
             self._raise_pending_error()
