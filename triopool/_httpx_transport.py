@@ -266,7 +266,8 @@ class BridgeStream:
 
     async def _receive(self) -> bytes:
         try:
-            return await self._response.receive_some()
+            # No checkpoint for what is there already: nobody who iterates here counts on one.
+            return await self._response._receive()
         except TriopoolError as exc:
             await self._say("receive_response_body.failed", {"exception": exc})
             raise self._errors.translate(exc) from exc
@@ -275,13 +276,14 @@ class BridgeStream:
 
     async def aclose(self) -> None:
         """Give the connection up, now: what little is left of the body is read by the pool."""
+        if self._closed:
+            return
+        self._closed = True
         cancelled = trio.current_effective_deadline() == -math.inf
-        closed_before, self._closed = self._closed, True
         self._response.close(drain=not cancelled)
-        if not closed_before:
-            await self._say("response_closed.started", {})
-            await self._say("response_closed.complete", {"return_value": None})
-        await trio.lowlevel.checkpoint()
+        await self._say("response_closed.started", {})
+        await self._say("response_closed.complete", {"return_value": None})
+        await trio.lowlevel.checkpoint_if_cancelled()
 
     async def _say(self, name: str, info: dict[str, Any]) -> None:
         if self._trace is not None:

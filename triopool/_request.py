@@ -149,15 +149,13 @@ class Request:
         """
         self.key = PoolKey(self.url.origin, self.server_hostname)
         target = self.target or self.url.target
-        lines = _fields.complete(self.fields, self._defaults())
+        lines = self.fields if self.verbatim else _fields.complete(self.fields, self._defaults())
         self.head = _http11.make_head(self.method, target, lines)
         if self.fields:
             _fields.check(self.head.headers.raw_items(), self.body_length)
 
     def _defaults(self) -> dict[str, str]:
         """The fields that are sent unless the caller gave them."""
-        if self.verbatim:
-            return {}
         given = _fields.names_of(self.fields)
         if self.method == "CONNECT":
             # RFC 9110 section 9.3.6: whom to connect to, and no body.

@@ -229,6 +229,11 @@ class Response(trio.abc.ReceiveStream):
         self._check_open()
         if self._reader.is_ready:
             await trio.lowlevel.checkpoint()
+        return await self._receive(max_bytes)
+
+    async def _receive(self, max_bytes: int | None = None) -> bytes:
+        """:meth:`receive_some`, but a checkpoint only if it has to wait."""
+        self._check_open()
         try:
             return await self._reader.read(max_bytes)
         except PoolClosed:

@@ -16,9 +16,10 @@ where there are none (a Trio socket from the user's factory) Trio's do.
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket as stdlib_socket
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
 
 import trio
 
@@ -31,14 +32,18 @@ class Nowait(NamedTuple):
 
     send: Callable[[bytes | bytearray | memoryview], int]
     recv: Callable[[int], bytes]
+    wait_readable: Callable[[], Awaitable[None]]
 
 
 def nowait(socket: stdlib_socket.socket | trio.socket.SocketType) -> Nowait | None:
     """What *socket* has of it: one of the standard library's, or of ``triopool.testing``."""
-    if isinstance(socket, stdlib_socket.socket):
-        return Nowait(socket.send, socket.recv)  # Trio has made it non-blocking.
-    send, recv = (getattr(socket, name, None) for name in ("send_nowait", "recv_nowait"))
-    return Nowait(send, recv) if send and recv else None
+    if isinstance(socket, stdlib_socket.socket):  # Trio has made it non-blocking.
+        wait = functools.partial(trio.lowlevel.wait_readable, socket)
+        return Nowait(socket.send, socket.recv, wait)
+    ours: Any = socket
+    if hasattr(ours, "recv_nowait"):
+        return Nowait(ours.send_nowait, ours.recv_nowait, ours.wait_readable)
+    return None
 
 
 class Wire(trio.abc.Stream):
@@ -141,13 +146,14 @@ class Wire(trio.abc.Stream):
                 raise trio.WouldBlock
         size = RECEIVE_SIZE if max_bytes is None else max_bytes
         try:
-            if self._nowait is not None:
-                await trio.lowlevel.checkpoint()
+            if self._nowait is None:
+                return await self.socket.recv(size)
+            await trio.lowlevel.checkpoint()
+            while True:
                 try:
                     return self._nowait.recv(size)
                 except BlockingIOError:
-                    pass
-            return await self.socket.recv(size)
+                    await self._nowait.wait_readable()
         except OSError as exc:
             raise self._stream_error(exc) from exc
 

@@ -266,8 +266,8 @@ class NetworkSocket(trio.socket.SocketType):
     def send_nowait(self, data: Buffer) -> int:
         """:meth:`send`, but without a checkpoint: ``BlockingIOError`` where that one waits.
 
-        So is :meth:`recv_nowait`. Trio's own sockets have no such methods; with them a pool treats
-        this socket as it does the kernel's.
+        So is :meth:`recv_nowait`. Trio's own sockets have no such methods; with them, and with
+        :meth:`wait_readable`, a pool treats this socket as it does the kernel's.
         """
         with memoryview(data).cast("B") as view:
             return self._send(view)
@@ -338,6 +338,15 @@ class NetworkSocket(trio.socket.SocketType):
         del self._received[:buflen]
         peer._writer.unpark_all()
         return data
+
+    async def wait_readable(self) -> None:
+        """Wait until :meth:`recv` would not wait. As ``trio.lowlevel.wait_readable()``."""
+        self._check_descriptor()
+        await self._act(self._reader, self._check_readable)
+
+    def _check_readable(self) -> None:
+        if not self.is_readable():
+            raise BlockingIOError
 
     def is_readable(self) -> bool:
         """Tell whether :meth:`recv` would not wait: there are bytes, the end, or an error."""
