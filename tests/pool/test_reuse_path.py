@@ -75,10 +75,13 @@ async def test_a_whole_reused_request_makes_no_scope_and_no_task(
     async with world() as w:
         await w.get(f"{A}/1")
         counter = Counter()
+        counter.watched = trio.lowlevel.current_task()
         trio.lowlevel.add_instrument(counter)
         tally: Tally = request.getfixturevalue("tally")
         await w.pool.get(f"{A}/2")
         assert tally.scopes == 0
+        # Once so that others may run, once because the answer was not there yet then.
+        assert counter.steps <= 2
         assert tally.limiter_calls == 0
         assert counter.tasks == 0
         trio.lowlevel.remove_instrument(counter)
