@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from triopool import ConnectionPool, ReadTimeout, Timeouts, WriteTimeout
-from triopool._patience import DEAD_AT_MOST, Keeper, Patience
+from triopool._deadlines import DEAD_AT_MOST
+from triopool._patience import Keeper, Patience
 from triopool.testing import KeepOpen, Network, ReceiveRequest, Send, Wait, script
 
 from .world import URL, Answering, serving
