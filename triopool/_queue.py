@@ -14,72 +14,72 @@ from __future__ import annotations
 import heapq
 import math
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Generic
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Generic, TypeAlias
 
 import outcome
 import trio
 
+from ._deadlines import Timed
 from ._slot import C, Slot
 from ._statistics import Counts
 
 if TYPE_CHECKING:
+    from ._config import Timeouts
     from ._origin import PoolKey
 
 
-class Waiter(Generic[C]):
+Given: TypeAlias = "Slot[C] | outcome.Error"
+"""What a waiter gets: a slot with a connection in it, or an error to be raised."""
+
+
+class Waiter(Timed, Generic[C]):
     """A request queued for a connection.
 
-    It owns a memory channel with a buffer of zero, and its task is parked in :meth:`wait` for as
-    long as it is queued. So ``send_nowait`` either is taken by a live task, or raises
-    ``WouldBlock`` because the task was cancelled a moment ago. There is no third case, in which a
-    connection lies in the channel and nobody knows whether it was taken.
+    It owns a memory channel with a buffer of zero, and its task is parked in it for as long as it
+    is queued. So ``send_nowait`` either is taken by a live task, or raises ``WouldBlock`` because
+    the task was cancelled a moment ago. There is no third case, in which a connection lies in the
+    channel and nobody knows whether it was taken.
+
+    Its deadline is that of waiting for a slot; it has none any more when it has a dial.
 
     Attributes:
       age: smaller is older; unique in the pool.
       queued_at: on Trio's clock.
-      connect_timeout: the limit in seconds of a dial of its own.
+      timeouts: of its request: how long it waits for a slot, and how long a dial of its own takes.
       dial: the dial it owns; None while it waits for a slot.
-      scope: bounds the wait for a slot; its deadline is lifted when a dial is had.
     """
 
-    __slots__ = (
-        "_receive",
-        "_send",
-        "_waits",
-        "age",
-        "connect_timeout",
-        "dial",
-        "queue",
-        "queued_at",
-        "scope",
-    )
+    __slots__ = ("_receive", "_send", "_waits", "age", "dial", "queue", "queued_at", "timeouts")
 
-    def __init__(
-        self, queue: OriginQueue[C], age: int, now: float, connect_timeout: float | None
-    ) -> None:
+    def __init__(self, queue: OriginQueue[C], age: int, now: float, timeouts: Timeouts) -> None:
+        super().__init__()
         self.queue = queue
         self.age = age
         self.queued_at = now
-        self.connect_timeout = connect_timeout
+        self.timeouts = timeouts
         self.dial: Slot[C] | None = None
-        self.scope: trio.CancelScope | None = None
-        self._send, self._receive = trio.open_memory_channel[outcome.Outcome[Slot[C]]](0)
+        self._send: trio.MemorySendChannel[Given[C]]
+        self._receive: trio.MemoryReceiveChannel[Given[C]]
+        # Not open_memory_channel[...](0): that takes half as long again.
+        self._send, self._receive = trio.open_memory_channel(0)
         self._waits = False
 
-    async def wait(self) -> Slot[C]:
-        """Wait until a connection is offered, and return it; or raise the error that is."""
+    def wait(self) -> Awaitable[Given[C]]:
+        """Wait until something is given."""
+        # Not a coroutine of our own around the channel's: thousands of them may be waiting.
         self._waits = True
-        return (await self._receive.receive()).unwrap()
+        return self._receive.receive()
 
     @property
     def dead(self) -> bool:
         """Whether it was cancelled a moment ago, and its task has not run yet to leave."""
         return self._waits and not self._receive.statistics().tasks_waiting_receive
 
-    def offer(self, result: outcome.Outcome[Slot[C]]) -> bool:
+    def give(self, what: Given[C]) -> bool:
         """Give it a connection or an error; False if it was cancelled and can't take it."""
         try:
-            self._send.send_nowait(result)
+            self._send.send_nowait(what)
         except trio.WouldBlock:
             return False
         return True

@@ -58,18 +58,21 @@ C = TypeVar("C", bound=Pooled)
 
 
 class State(enum.Enum):
+    """What a slot is. *leads_to*: what it can become."""
+
     DIALLING = "dialling"
     IDLE = "idle"
     BUSY = "busy"
     CLOSED = "closed"
 
+    # Tuples at the states themselves: to look a member up in a dictionary or a set calls Python.
+    leads_to: tuple[State, ...]
 
-_MOVES = {
-    State.DIALLING: {State.IDLE, State.BUSY, State.CLOSED},
-    State.IDLE: {State.BUSY, State.CLOSED},
-    State.BUSY: {State.IDLE, State.BUSY, State.CLOSED},
-    State.CLOSED: frozenset[State](),
-}
+
+State.DIALLING.leads_to = (State.BUSY, State.IDLE, State.CLOSED)
+State.IDLE.leads_to = (State.BUSY, State.CLOSED)
+State.BUSY.leads_to = (State.IDLE, State.BUSY, State.CLOSED)
+State.CLOSED.leads_to = ()
 
 
 class WarmUp(Generic[C]):
@@ -154,7 +157,7 @@ class Slot(Generic[C]):
         self.retired = False
 
     def move(self, state: State) -> None:
-        if state not in _MOVES[self.state]:
+        if state not in self.state.leads_to:
             raise AssertionError(f"a slot can't go from {self.state.name} to {state.name}")
         self.state = state
 
@@ -182,7 +185,7 @@ class Lease(Generic[C]):
 
     __slots__ = ("_engine", "_slot", "connection", "reused")
 
-    def __init__(self, engine: Engine[C], slot: Slot[C], *, reused: bool) -> None:
+    def __init__(self, engine: Engine[C], slot: Slot[C], reused: bool) -> None:
         assert slot.connection is not None
         self._engine: Engine[C] | None = engine
         self._slot = slot

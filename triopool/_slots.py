@@ -46,9 +46,20 @@ The rules
    the owner inherits the other one's dial, so that everybody still has one.
 5. A failed dial is told to its owner and to nobody else, and its slot goes to the next in line.
 
+6. A waiter that has no dial by the end of its pool timeout is given the error. It is the keeper of
+   pool timeouts who says so, not a cancel scope around the wait: that was more than half of what
+   waiting cost. So whoever is given a connection or a dial in the same step has it.
+
 Where a task can be suspended: in ``Waiter.wait``, in ``settle`` (an idle TLS
 connection has to be looked at; the lease is owned meanwhile), in ``warm_up`` and ``wait_quiet``,
-in a dial, and in the sweeper's sleep. Nowhere else.
+in a dial, and in the sleep of sweeper and keeper. Nowhere else.
+
+What it costs
+-------------
+A request touches the ends of its queues, and asks no more than it has to know. While nobody waits,
+nobody's turn is looked up; while no slot is to be had, it does not matter who is next; whether a
+waiter is dead matters only where something would be closed or dialled for it. A waiter's objects
+count twice: with thousands of them in memory, the garbage collector looks at each again and again.
 """
 
 from __future__ import annotations
@@ -66,6 +77,7 @@ from trio.lowlevel import enable_ki_protection
 
 from ._config import Timeouts
 from ._connection_info import CloseReason
+from ._deadlines import Deadlines
 from ._errors import ConnectTimeout, PoolClosed, PoolFull, PoolTimeout
 from ._instruments import SILENT, logger
 from ._origin import PoolKey
@@ -122,10 +134,15 @@ class Slots(Generic[C]):
         self.counts = Counts()
 
         self._total = trio.CapacityLimiter(_or_infinity(max_connections))
+        # Whether the bound was ever changed. While it was not, nobody need ask the limiter.
+        self._may_be_above_its_bound = False
         self._origins: dict[PoolKey, OriginQueue[C]] = {}
         # All idle connections, least recently used first.
         self._idle: OrderedDict[Slot[C], None] = OrderedDict()
         self._line: Line[C] = Line()
+        self._pool_timeouts: Deadlines[Waiter[C]] = Deadlines(self._time_out)
+        # Around what has to go on when the pool's own block is cancelled, until it is shut.
+        self._until_shut = trio.CancelScope(shield=True)
         self._ages = itertools.count()
         self._uses = itertools.count()
         self._waiting = 0
@@ -141,9 +158,10 @@ class Slots(Generic[C]):
         self._anything_idle = trio.Event()
 
     def start(self, nursery: trio.Nursery) -> None:
-        """Begin to work: dials and the sweeper run in *nursery*."""
+        """Begin to work: all tasks run in *nursery*, and the last of them ends after ``shut()``."""
         self._nursery = nursery
         nursery.start_soon(self._keep_honest, name="triopool sweeper")
+        nursery.start_soon(self._keep_pool_timeouts, name="triopool keeper of pool timeouts")
 
     # ── Acquire ────────────────────────────────────────────────────────────────────────────────
 
@@ -165,31 +183,40 @@ class Slots(Generic[C]):
         while (queue := self._origins.get(key)) is not None and queue.idle:
             slot = next(reversed(queue.idle))
             self._take_from_idle(slot)
-            if await self._passes(slot):
-                assert slot.connection is not None
-                self._count("reused", queue)
-                self._tell.reused(slot.connection.info)
-                return self._lease(slot)
-        return await self._wait(key, timeouts)
+            if self._looks_fit(slot) or await self._is_fit(slot):
+                return self._reuse(slot)
+        # Nothing is dialled for a request that was cancelled before it began.
+        await trio.lowlevel.checkpoint_if_cancelled()
+        waiter = self._enqueue(key, timeouts)
+        try:
+            given = await waiter.wait()
+        except BaseException:
+            self._leave(waiter)
+            self._dispatch()
+            raise
+        # No checkpoint from the hand-over to here: a connection once given is not lost.
+        if isinstance(given, outcome.Error):
+            given.unwrap()
+        return self._accept(given, waiter)
 
-    async def _passes(self, slot: Slot[C]) -> bool:
-        """Whether a connection just taken from the idle ones is fit; it is closed if not.
+    def _looks_fit(self, slot: Slot[C]) -> bool:
+        """Whether a glance shows that a connection just taken from the idle ones is fit.
 
-        A checkpoint only for a connection that can't be judged by a glance. Then too, it is ours.
+        It is closed if that shows that it is not.
         """
         assert slot.connection is not None
         if self._has_expired(slot, trio.current_time()):
             self.close(slot, CloseReason.EXPIRED)
             return False
         condition = slot.connection.condition()
-        if condition is Condition.FRESH:
-            return True
-        if condition is Condition.UNSURE and await self._settle(slot):
-            return True
-        self.close(slot, CloseReason.STALE)
-        return False
+        if condition is Condition.STALE:
+            self.close(slot, CloseReason.STALE)
+        return condition is Condition.FRESH
 
-    async def _settle(self, slot: Slot[C]) -> bool:
+    async def _is_fit(self, slot: Slot[C]) -> bool:
+        """Whether a connection is fit of which a glance could not tell; it is ours meanwhile."""
+        if slot.state is State.CLOSED:
+            return False
         assert slot.connection is not None
         try:
             fit = await slot.connection.settle()
@@ -200,50 +227,55 @@ class Slots(Generic[C]):
         except BaseException:
             self.close(slot, CloseReason.DISCARDED)
             raise
+        if not fit:
+            self.close(slot, CloseReason.STALE)
         # The pool may have been closed meanwhile, and this connection with it.
-        return fit and slot.state is State.BUSY
+        return slot.state is State.BUSY
+
+    def _reuse(self, slot: Slot[C]) -> Lease[C]:
+        assert slot.connection is not None
+        self.counts.reused += 1
+        slot.queue.counts.reused += 1
+        self._tell.reused(slot.connection.info)
+        return self._lease(slot)
+
+    def _accept(self, slot: Slot[C], waiter: Waiter[C]) -> Lease[C]:
+        assert slot.connection is not None
+        self.counts.handed_over += 1
+        slot.queue.counts.handed_over += 1
+        if self._tell is not SILENT:
+            waited = trio.current_time() - waiter.queued_at
+            self._tell.handed_over(slot.connection.info, waited)
+        return self._lease(slot)
 
     def _lease(self, slot: Slot[C]) -> Lease[C]:
         reused, slot.fresh = not slot.fresh, False
         slot.exchanges += 1
-        return Lease(self, slot, reused=reused)
+        return Lease(self, slot, reused)
 
-    async def _wait(self, key: PoolKey, timeouts: Timeouts) -> Lease[C]:
-        """Become a waiter; own a dial if a slot is to be had; take whichever is ready first."""
-        # Nothing is dialled for a request that was cancelled before it began.
-        await trio.lowlevel.checkpoint_if_cancelled()
-        waiter = self._enqueue(key, timeouts)
-        try:
-            if waiter.dial is None:
-                slot = await self._receive_within(waiter, timeouts.pool)
-            else:
-                slot = await waiter.wait()
-        finally:
-            # Does nothing if it was served.
-            self._leave(waiter)
-            self._dispatch()
-        # No checkpoint from the hand-over to here: a connection once given is not lost.
-        assert slot.connection is not None
-        self._count("handed_over", slot.queue)
-        self._tell.handed_over(slot.connection.info, trio.current_time() - waiter.queued_at)
-        return self._lease(slot)
+    # ── Wait ───────────────────────────────────────────────────────────────────────────────────
 
     def _enqueue(self, key: PoolKey, timeouts: Timeouts) -> Waiter[C]:
+        """Become a waiter, and own a dial if a slot is to be had."""
         self._refuse_if_closed(key)
         queue = self._queue(key)
-        self._refuse_if_full(queue)
-        waiter = Waiter(queue, next(self._ages), trio.current_time(), timeouts.connect)
+        if self._waiting >= self._max_waiting:
+            self._refuse_to_wait(queue)
+        waiter = Waiter(queue, next(self._ages), trio.current_time(), timeouts)
         queue.waiting[waiter] = None
         self._waiting += 1
         self._line.join(queue)
         self._dispatch()
         if waiter.dial is None:
+            if timeouts.pool is not None:
+                waiter.ends_at = waiter.queued_at + timeouts.pool
+                self._pool_timeouts.look_at(waiter, waiter.ends_at)
             self._tell.queued(key.origin, self._waiting)
         return waiter
 
-    def _refuse_if_full(self, queue: OriginQueue[C]) -> None:
-        slot_to_be_had = not queue.full and (self._idle or self._total.available_tokens > 0)
-        if self._waiting >= self._max_waiting and not slot_to_be_had:
+    def _refuse_to_wait(self, queue: OriginQueue[C]) -> None:
+        """Raise PoolFull, unless there is a slot to be had."""
+        if queue.full or not (self._idle or self._total.available_tokens > 0):
             self._forget_if_empty(queue)
             raise PoolFull(
                 f"{self._waiting} requests wait for a connection already (max_waiting)",
@@ -251,17 +283,24 @@ class Slots(Generic[C]):
                 phase="pool",
             )
 
-    async def _receive_within(self, waiter: Waiter[C], seconds: float | None) -> Slot[C]:
-        deadline = waiter.queued_at + _or_infinity(seconds)
-        with trio.CancelScope(deadline=deadline) as waiter.scope:
-            return await waiter.wait()
-        key = waiter.queue.key
-        others = self._waiting - (waiter in waiter.queue.waiting)
-        raise PoolTimeout(
+    @enable_ki_protection
+    async def _keep_pool_timeouts(self) -> None:
+        with self._until_shut:
+            await self._pool_timeouts.run()
+
+    def _time_out(self, waiter: Waiter[C]) -> None:
+        """Its time is over, and it has neither a connection nor a dial of its own."""
+        self._leave(waiter)
+        waiter.give(outcome.Error(self._waited_too_long(waiter)))
+        self._dispatch()
+
+    def _waited_too_long(self, waiter: Waiter[C]) -> PoolTimeout:
+        key, seconds = waiter.queue.key, waiter.timeouts.pool
+        return PoolTimeout(
             f"no connection to {key} became free within {seconds} s: "
             f"{waiter.queue.limiter.borrowed_tokens} are open to it, "
             f"{self._total.borrowed_tokens} of {self._total.total_tokens} in the pool, "
-            f"and {others} other requests wait",
+            f"and {self._waiting} other requests wait",
             origin=key.origin,
             phase="pool",
             seconds=seconds,
@@ -278,14 +317,19 @@ class Slots(Generic[C]):
     def _remove(self, waiter: Waiter[C]) -> bool:
         """Take a waiter out of its queue; False if it was out already."""
         queue = waiter.queue
-        if waiter in queue.dialling:
-            del queue.dialling[waiter]
-        elif waiter in queue.waiting:
+        if waiter in queue.waiting:
             del queue.waiting[waiter]
-            self._waiting -= 1
+            self._waits_no_more(waiter)
+        elif waiter in queue.dialling:
+            del queue.dialling[waiter]
         else:
             return False
         return True
+
+    def _waits_no_more(self, waiter: Waiter[C]) -> None:
+        """It is served, gets a dial, or leaves: it is no longer under its pool timeout."""
+        self._waiting -= 1
+        self._pool_timeouts.forget(waiter)
 
     # ── Give back ──────────────────────────────────────────────────────────────────────────────
 
@@ -294,8 +338,9 @@ class Slots(Generic[C]):
         """Take a connection back from its lease: hand it over, keep it, or close it."""
         if slot.state is not State.CLOSED:
             assert slot.connection is not None
-            now = trio.current_time()
-            limit = min(self._idle_timeout, _or_infinity(slot.connection.idle_limit))
+            now, limit = trio.current_time(), slot.connection.idle_limit
+            if limit is None or limit > self._idle_timeout:
+                limit = self._idle_timeout
             slot.idle_until = now + limit
             slot.used = next(self._uses)
             self._take_back(slot, now)
@@ -305,7 +350,7 @@ class Slots(Generic[C]):
             self._close(slot, CloseReason.RETIRED)
         elif now >= slot.expires_at or slot.exchanges >= self._max_exchanges:
             self._close(slot, CloseReason.EXPIRED)
-        elif self._total.available_tokens < 0:
+        elif self._is_above_its_bound():
             self._close(slot, CloseReason.EVICTED)
         else:
             self._offer(slot)
@@ -354,7 +399,7 @@ class Slots(Generic[C]):
                 return
             if waiter is owner:
                 owner = None
-        if self._next_in_line() is not None or self._total.available_tokens < 0:
+        if self._next_in_line() is not None or self._is_above_its_bound():
             self._close(slot, CloseReason.EVICTED)
         elif self._refusal is not None:
             self._close(slot, CloseReason.POOL_CLOSED)
@@ -364,16 +409,19 @@ class Slots(Generic[C]):
                 self._close(next(iter(self._idle)), CloseReason.EVICTED)
 
     def _somebody_elsewhere_is_older(self, waiter: Waiter[C]) -> bool:
-        first = self._next_in_line()
-        if first is None or first is waiter.queue:
-            return False
-        rival = first.oldest_waiting
-        assert rival is not None
-        return rival.age < waiter.age
+        while (first := self._line.first()) is not None and first is not waiter.queue:
+            rival = first.oldest_waiting
+            assert rival is not None
+            if rival.age > waiter.age:
+                break
+            if not rival.dead:
+                return True
+            self._leave(rival)
+        return False
 
     def _hand_over(self, slot: Slot[C], waiter: Waiter[C], owner: Waiter[C] | None) -> bool:
         """Hand a connection to a waiter; False if the waiter was cancelled a moment ago."""
-        if not waiter.offer(outcome.Value(slot)):
+        if not waiter.give(slot):
             self._leave(waiter)
             return False
         self._remove(waiter)
@@ -386,27 +434,33 @@ class Slots(Generic[C]):
         else:
             # The other half of a swap. It does not cost the owner any of the time that he had.
             dial.owner, owner.dial = owner, dial
-            dial.connect_timeout = owner.connect_timeout
+            dial.connect_timeout = owner.timeouts.connect
             dial.scope.deadline = slot.scope.deadline
         return True
 
     def _dispatch(self) -> None:
         """Start dials, oldest waiter first, while there are slots to be had."""
-        while (queue := self._next_in_line()) is not None:
+        if self._waiting:
+            self._start_dials()
+        if self._quiet is not None and self._is_quiet():
+            self._quiet.set()
+
+    def _start_dials(self) -> None:
+        while self._slot_to_be_had() and (queue := self._next_in_line()) is not None:
             if self._total.available_tokens > 0:
                 waiter, _ = queue.waiting.popitem(last=False)
-                self._waiting -= 1
+                self._waits_no_more(waiter)
                 queue.dialling[waiter] = None
-                waiter.dial = self._start_dial(queue, waiter, waiter.connect_timeout)
-                if waiter.scope is not None:
-                    waiter.scope.deadline = math.inf
+                waiter.dial = self._start_dial(queue, waiter, waiter.timeouts.connect)
             elif self._idle:
                 self._close(next(iter(self._idle)), CloseReason.EVICTED)
             else:
                 self._make_way(queue)
                 break
-        if self._quiet is not None and self._is_quiet():
-            self._quiet.set()
+
+    def _slot_to_be_had(self) -> bool:
+        """Whether it matters who is next in line: to find that out costs more than to ask this."""
+        return bool(self._idle or self._orphaned or self._total.available_tokens > 0)
 
     def _next_in_line(self) -> OriginQueue[C] | None:
         """The origin whose oldest waiting request is next to get a slot; the dead are removed."""
@@ -437,7 +491,8 @@ class Slots(Generic[C]):
         slot.fresh = False
         slot.queue.idle[slot] = None
         self._idle[slot] = None
-        self._anything_idle.set()
+        if len(self._idle) == 1:
+            self._anything_idle.set()
 
     def _take_from_idle(self, slot: Slot[C]) -> None:
         slot.move(State.BUSY)
@@ -465,7 +520,7 @@ class Slots(Generic[C]):
             # It may have been taken, or closed, while we looked at the ones before.
             if slot.state is State.IDLE:
                 self._take_from_idle(slot)
-                if await self._passes(slot):
+                if self._looks_fit(slot) or await self._is_fit(slot):
                     self._take_back(slot, trio.current_time())
         # Being looked at is not being used: they go back to their places.
         for order in (self._idle, *(queue.idle for queue in {slot.queue for slot in unsure})):
@@ -545,7 +600,7 @@ class Slots(Generic[C]):
             owner.dial_ended(slot, error)
         elif owner is not None:
             self._remove(owner)
-            owner.offer(outcome.Error(error))
+            owner.give(outcome.Error(error))
         self._free(slot)
         self._dispatch()
 
@@ -581,9 +636,14 @@ class Slots(Generic[C]):
     @enable_ki_protection
     def max_connections(self, value: int | None) -> None:
         self._total.total_tokens = _or_infinity(value)
+        self._may_be_above_its_bound = True
         while self._total.available_tokens < 0 and self._idle:
             self._close(next(iter(self._idle)), CloseReason.EVICTED)
         self._dispatch()
+
+    def _is_above_its_bound(self) -> bool:
+        """Whether the bound was lowered below what is open."""
+        return self._may_be_above_its_bound and self._total.available_tokens < 0
 
     @enable_ki_protection
     async def warm_up(self, key: PoolKey, n: int, timeouts: Timeouts) -> None:
@@ -669,11 +729,12 @@ class Slots(Generic[C]):
     @enable_ki_protection
     def shut(self, why: str) -> None:
         """Close everything: each waiter gets :class:`PoolClosed`, each connection is closed."""
+        self._until_shut.cancel()
         self.refuse(why)
         for queue in tuple(self._origins.values()):
             for waiter in (*queue.dialling, *queue.waiting):
                 self._leave(waiter)
-                waiter.offer(outcome.Error(self._closed_error(queue.key)))
+                waiter.give(outcome.Error(self._closed_error(queue.key)))
         for slot in self._open_slots():
             if slot.state is State.DIALLING:
                 if isinstance(slot.owner, WarmUp):

@@ -24,16 +24,21 @@ class Counts:
         "retired",
     )
 
-    __slots__ = ("_totals",)
+    __slots__ = (*NAMES, "pool_closed")
+
+    reused: int
+    handed_over: int
+    retried: int
 
     def __init__(self) -> None:
-        self._totals: dict[str, int] = {}
+        for name in self.__slots__:
+            setattr(self, name, 0)
 
     def add(self, what: str) -> None:
-        self._totals[what] = self._totals.get(what, 0) + 1
+        setattr(self, what, getattr(self, what) + 1)
 
     def as_dict(self) -> dict[str, int]:
-        return {name: self._totals.get(name, 0) for name in self.NAMES}
+        return {name: getattr(self, name) for name in self.NAMES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -259,8 +259,12 @@ async def bench(dialler: FakeDialler | None = None, **options: Any) -> AsyncIter
     dialler = dialler if dialler is not None else FakeDialler()
     async with trio.open_nursery() as nursery:
         bench = Bench(dialler, nursery, options)
-        with trio.fail_after(A_DAY):
-            yield bench
+        try:
+            with trio.fail_after(A_DAY):
+                yield bench
+        except BaseException:
+            bench.slots.shut("the test has failed")
+            raise
         await bench.settle()
         bench.slots.shut("the test is over")
         await bench.settle()

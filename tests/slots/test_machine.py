@@ -54,11 +54,15 @@ class Loop:
             await self._stop.wait()
             self.nursery.cancel_scope.cancel()
 
+    def _shut(self, slots: Slots[FakeConnection]) -> None:
+        self._stop.set()
+        slots.shut("the end")
+
     def __call__(self, async_fn: Callable[..., Any], *args: Any) -> Any:
         return trio.from_thread.run(async_fn, *args, trio_token=self._token)
 
-    def close(self) -> None:
-        trio.from_thread.run_sync(self._stop.set, trio_token=self._token)
+    def close(self, slots: Slots[FakeConnection]) -> None:
+        trio.from_thread.run_sync(self._shut, slots, trio_token=self._token)
         self._thread.join()
 
 
@@ -491,7 +495,7 @@ class Machine(RuleBasedStateMachine):
             if not self.broken:
                 self.wind_up()
         finally:
-            self.loop.close()
+            self.loop.close(self.slots)
 
     def wind_up(self) -> None:
         if self.end == "drain":
@@ -522,7 +526,7 @@ class Machine(RuleBasedStateMachine):
         self.loop.nursery.start_soon(self.slots.wait_quiet)
 
     async def assert_quiet(self) -> None:
-        assert len(self.loop.nursery.child_tasks) == 1, "only the sweeper is left"
+        assert len(self.loop.nursery.child_tasks) == 2, "only sweeper and keeper are left"
         assert self.slots.statistics().open == 0
 
     def give_back_everything(self) -> None:
