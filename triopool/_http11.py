@@ -188,6 +188,7 @@ class Connection:
 
     def close(self) -> None:
         self._wire.close()
+        self.patience.forget()
 
     @property
     def socket(self) -> trio.socket.SocketType:

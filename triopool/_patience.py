@@ -45,6 +45,10 @@ class Patience(Timed):
         """Wait no more."""
         self.ends_at = math.inf
 
+    def forget(self) -> None:
+        """The connection is closed: nothing of it is to be kept until its deadline."""
+        self._keeper.forget(self)
+
     def run_out(self) -> None:
         self.is_over = True
         self._close()

@@ -185,6 +185,17 @@ async def test_a_pool_leaves_nothing_of_finished_requests_with_its_keeper(
         assert len(pool._keeper._heap) == 1
 
 
+async def test_a_closed_connection_is_not_kept_until_its_deadline(autojump_clock: object) -> None:
+    """A server that closes each connection would else fill the memory, for the half minute, or the
+    hour, of the read timeout."""
+    timeouts = Timeouts(read=3600, write=3600)
+    async with serving(Answering(), max_requests_per_connection=1, timeouts=timeouts) as (pool, _):
+        for _ in range(3 * DEAD_AT_MOST):
+            await pool.get(URL)
+        assert pool.statistics().dialled == 3 * DEAD_AT_MOST
+        assert len(pool._keeper._heap) <= DEAD_AT_MOST + 1
+
+
 async def test_a_read_timeout_has_nothing_to_tell_of_a_pool(autojump_clock: object) -> None:
     """It is kept by closing the connection, which is nobody's business."""
     server: Any = script(ReceiveRequest(), Send(b"HTTP/1.1 200 OK\r\n"), KeepOpen())
