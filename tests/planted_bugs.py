@@ -25,7 +25,7 @@ PATIENCE = 90
 """How long one run may take, in seconds. A planted bug may well make the tests hang."""
 
 # The quick ones first.
-ALL_TESTS = ("test_scenarios.py", "test_sweep.py", "test_machine.py")
+ALL_TESTS = ("test_scenarios.py", "test_pool_timeouts.py", "test_sweep.py", "test_machine.py")
 
 
 class Bug(NamedTuple):
@@ -56,8 +56,8 @@ BUGS = [
     Bug(
         "a buffer of one in the waiter's channel",
         "_queue.py",
-        "trio.open_memory_channel[outcome.Outcome[Slot[C]]](0)",
-        "trio.open_memory_channel[outcome.Outcome[Slot[C]]](1)",
+        "trio.open_memory_channel(0)",
+        "trio.open_memory_channel(1)",
     ),
     Bug(
         "a checkpoint between the hand-over and the lease",
@@ -68,8 +68,10 @@ BUGS = [
     Bug(
         "a checkpoint before a waiter that gives up leaves its queue",
         "_slots.py",
-        "            # Does nothing if it was served.",
-        "            await trio.lowlevel.checkpoint()",
+        "        except BaseException:\n            self._leave(waiter)\n",
+        "        except BaseException:\n"
+        "            await trio.lowlevel.checkpoint()\n"
+        "            self._leave(waiter)\n",
     ),
     Bug(
         "a checkpoint on the reuse path",
@@ -81,8 +83,8 @@ BUGS = [
     Bug(
         "a cancelled waiter is not removed",
         "_slots.py",
-        "            # Does nothing if it was served.\n            self._leave(waiter)\n",
-        "",
+        "        except BaseException:\n            self._leave(waiter)\n",
+        "        except BaseException:\n",
     ),
     Bug(
         "a waiter that was cancelled a moment ago is taken for served",
@@ -117,8 +119,8 @@ BUGS = [
     Bug(
         "no eviction on return",
         "_slots.py",
-        "        if self._next_in_line() is not None or self._total.available_tokens < 0:",
-        "        if self._total.available_tokens < 0:",
+        "        if self._next_in_line() is not None or self._is_above_its_bound():",
+        "        if self._is_above_its_bound():",
         also=(
             "            self._offer(slot)\n        self._dispatch()\n\n    @",
             "            self._offer(slot)\n\n    @",
@@ -153,24 +155,24 @@ BUGS = [
     Bug(
         "a dial's error is told to all who wait for its origin",
         "_slots.py",
-        "            self._remove(owner)\n            owner.offer(outcome.Error(error))\n",
+        "            self._remove(owner)\n            owner.give(outcome.Error(error))\n",
         "            for owner in (*slot.queue.dialling, *slot.queue.waiting):\n"
         "                self._leave(owner)\n"
-        "                owner.offer(outcome.Error(error))\n",
+        "                owner.give(outcome.Error(error))\n",
     ),
     Bug(
         "nobody is next when a dial has failed",
         "_slots.py",
-        "            owner.offer(outcome.Error(error))\n"
+        "            owner.give(outcome.Error(error))\n"
         "        self._free(slot)\n"
         "        self._dispatch()\n",
-        "            owner.offer(outcome.Error(error))\n        self._free(slot)\n",
+        "            owner.give(outcome.Error(error))\n        self._free(slot)\n",
     ),
     Bug(
         "no swap: a dial whose owner was served otherwise is orphaned",
         "_slots.py",
         "            dial.owner, owner.dial = owner, dial\n"
-        "            dial.connect_timeout = owner.connect_timeout\n"
+        "            dial.connect_timeout = owner.timeouts.connect\n"
         "            dial.scope.deadline = slot.scope.deadline\n",
         "            self._orphan(dial)\n",
     ),
@@ -201,8 +203,8 @@ BUGS = [
     Bug(
         "age does not count across origins",
         "_slots.py",
-        "        return rival.age < waiter.age",
-        "        return False",
+        "            if rival.age > waiter.age:",
+        "            if True:",
     ),
     Bug(
         "the line is not put right when its first waiter has gone",
@@ -246,8 +248,8 @@ BUGS = [
         "_slots.py",
         "        self._refuse_if_closed(key)\n"
         "        queue = self._queue(key)\n"
-        "        self._refuse_if_full(queue)\n",
-        "        queue = self._queue(key)\n        self._refuse_if_full(queue)\n",
+        "        if self._waiting >= self._max_waiting:\n",
+        "        queue = self._queue(key)\n        if self._waiting >= self._max_waiting:\n",
     ),
     Bug(
         "a cancelled settle keeps the connection",
@@ -258,20 +260,80 @@ BUGS = [
     Bug(
         "a settled connection is used although the pool was shut",
         "_slots.py",
-        "        return fit and slot.state is State.BUSY",
+        "        return slot.state is State.BUSY",
         "        return fit",
     ),
     Bug(
         "the pool timeout goes on when a dial is had",
         "_slots.py",
-        "                    waiter.scope.deadline = math.inf\n",
-        "                    pass\n",
+        "                self._waits_no_more(waiter)\n",
+        "                self._waiting -= 1\n",
+    ),
+    Bug(
+        "the pool timeout is not kept",
+        "_slots.py",
+        "                self._pool_timeouts.look_at(waiter, waiter.ends_at)\n",
+        "                pass\n",
+    ),
+    Bug(
+        "a request that timed out stays in its queue until its task runs",
+        "_slots.py",
+        "        self._leave(waiter)\n        waiter.give(outcome.Error(self._waited",
+        "        waiter.give(outcome.Error(self._waited",
+    ),
+    Bug(
+        "nobody is next when a request has timed out",
+        "_slots.py",
+        "(self._waited_too_long(waiter)))\n        self._dispatch()\n",
+        "(self._waited_too_long(waiter)))\n",
+    ),
+    Bug(
+        "the keeper of pool timeouts is too quick for what comes in the same step",
+        "_deadlines.py",
+        "            await trio.lowlevel.checkpoint()\n",
+        "",
+    ),
+    Bug(
+        "an earlier pool timeout does not wake its keeper",
+        "_deadlines.py",
+        "            self._asleep.deadline = when\n",
+        "            pass\n",
+    ),
+    Bug(
+        "requests that were served stay with the keeper of pool timeouts",
+        "_slots.py",
+        "        self._pool_timeouts.forget(waiter)\n",
+        "        waiter.ends_at = math.inf\n",
+    ),
+    Bug(
+        "the keeper of pool timeouts does not bury its dead",
+        "_deadlines.py",
+        "        if self._dead > DEAD_AT_MOST and self._dead > len(self._heap) / 2:\n",
+        "        if False:\n",
+    ),
+    Bug(
+        "the keeper of pool timeouts ends when the pool's own block is cancelled",
+        "_slots.py",
+        "trio.CancelScope(shield=True)",
+        "trio.CancelScope()",
+    ),
+    Bug(
+        "an idle connection does not wake the sweeper",
+        "_slots.py",
+        "            self._anything_idle.set()\n",
+        "            pass\n",
+    ),
+    Bug(
+        "nobody gives way because no slot is free",
+        "_slots.py",
+        "bool(self._idle or self._orphaned or self._total",
+        "bool(self._idle or self._total",
     ),
     Bug(
         "max_waiting is not enforced",
         "_slots.py",
-        "        self._refuse_if_full(queue)\n",
-        "",
+        "            self._refuse_to_wait(queue)\n",
+        "            pass\n",
     ),
     Bug(
         "a request that was cancelled a moment ago keeps its turn for a slot",
@@ -294,7 +356,7 @@ BUGS = [
     Bug(
         "a lowered bound is not enforced when connections come back",
         "_slots.py",
-        "        elif self._total.available_tokens < 0:",
+        "        elif self._is_above_its_bound():",
         "        elif False:",
     ),
     Bug(
@@ -312,7 +374,7 @@ BUGS = [
     Bug(
         "a shut pool forgets to tell its waiters",
         "_slots.py",
-        "                waiter.offer(outcome.Error(self._closed_error(queue.key)))\n",
+        "                waiter.give(outcome.Error(self._closed_error(queue.key)))\n",
         "",
     ),
     Bug(
@@ -342,8 +404,8 @@ BUGS = [
     Bug(
         "the peer's idle limit is not looked at",
         "_slots.py",
-        "min(self._idle_timeout, _or_infinity(slot.connection.idle_limit))",
-        "self._idle_timeout",
+        "            if limit is None or limit > self._idle_timeout:",
+        "            if True:",
     ),
     Bug(
         "being settled counts as being used",
