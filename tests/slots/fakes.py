@@ -262,11 +262,10 @@ async def bench(dialler: FakeDialler | None = None, **options: Any) -> AsyncIter
         try:
             with trio.fail_after(A_DAY):
                 yield bench
-        except BaseException:
-            bench.slots.shut("the test has failed")
-            raise
-        await bench.settle()
-        bench.slots.shut("the test is over")
+            await bench.settle()
+        finally:
+            # Whatever has failed: its tasks end, and with them the nursery.
+            bench.slots.shut("the test is over")
         await bench.settle()
         assert bench.slots.statistics().open == 0
         assert not dialler.open
