@@ -54,10 +54,10 @@ BUGS = [
                 self._close(slot, CloseReason.EVICTED)""",
     ),
     Bug(
-        "a buffer of one in the waiter's channel",
-        "_queue.py",
-        "trio.open_memory_channel(0)",
-        "trio.open_memory_channel(1)",
+        "a channel that takes what nobody waits for",
+        "_channel.py",
+        "            raise trio.WouldBlock\n",
+        "            return\n",
     ),
     Bug(
         "a checkpoint between the hand-over and the lease",

@@ -18,7 +18,7 @@ The layers, from what a program sees down to what touches a socket; imports poin
     _snapshot  _statistics       what it counts, and how it shows it
     _http11  _wire  _patience    one connection: h11 over a socket, and how long to wait for it
     _url  _errors  _config       plain nouns
-    _origin  _progress  _deadlines
+    _origin  _progress  _deadlines  _channel
 """
 
 from . import abc

@@ -15,11 +15,12 @@ import heapq
 import math
 from collections import OrderedDict
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Generic, TypeAlias
+from typing import TYPE_CHECKING, Generic
 
 import outcome
 import trio
 
+from ._channel import Channel
 from ._deadlines import Timed
 from ._slot import C, Slot
 from ._statistics import Counts
@@ -27,10 +28,6 @@ from ._statistics import Counts
 if TYPE_CHECKING:
     from ._config import Timeouts
     from ._origin import PoolKey
-
-
-Given: TypeAlias = "Slot[C] | outcome.Error"
-"""What a waiter gets: a slot with a connection in it, or an error to be raised."""
 
 
 class Waiter(Timed, Generic[C]):
@@ -50,7 +47,7 @@ class Waiter(Timed, Generic[C]):
       dial: the dial it owns; None while it waits for a slot.
     """
 
-    __slots__ = ("_receive", "_send", "_waits", "age", "dial", "queue", "queued_at", "timeouts")
+    __slots__ = ("_channel", "_waits", "age", "dial", "queue", "queued_at", "timeouts")
 
     def __init__(self, queue: OriginQueue[C], age: int, now: float, timeouts: Timeouts) -> None:
         super().__init__()
@@ -59,27 +56,23 @@ class Waiter(Timed, Generic[C]):
         self.queued_at = now
         self.timeouts = timeouts
         self.dial: Slot[C] | None = None
-        self._send: trio.MemorySendChannel[Given[C]]
-        self._receive: trio.MemoryReceiveChannel[Given[C]]
-        # Not open_memory_channel[...](0): that takes half as long again.
-        self._send, self._receive = trio.open_memory_channel(0)
+        self._channel: Channel[Slot[C]] = Channel()
         self._waits = False
 
-    def wait(self) -> Awaitable[Given[C]]:
-        """Wait until something is given."""
-        # Not a coroutine of our own around the channel's: thousands of them may be waiting.
+    def wait(self) -> Awaitable[Slot[C]]:
+        """Wait until a connection is given, and return it; or raise the error that is."""
         self._waits = True
-        return self._receive.receive()
+        return self._channel.receive()
 
     @property
     def dead(self) -> bool:
         """Whether it was cancelled a moment ago, and its task has not run yet to leave."""
-        return self._waits and not self._receive.statistics().tasks_waiting_receive
+        return self._waits and self._channel.receiver is None
 
-    def give(self, what: Given[C]) -> bool:
+    def give(self, what: outcome.Outcome[Slot[C]]) -> bool:
         """Give it a connection or an error; False if it was cancelled and can't take it."""
         try:
-            self._send.send_nowait(what)
+            self._channel.send_nowait(what)
         except trio.WouldBlock:
             return False
         return True

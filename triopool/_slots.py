@@ -189,15 +189,14 @@ class Slots(Generic[C]):
         await trio.lowlevel.checkpoint_if_cancelled()
         waiter = self._enqueue(key, timeouts)
         try:
-            given = await waiter.wait()
+            slot = await waiter.wait()
         except BaseException:
+            # Cancelled, or given an error; if the latter it has left already.
             self._leave(waiter)
             self._dispatch()
             raise
         # No checkpoint from the hand-over to here: a connection once given is not lost.
-        if isinstance(given, outcome.Error):
-            given.unwrap()
-        return self._accept(given, waiter)
+        return self._accept(slot, waiter)
 
     def _looks_fit(self, slot: Slot[C]) -> bool:
         """Whether a glance shows that a connection just taken from the idle ones is fit.
@@ -421,7 +420,7 @@ class Slots(Generic[C]):
 
     def _hand_over(self, slot: Slot[C], waiter: Waiter[C], owner: Waiter[C] | None) -> bool:
         """Hand a connection to a waiter; False if the waiter was cancelled a moment ago."""
-        if not waiter.give(slot):
+        if not waiter.give(outcome.Value(slot)):
             self._leave(waiter)
             return False
         self._remove(waiter)

@@ -14,7 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from triopool import _slots
+from triopool import _queue, _slots
 from triopool._config import Timeouts
 from triopool._connection_info import CloseReason, ConnectionInfo
 from triopool._errors import ConnectTimeout, PoolClosed, PoolFull, PoolTimeout
@@ -120,7 +120,7 @@ async def test_the_reuse_path_makes_no_scope_no_task_no_limiter_call_and_no_chec
     async with bench() as pool:
         await pool.idle(A)
         count(trio.CancelScope, "__enter__")
-        count(trio, "open_memory_channel")
+        count(_queue, "Channel")
         for name, member in vars(trio.CapacityLimiter).items():
             if callable(member) and not name.startswith("_"):
                 count(trio.CapacityLimiter, name)
