@@ -18,14 +18,14 @@ while the head is awaited; a final response ends the upload, and the connection 
 A request without a body, or with one that fits one write, needs no task: it is written, then read.
 If that write fails, the answer may still be there to be read.
 
-The deadlines are per gap, and the connection's patience (``_patience.py``) keeps them, but for an
-upload's, which has scopes of its own. The read deadline does not run while the request is still
-being sent.
+The deadlines are per gap, and the connection's patience (``_patience.py``) keeps them, but for the
+one of reading the head after an upload, which is a scope. The read deadline does not run while the
+request is still being sent.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -112,7 +112,7 @@ class Exchange:
         self.reused = lease.reused
         self._lease = lease
         self.trailers: RawHeaders = []
-        self._pieces: deque[bytes] = deque()
+        self._pieces: list[bytes | bytearray] = []
 
     # ── The head ───────────────────────────────────────────────────────────────────────────────
 
@@ -237,6 +237,10 @@ class Exchange:
                         response = await self._read_head(upload.begin_to_read_again)
                     if response is not None:
                         await upload.stop()
+                except PoolClosed as exc:
+                    error = exc
+                    if self.connection.patience.is_over:
+                        error = write_timeout(self.request, self.connection)
                 except Exception as exc:
                     error = exc
                 except BaseException:
@@ -293,37 +297,45 @@ class Exchange:
             if self.ended or self.switched:
                 return b""
             await self._read_more()
-        return self._pieces.popleft()
+        return self._take_pieces()
+
+    def _take_pieces(self) -> bytes:
+        # A single one that is of the type bytes is not copied.
+        joined = b"".join(self._pieces)
+        self._pieces.clear()
+        return joined
 
     def take_all(self) -> bytes | None:
         """The rest of the body, if all of it has arrived; else None."""
         if not self.ended or self._broken is not None or self.switched:
             return None
-        pieces, self._pieces = self._pieces, deque()
-        return b"".join(pieces)
+        return self._take_pieces()
 
     async def read_all(self) -> bytes:
         """The rest of the body."""
-        pieces = []
+        # Not a list of pieces: to join them would need as much memory again, which the system
+        # would have to find page by page: 50 MB take 65 ms like this, and 110 ms so.
+        whole = io.BytesIO()
         while piece := await self.read():
-            pieces.append(piece)
-        return b"".join(pieces)
+            whole.write(piece)
+        return whole.getvalue()
 
     async def _read_more(self) -> None:
         self._reading = True
         try:
-            await self._wait_for_more()
-            await self._take_what_is_there()
+            await self._take_what_is_there(await self._wait_for_more())
         except TriopoolError as exc:
             self._break_off(exc)
         finally:
             self._reading = False
 
-    async def _wait_for_more(self) -> None:
+    async def _wait_for_more(self) -> bytes:
+        length, chunked, _ = self.framing
+        rest = None if length is None or chunked else length - self.body_bytes
         patience = self.connection.patience
         patience.begin(self.request.timeouts.read)
         try:
-            await self.connection.receive()
+            return await self.connection.receive(rest)
         except PoolClosed:
             if not patience.is_over:
                 raise
@@ -331,22 +343,35 @@ class Exchange:
         finally:
             patience.end()
 
-    async def _take_what_is_there(self) -> None:
-        """Take what has arrived of the body; if that was all, end the exchange."""
+    async def _take_what_is_there(self, raw: bytes = b"") -> None:
+        """Take what has arrived of the body; if that was all, end the exchange.
+
+        Args:
+          raw: what h11 is to look at, if nothing of that is a head.
+        """
+        # Unless it is chunked, the body is what was read, and h11 only says where it ends.
+        as_read = bool(raw) and not self.framing.chunked
+        size = 0
+        end: EndOfMessage | None = None
         try:
             while (event := self.connection.next_event()) is not NEED_DATA:
-                if isinstance(event, Data):
-                    self._count(len(event.data))
-                    self._pieces.append(bytes(event.data))
-                    continue
-                assert isinstance(event, EndOfMessage)
-                if self.framing.chunked:
-                    self.trailers = raw_headers(event)
-                await self._finish()
-                return
+                if isinstance(event, EndOfMessage):
+                    end = event
+                    break
+                assert isinstance(event, Data)
+                self._count(len(event.data))
+                size += len(event.data)
+                if not as_read:
+                    self._pieces.append(event.data)
         except TriopoolError as exc:
             # Whether it arrived together with the head or later makes no difference to the caller.
             self._break_off(exc)
+        if as_read and size:
+            self._pieces.append(raw[:size])
+        if end is not None:
+            if self.framing.chunked:
+                self.trailers = raw_headers(end)
+            await self._finish()
 
     def _count(self, size: int) -> None:
         self.body_bytes += size

@@ -6,6 +6,7 @@ own framing that tells a whole response from a truncated one (RFC 9112 section 9
 
 from __future__ import annotations
 
+import math
 import ssl
 import sys
 
@@ -16,6 +17,9 @@ from ._connection_info import TLSInfo
 from ._errors import TLSError
 from ._origin import PoolKey
 from ._wire import Wire
+
+RECORD_BYTES = 16 * 1024
+"""The most that a record has (RFC 8446 section 5.1), and what OpenSSL gives at once."""
 
 _WHAT_TO_DO = {
     # OpenSSL's verify codes (x509_vfy.h).
@@ -78,6 +82,10 @@ class _Transport(trio.abc.Stream):
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self.handshaking = True
+        # Whether only what has been read already may be decrypted.
+        self.at_hand_only = False
+        # How much of the last read has not been decrypted. More than it is, for what TLS adds.
+        self.encrypted = 0
         # Why the wire is torn, for whoever sends.
         self.failure: Exception = trio.BrokenResourceError("an earlier write was cancelled")
 
@@ -97,7 +105,11 @@ class _Transport(trio.abc.Stream):
         await self._wire.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        return await self._wire.receive_some(max_bytes)
+        if self.at_hand_only:
+            raise trio.WouldBlock
+        data = await self._wire.receive_some(max_bytes)
+        self.encrypted = len(data)
+        return data
 
     async def aclose(self) -> None:
         await self._wire.aclose()
@@ -118,6 +130,9 @@ class TLSStream(trio.abc.Stream):
         self.ssl = trio.SSLStream(
             self._transport, context, server_hostname=server_hostname, https_compatible=True
         )
+        # What has been decrypted and not been given out; and what broke behind it.
+        self._decrypted: list[bytes] = []
+        self._failure: trio.BrokenResourceError | None = None
 
     async def do_handshake(self) -> None:
         await self.ssl.do_handshake()
@@ -133,7 +148,41 @@ class TLSStream(trio.abc.Stream):
         await self.ssl.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        return bytes(await self.ssl.receive_some(max_bytes))
+        """At least a byte, and all that is at hand: trio.SSLStream gives one record of 16 KiB, and
+        to handle a body record by record costs more than to decrypt it.
+        """
+        if self._decrypted:
+            await trio.lowlevel.checkpoint()  # A call was cancelled, and this is what it had.
+        elif self._failure is not None:
+            raise self._failure
+        else:
+            await self._decrypt(max_bytes)
+        if self._transport.encrypted > RECORD_BYTES:
+            await self._decrypt_what_is_at_hand(max_bytes)
+        data = b"".join(self._decrypted)
+        rest = b"" if max_bytes is None else data[max_bytes:]
+        self._decrypted = [rest] if rest else []
+        return data[:max_bytes]
+
+    async def _decrypt_what_is_at_hand(self, max_bytes: int | None) -> None:
+        room = math.inf if max_bytes is None else max_bytes - sum(map(len, self._decrypted))
+        self._transport.at_hand_only = True
+        try:
+            while self._transport.encrypted > RECORD_BYTES <= room:
+                room -= await self._decrypt()
+        except trio.WouldBlock:
+            pass  # There was less in it than it seemed.
+        except trio.BrokenResourceError as exc:
+            self._failure = exc
+        finally:
+            self._transport.at_hand_only = False
+
+    async def _decrypt(self, max_bytes: int | None = None) -> int:
+        size = RECORD_BYTES if max_bytes is None else min(max_bytes, RECORD_BYTES)
+        data = bytes(await self.ssl.receive_some(size))
+        self._decrypted.append(data)
+        self._transport.encrypted -= len(data)
+        return len(data)
 
     async def aclose(self) -> None:
         """Close without a word to the peer."""

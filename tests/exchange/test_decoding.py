@@ -478,13 +478,13 @@ async def test_the_connection_is_given_back_before_anything_is_decoded(
             assert await response.read() == NOISE[:1000]
 
 
-async def test_many_chunks_at_once_are_decoded_one_by_one(
+async def test_many_chunks_at_once_are_decoded_at_once(
     autojump_clock: object, decoding: Watched
 ) -> None:
     data = encode("gzip", NOISE[:100])
     async with serving(Answering(chunked("gzip", data))) as (pool, _):
         assert (await pool.get(URL)).content == NOISE[:100]
-    assert decoding.asked >= len(data) / 11
+    assert 0 < decoding.asked < len(data) / 11
 
 
 async def test_who_asks_waits_for_something_and_never_gets_nothing(

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from triopool import Part, Progress, ReadError
-from triopool._upload import ONE_WRITE_BYTES
+from triopool._upload import ONE_WRITE_BYTES, PIECE_BYTES
 from triopool.testing import (
     KeepOpen,
     Receive,
@@ -57,7 +57,7 @@ async def told(*answers: Answer | bytes, method: str = "POST", **options: Any) -
 
 # ── Up ─────────────────────────────────────────────────────────────────────────────────────────
 
-K64 = ONE_WRITE_BYTES
+K64, K256 = ONE_WRITE_BYTES, PIECE_BYTES
 
 
 @pytest.mark.parametrize(
@@ -68,15 +68,17 @@ K64 = ONE_WRITE_BYTES
         (b"body", [(4, 4, 0, None)]),
         ("ü", [(2, 2, 0, None)]),
         (bytes(K64), [(K64, K64, 0, None)]),
-        (bytes(K64 + 1), [(K64, K64 + 1, 0, None), (K64 + 1, K64 + 1, 0, None)]),
+        (bytes(K64 + 1), [(K64 + 1, K64 + 1, 0, None)]),
+        (bytes(K256), [(K256, K256, 0, None)]),
+        (bytes(K256 + 1), [(K256, K256 + 1, 0, None), (K256 + 1, K256 + 1, 0, None)]),
         (
-            bytes(2 * K64 + 9),
-            [(sent, 2 * K64 + 9, 0, None) for sent in (K64, 2 * K64, 2 * K64 + 9)],
+            bytes(2 * K256 + 9),
+            [(sent, 2 * K256 + 9, 0, None) for sent in (K256, 2 * K256, 2 * K256 + 9)],
         ),
         (lambda: b"body", [(4, None, 0, None)]),
         (lambda: pieces(), []),
         (lambda: pieces(b"bo", b"", b"dy"), [(2, None, 0, None), (4, None, 0, None)]),
-        (lambda: pieces(bytes(K64 + 1)), [(K64, None, 0, None), (K64 + 1, None, 0, None)]),
+        (lambda: pieces(bytes(K256 + 1)), [(K256, None, 0, None), (K256 + 1, None, 0, None)]),
     ],
     ids=str,
 )
@@ -133,20 +135,20 @@ async def test_a_slow_server_is_seen_to_be_slow(autojump_clock: object) -> None:
     def on_progress(progress: Progress) -> None:
         seen.append((trio.current_time(), progress.sent))
 
-    steps = [step for _ in range(4) for step in (ReceiveBytes(K64), Wait(1.0))]
+    steps = [step for _ in range(4) for step in (ReceiveBytes(K256), Wait(1.0))]
     server = script(Receive(), *steps, Send(NOTHING), KeepOpen())
     async with serving(server, buffer_size=1000) as (pool, _):
-        await pool.post(URL, content=bytes(4 * K64), on_progress=on_progress)
-    assert seen == [(0.0, K64), (1.0, 2 * K64), (2.0, 3 * K64), (3.0, 4 * K64)]
+        await pool.post(URL, content=bytes(4 * K256), on_progress=on_progress)
+    assert seen == [(0.0, K256), (1.0, 2 * K256), (2.0, 3 * K256), (3.0, 4 * K256)]
 
 
 async def test_a_file_and_a_form_know_their_length(tmp_path: Path) -> None:
     """On the real clock: a file is read in threads."""
     path = tmp_path / "file"
-    path.write_bytes(os.urandom(100_000))
+    path.write_bytes(os.urandom(300_000))
     assert await told(NOTHING, content=path) == [
-        (K64, 100_000, 0, None),
-        (100_000, 100_000, 0, None),
+        (K256, 300_000, 0, None),
+        (300_000, 300_000, 0, None),
     ]
     for form, known in (
         ({"a": path, "b": "x"}, True),
@@ -285,9 +287,9 @@ class Raising:
     ("content", "nth"),
     [
         (b"small", 1),
-        (bytes(300_000), 1),
-        (bytes(300_000), 3),
-        (bytes(300_000), 5),
+        (bytes(5 * K256), 1),
+        (bytes(5 * K256), 3),
+        (bytes(5 * K256), 5),
         (lambda: b"small", 1),
         (lambda: pieces(b"a", b"b", gap=1.0), 2),
     ],

@@ -42,6 +42,7 @@ from triopool import (
     TriopoolError,
     WriteError,
 )
+from triopool._wire import LARGEST_RECEIVE_SIZE
 from triopool.testing import Network
 
 KINDS = ("get", "head", "post", "upload", "iterator", "expect", "upgrade", "connect")
@@ -604,7 +605,7 @@ class _Client:
             if case.slow and not size:
                 await trio.sleep(0.1234)
             piece = await response.receive_some(case.piece)
-            assert len(piece) <= min(case.piece or math.inf, 64 * 1024)
+            assert len(piece) <= min(case.piece or math.inf, LARGEST_RECEIVE_SIZE)
             if not piece:
                 return False
             size += len(piece)

@@ -19,6 +19,7 @@ from servers import Nginx, open_sockets
 
 import triopool
 from triopool import ConnectionPool
+from triopool._wire import LARGEST_RECEIVE_SIZE
 
 from .helpers import CLOSE_WAIT, PATIENCE, all_at_once, nothing_is_held, tcp_states, until
 
@@ -258,7 +259,7 @@ async def test_reload_of_the_server_is_never_noticed(nginx: Nginx) -> None:
 
 
 @both
-async def test_large_download_comes_in_small_pieces(
+async def test_large_download_comes_in_bounded_pieces(
     nginx: Nginx, client_ssl_context: ssl.SSLContext, server: Server
 ) -> None:
     digest = hashlib.sha256()
@@ -270,7 +271,7 @@ async def test_large_download_comes_in_small_pieces(
                 largest = max(largest, len(piece))
         assert pool.statistics().idle == 1
     assert digest.digest() == hashlib.sha256(large(nginx)).digest()
-    assert largest <= 64 * 1024
+    assert largest <= LARGEST_RECEIVE_SIZE
 
 
 @both

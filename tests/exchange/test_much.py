@@ -1,0 +1,79 @@
+"""Bodies that are much larger than what is read, or what h11 gets, at once."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from triopool import RemoteProtocolError, Response
+
+from .world import URL, Answer, Answering, ok, serving
+
+BODY = random.Random(1).randbytes(3_000_000)
+BUFFER = 4 << 20  # All of it is there at once.
+
+
+def chunked(body: bytes, size: int) -> bytes:
+    parts = [body[start : start + size] for start in range(0, len(body), size)]
+    framed = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
+    return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + framed + b"0\r\nX: y\r\n\r\n"
+
+
+ANSWERS = {
+    "length": Answer([ok(BODY)]),
+    "large chunks": Answer([chunked(BODY, 1_000_000)]),
+    "small chunks": Answer([chunked(BODY, 1000)]),
+    "until the end": Answer([b"HTTP/1.1 200 OK\r\n\r\n" + BODY], "close"),
+}
+
+
+@pytest.mark.parametrize("how", ["whole", "pieces", "small pieces"])
+@pytest.mark.parametrize("framing", ANSWERS)
+async def test_much_arrives_as_it_was_sent(autojump_clock: object, framing: str, how: str) -> None:
+    async with serving(Answering(ANSWERS[framing]), buffer_size=BUFFER) as (pool, _):
+        if how == "whole":
+            response = await pool.get(URL)
+            assert response.content == BODY
+        else:
+            most = 50_000 if how == "small pieces" else None
+            found = []
+            async with pool.stream("GET", URL) as response:
+                while piece := await response.receive_some(most):
+                    assert type(piece) is bytes
+                    assert most is None or len(piece) <= most
+                    found.append(piece)
+            assert b"".join(found) == BODY
+        assert response.trailers.get("X") == ("y" if "chunks" in framing else None)
+        assert pool.statistics().idle == (framing != "until the end")
+
+
+@pytest.mark.parametrize("framing", ["length", "small chunks"])
+async def test_much_that_comes_behind_a_response_is_nobodys(
+    autojump_clock: object, framing: str
+) -> None:
+    raw = ANSWERS[framing].pieces[0] + ok(b"not yours") * 10_000
+    async with serving(Answering(raw), buffer_size=BUFFER) as (pool, network):
+        assert (await pool.get(URL)).content == BODY
+        assert not network.open_sockets
+        assert (await pool.get(URL + "/2")).content == b"/2"
+
+
+@pytest.mark.parametrize("framing", ["small chunks", "until the end"])
+async def test_no_more_than_max_body_bytes_is_given_out(
+    autojump_clock: object, framing: str
+) -> None:
+    found: list[bytes] = []
+    async with (
+        serving(Answering(ANSWERS[framing]), buffer_size=BUFFER) as (pool, _),
+        pool.stream("GET", URL, max_body_bytes=2_000_000) as response,
+    ):
+        with pytest.raises(RemoteProtocolError, match="more than max_body_bytes=2000000"):
+            await collect(response, found)
+    assert 1_000_000 < sum(map(len, found)) <= 2_000_000
+    assert BODY.startswith(b"".join(found))
+
+
+async def collect(response: Response, found: list[bytes]) -> None:
+    async for piece in response:
+        found.append(piece)
