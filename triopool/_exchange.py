@@ -25,7 +25,6 @@ request is still being sent.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -310,15 +309,6 @@ class Exchange:
         if not self.ended or self._broken is not None or self.switched:
             return None
         return self._take_pieces()
-
-    async def read_all(self) -> bytes:
-        """The rest of the body."""
-        # Not a list of pieces: to join them would need as much memory again, which the system
-        # would have to find page by page: 50 MB take 65 ms like this, and 110 ms so.
-        whole = io.BytesIO()
-        while piece := await self.read():
-            whole.write(piece)
-        return whole.getvalue()
 
     async def _read_more(self) -> None:
         self._reading = True

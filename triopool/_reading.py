@@ -7,6 +7,7 @@ somebody asks for it and not before: 100 KB that stand for 64 MiB become so one 
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 import trio
@@ -72,12 +73,16 @@ class BodyReader:
         """The rest of the body. If cancelled, what was read is lost."""
         if (content := self.take_all()) is not None:
             return content
-        pieces = []
+        # Not a list of pieces: to join them would need as much memory again, which the system
+        # would have to find page by page: 50 MB take 65 ms like this, and 110 ms so.
+        whole = io.BytesIO()
+        pieces = 0
         while piece := await self.read():
-            pieces.append(piece)
-            if len(pieces) % PIECES_IN_A_ROW == 0:
+            whole.write(piece)
+            pieces += 1
+            if pieces % PIECES_IN_A_ROW == 0:
                 await trio.lowlevel.checkpoint()
-        return b"".join(pieces)
+        return whole.getvalue()
 
     async def _next_piece(self) -> bytes:
         self._set_up()

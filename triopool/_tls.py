@@ -82,8 +82,8 @@ class _Transport(trio.abc.Stream):
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self.handshaking = True
-        # Whether only what has been read already may be decrypted.
-        self.at_hand_only = False
+        # The task that decrypts what has been read already, and nothing else.
+        self.reads_at_hand_only: trio.lowlevel.Task | None = None
         # How much of the last read has not been decrypted. More than it is, for what TLS adds.
         self.encrypted = 0
         # Why the wire is torn, for whoever sends.
@@ -105,7 +105,7 @@ class _Transport(trio.abc.Stream):
         await self._wire.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if self.at_hand_only:
+        if self.reads_at_hand_only is trio.lowlevel.current_task():
             raise trio.WouldBlock
         data = await self._wire.receive_some(max_bytes)
         self.encrypted = len(data)
@@ -166,7 +166,7 @@ class TLSStream(trio.abc.Stream):
 
     async def _decrypt_what_is_at_hand(self, max_bytes: int | None) -> None:
         room = math.inf if max_bytes is None else max_bytes - sum(map(len, self._decrypted))
-        self._transport.at_hand_only = True
+        self._transport.reads_at_hand_only = trio.lowlevel.current_task()
         try:
             while self._transport.encrypted > RECORD_BYTES <= room:
                 room -= await self._decrypt()
@@ -175,7 +175,7 @@ class TLSStream(trio.abc.Stream):
         except trio.BrokenResourceError as exc:
             self._failure = exc
         finally:
-            self._transport.at_hand_only = False
+            self._transport.reads_at_hand_only = None
 
     async def _decrypt(self, max_bytes: int | None = None) -> int:
         size = RECORD_BYTES if max_bytes is None else min(max_bytes, RECORD_BYTES)

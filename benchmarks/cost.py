@@ -1,0 +1,24 @@
+"""What one GET of 2,000 bytes costs, and how many are answered in a second, by concurrency."""
+
+from __future__ import annotations
+
+from .experiment import Bench, Experiment, Point, Values
+from .loads import callers, repeat
+
+
+async def _measure(bench: Bench, point: Point) -> Values:
+    at_once = int(point["at_once"])
+    url = f"{bench.server.http}/2000"
+    async with bench.open(at_once) as client:
+        them = await callers(client, bench.server.http, at_once)
+        return await repeat(bench, [(caller, url) for caller in them])
+
+
+COST = Experiment(
+    name="cost",
+    title="Cost of a GET of 2,000 bytes, by the number of requests under way",
+    measure=_measure,
+    grows="at_once",
+    points=[{"at_once": n} for n in (1, 3, 10, 20, 50, 100, 300, 1000)],
+    quick=[{"at_once": n} for n in (1, 20, 100)],
+)

@@ -1,0 +1,14 @@
+"""All experiments, in the order in which they are made."""
+
+from __future__ import annotations
+
+from .cost import COST
+from .crowd import CROWD
+from .latency import LATENCY
+from .scale import IDLE, ORIGINS, WAITING
+from .transfer import TRANSFER
+
+EXPERIMENTS = {
+    experiment.name: experiment
+    for experiment in (LATENCY, COST, CROWD, IDLE, ORIGINS, WAITING, TRANSFER)
+}
