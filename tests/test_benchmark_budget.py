@@ -14,6 +14,10 @@ import pytest
 import trio
 
 import triopool
+
+# A part of the benchmarks, and tested with them: what runs the tests need not wait for it.
+pytest.importorskip("matplotlib", reason='the benchmarks need pip install -e ".[benchmarks]"')
+
 from benchmarks import memory, phases
 
 

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from servers import require_program
 
+pytest.importorskip("matplotlib", reason='the benchmarks need pip install -e ".[benchmarks]"')
+
 from benchmarks import __main__, crowd, granian_server, latency, nginx_server, rounds, scale, worker
 from benchmarks.answers import body, check_upload
 from benchmarks.clients import CLIENTS, UNIT

@@ -185,6 +185,28 @@ async def test_a_pool_leaves_nothing_of_finished_requests_with_its_keeper(
         assert len(pool._keeper._heap) == 1
 
 
+async def test_a_shielded_request_has_its_timeout_though_the_pools_block_is_cancelled(
+    autojump_clock: object,
+) -> None:
+    """Found by reading: the keeper's task was cancelled with the block, and nobody kept it."""
+
+    async def get() -> None:
+        with pytest.raises(ReadTimeout):
+            await pool.get(URL)
+        assert trio.current_time() == 3.0
+
+    async with Network() as network:
+        network.listen("192.0.2.1", 80, script(ReceiveRequest(), KeepOpen()))
+        with trio.CancelScope() as scope:
+            options: Any = {"socket_factory": network.socket, "timeouts": Timeouts(read=3)}
+            async with ConnectionPool(**options) as pool:
+                with trio.CancelScope(shield=True), trio.fail_after(10):
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(get)
+                        await trio.sleep(1)
+                        scope.cancel()
+
+
 async def test_a_closed_connection_is_not_kept_until_its_deadline(autojump_clock: object) -> None:
     """A server that closes each connection would else fill the memory, for the half minute, or the
     hour, of the read timeout."""
