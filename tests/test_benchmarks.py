@@ -248,7 +248,6 @@ def test_wrong_arguments_are_refused(
 def test_clients_that_are_not_installed_are_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("matplotlib", reason="needs matplotlib, of the extra benchmarks")
     nobody = CLIENTS["aiohttp"]._replace(packages=("no_such_package",))
     monkeypatch.setitem(CLIENTS, "aiohttp", nobody)
     with pytest.raises(SystemExit):
@@ -273,7 +272,6 @@ def test_the_programme_measures_and_writes_a_report_and_plots(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     require_program("nginx")
-    pytest.importorskip("matplotlib", reason="needs matplotlib, of the extra benchmarks")
     for name, points in SMALLEST.items():
         smaller: Experiment = EXPERIMENTS[name]._replace(quick=points)
         monkeypatch.setitem(EXPERIMENTS, name, smaller)

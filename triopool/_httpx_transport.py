@@ -279,8 +279,8 @@ class BridgeStream:
         if self._closed:
             return
         self._closed = True
-        cancelled = trio.current_effective_deadline() == -math.inf
-        self._response.close(drain=not cancelled)
+        ended = self._response._exchange.ended
+        self._response.close(drain=ended or trio.current_effective_deadline() > -math.inf)
         await self._say("response_closed.started", {})
         await self._say("response_closed.complete", {"return_value": None})
         await trio.lowlevel.checkpoint_if_cancelled()

@@ -17,7 +17,7 @@ from ._config import Redirects, Timeouts, check_bool, check_count, check_redirec
 from ._content import Measured, MultipartFields, close_body
 from ._decoding import ACCEPT_ENCODING
 from ._errors import LocalProtocolError
-from ._fields import Field, Headers
+from ._fields import Field, FieldText, Headers
 from ._origin import Origin, PoolKey
 from ._progress import OnProgress
 from ._url import URL, Params
@@ -150,6 +150,9 @@ class Request:
         self.key = PoolKey(self.url.origin, self.server_hostname)
         target = self.target or self.url.target
         lines = self.fields if self.verbatim else _fields.complete(self.fields, self._defaults())
+        if all(name.lower() in _NO_SECRETS for name, _ in lines):
+            self.head = _kept_head(self.method, target, tuple(lines))
+            return
         self.head = _http11.make_head(self.method, target, lines)
         if self.fields:
             _fields.check(self.head.headers.raw_items(), self.body_length)
@@ -237,6 +240,20 @@ def _usual_fields(host_header: str, decode: bool) -> dict[str, str]:
     if decode:
         wanted["Accept-Encoding"] = ACCEPT_ENCODING
     return wanted
+
+
+# To check a head takes longer than all that the pool does for a request, and most programs ask for
+# the same again. So the last few are kept: those of which every field is one of these, for a secret
+# should not stay in memory. (Nor are these lengths, or boundaries, which differ each time.)
+_NAMES = ("host", "accept", "accept-encoding", "accept-language", "connection", "user-agent")
+_NO_SECRETS: frozenset[FieldText] = frozenset({*_NAMES, *(name.encode() for name in _NAMES)})
+
+
+@functools.lru_cache(maxsize=512)
+def _kept_head(method: str, target: str, lines: tuple[Field, ...]) -> _http11.Head:
+    head = _http11.make_head(method, target, list(lines))
+    _fields.check(head.headers.raw_items(), None)
+    return head
 
 
 class RequestOptions(TypedDict, total=False):
@@ -336,11 +353,9 @@ def are_none(options: tuple[object, ...]) -> bool:
 def prepare_plain(method: str, url: str, timeouts: Timeouts) -> Request:
     """:func:`prepare`, for who asks for nothing special.
 
-    To check a head takes longer than all that the pool does for a request, and most programs ask
-    for the same again. So the last few are kept. (Not those with the caller's own fields, for some
-    hold secrets.)
+    The checks are done once for each method and URL, unless it has credentials in it.
     """
-    if type(method) is not str or type(url) is not str:
+    if type(method) is not str or type(url) is not str or "@" in url:
         return prepare(method, url, default_timeouts=timeouts)
     usual, parsed, head, key = _plain(method, url)
     request = Request(usual, parsed, timeouts)

@@ -158,7 +158,10 @@ class Wire(trio.abc.Stream):
             if self._nowait is None:
                 data = await self.socket.recv(size)
             else:
-                data = await self._receive(self._nowait, size)
+                await trio.lowlevel.checkpoint()
+                while (now := self._recv_now(self._nowait, size)) is None:
+                    await self._nowait.wait_readable()
+                data = now
         except OSError as exc:
             raise self._stream_error(exc) from exc
         if len(data) == size:
@@ -167,13 +170,11 @@ class Wire(trio.abc.Stream):
             self._in_a_row //= 2
         return data
 
-    async def _receive(self, nowait: Nowait, size: int) -> bytes:
-        await trio.lowlevel.checkpoint()
-        while True:
-            try:
-                return nowait.recv(size)
-            except BlockingIOError:
-                await nowait.wait_readable()
+    def _recv_now(self, nowait: Nowait, size: int) -> bytes | None:
+        try:
+            return nowait.recv(size)
+        except BlockingIOError:
+            return None
 
     async def aclose(self) -> None:
         self.close()
