@@ -4,9 +4,9 @@ h11 says what is legal, and whether the connection can be reused: when both side
 nothing trails. What is ours is to move the bytes, to turn foreign errors into our own, and to keep
 the bounds that h11 leaves to its user.
 
-The methods come in two kinds. Synchronous ones ask h11 and never touch the network; the two
-asynchronous ones, :meth:`Connection.send` and :meth:`Connection.receive`, move bytes and nothing
-else. Deadlines are their caller's.
+The methods come in two kinds. Those that ask h11 never touch the network; the others,
+:meth:`Connection.send_now`, :meth:`Connection.send` and :meth:`Connection.receive`, move bytes and
+nothing else. Deadlines are their caller's.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ MAX_QUOTED = 100
 """How many characters of an illegal line a message quotes."""
 
 _END_OF_MESSAGE = h11.EndOfMessage()
+_NOTHING = memoryview(b"")
 
 FED_AT_ONCE = 64 * 1024
 """How much of a body h11 gets at once. It copies that three times, and beyond this size malloc()
@@ -164,7 +165,7 @@ class Connection:
         self._tainted = False
         self._eof = False
         # What has been read of a body, and not been fed to h11.
-        self._unfed = memoryview(b"")
+        self._unfed = _NOTHING
 
     # ── For the slot engine ────────────────────────────────────────────────────────────────────
 
@@ -247,7 +248,7 @@ class Connection:
                 phase="write",
             ) from exc
 
-    def send_now(self, data: bytes) -> bytes:
+    def send_now(self, data: Bytes) -> Bytes:
         """Write what the kernel takes at once; return the rest. Not a checkpoint.
 
         With TLS that is all of it. Raises what :meth:`send` does.
@@ -441,7 +442,9 @@ class Connection:
         return data
 
     def _feed(self) -> None:
-        some, self._unfed = self._unfed[:FED_AT_ONCE], self._unfed[FED_AT_ONCE:]
+        some, rest = self._unfed[:FED_AT_ONCE], self._unfed[FED_AT_ONCE:]
+        # An empty view would keep all that it is a view of, for as long as the connection is idle.
+        self._unfed = rest or _NOTHING
         self._h11.receive_data(some)  # type: ignore[arg-type] # takes whatever is like bytes
 
     # ── Another protocol ───────────────────────────────────────────────────────────────────────

@@ -142,10 +142,18 @@ class Upload:
     async def _send(self, data: Bytes) -> None:
         if not data:
             return
+        # In the order of Trio's own send; but no clock runs for what the kernel takes at once.
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if rest := self._connection.send_now(data):
+            await self._send_rest(rest)
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _send_rest(self, rest: Bytes) -> None:
         limit, patience = self._request.timeouts.write, self._connection.patience
         patience.begin(limit)
         try:
-            await self._connection.send(data, lambda: patience.begin(limit))
+            await self._connection.send(rest, lambda: patience.begin(limit))
         except PoolClosed:
             if not patience.is_over:
                 raise

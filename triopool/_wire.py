@@ -101,7 +101,7 @@ class Wire(trio.abc.Stream):
             return trio.ClosedResourceError("this socket was closed")
         return trio.BrokenResourceError(str(exc))
 
-    def send_now(self, data: bytes) -> int:
+    def send_now(self, data: bytes | bytearray | memoryview) -> int:
         """Send what the kernel takes at once, which may be nothing; return how much it was.
 
         Not a checkpoint.

@@ -77,3 +77,15 @@ async def test_no_more_than_max_body_bytes_is_given_out(
 async def collect(response: Response, found: list[bytes]) -> None:
     async for piece in response:
         found.append(piece)
+
+
+@pytest.mark.parametrize("framing", ["length", "small chunks"])
+async def test_an_idle_connection_keeps_nothing_of_what_came(
+    autojump_clock: object, framing: str
+) -> None:
+    """Half a MiB for each: an empty memoryview keeps all that it is a view of."""
+    async with serving(Answering(ANSWERS[framing]), buffer_size=BUFFER) as (pool, _):
+        await pool.get(URL)
+        (slot,) = pool._slots._idle
+        assert slot.connection is not None
+        assert slot.connection._unfed.obj == b""
