@@ -152,9 +152,11 @@ def _scale(results: Results) -> Any:
         _curves(axes, results, name, results.points(name), microseconds)
         # Logarithmic, but with room for none at all.
         axes.set_xscale("symlog", linthresh=10)
-        axes.set(xlabel=title, yscale="log")
+        axes.set_xlabel(title)
         _finish(axes)
     all_axes[0].set_ylabel("CPU time [µs]")
+    # From zero on: what should be flat is to look as flat as it is.
+    all_axes[0].set_ylim(bottom=0)
     return figure
 
 

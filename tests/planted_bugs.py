@@ -68,10 +68,8 @@ BUGS = [
     Bug(
         "a checkpoint before a waiter that gives up leaves its queue",
         "_slots.py",
-        "        except BaseException:\n            self._leave(waiter)\n",
-        "        except BaseException:\n"
-        "            await trio.lowlevel.checkpoint()\n"
-        "            self._leave(waiter)\n",
+        "            # Cancelled, or given an error; if the latter it has left already.\n",
+        "            await trio.lowlevel.checkpoint()\n",
     ),
     Bug(
         "a checkpoint on the reuse path",
@@ -83,8 +81,8 @@ BUGS = [
     Bug(
         "a cancelled waiter is not removed",
         "_slots.py",
-        "        except BaseException:\n            self._leave(waiter)\n",
-        "        except BaseException:\n",
+        "it has left already.\n            self._leave(waiter)\n",
+        "it has left already.\n",
     ),
     Bug(
         "a waiter that was cancelled a moment ago is taken for served",
