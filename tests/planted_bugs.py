@@ -159,6 +159,12 @@ BUGS = [
         "                owner.give(outcome.Error(error))\n",
     ),
     Bug(
+        "nobody is next when a waiter has gone, or has timed out",
+        "_slots.py",
+        "            self._leave(waiter)\n            self._dispatch()\n            raise\n",
+        "            self._leave(waiter)\n            raise\n",
+    ),
+    Bug(
         "nobody is next when a dial has failed",
         "_slots.py",
         "            owner.give(outcome.Error(error))\n"
@@ -278,12 +284,6 @@ BUGS = [
         "_slots.py",
         "        self._leave(waiter)\n        waiter.give(outcome.Error(self._waited",
         "        waiter.give(outcome.Error(self._waited",
-    ),
-    Bug(
-        "nobody is next when a request has timed out",
-        "_slots.py",
-        "(self._waited_too_long(waiter)))\n        self._dispatch()\n",
-        "(self._waited_too_long(waiter)))\n",
     ),
     Bug(
         "the keeper of pool timeouts is too quick for what comes in the same step",

@@ -290,8 +290,8 @@ class Slots(Generic[C]):
     def _time_out(self, waiter: Waiter[C]) -> None:
         """Its time is over, and it has neither a connection nor a dial of its own."""
         self._leave(waiter)
+        # Its task lets the next in line have their turn, as it does when it is cancelled.
         waiter.give(outcome.Error(self._waited_too_long(waiter)))
-        self._dispatch()
 
     def _waited_too_long(self, waiter: Waiter[C]) -> PoolTimeout:
         key, seconds = waiter.queue.key, waiter.timeouts.pool
