@@ -35,6 +35,7 @@ The layers; imports point down only:
     loads                        who asks, and how often
     experiment                   what an experiment is
     bare  pools  pools_asyncio   the clients, imported by who measures them
+    pooled                       what those with a pool share
     clients  runtimes            their names, and their one shape
     server                       what all of them ask
     nginx_server  granian_server

@@ -109,30 +109,37 @@ def _throughput(results: Results) -> Any:
 
 
 def _cost(results: Results) -> Any:
-    def ratio(client: str, point: Point) -> float | None:
-        unit = Series("cost", UNIT, point, "cpu")
-        found = results.ratio(Series("cost", client, point, "cpu"), unit)
-        return None if found is None else found.median
-
-    figure, axes = _figure("CPU time of a GET of 2,000 bytes")
-    _curves(axes, results, "cost", results.points("cost"), ratio)
-    axes.set(xlabel="requests under way", ylabel="bare h11 = 1", xscale="log", yscale="log")
-    _finish(axes)
+    title = "CPU time of a GET of 2,000 bytes"
+    figure, axes = _ratios(results, "cost", title, lambda _, point: (UNIT, point, "cpu"))
+    axes.set(xlabel="requests under way", ylabel="bare h11 = 1")
     return figure
 
 
 def _crowd(results: Results) -> Any:
+    title = "CPU time of a request when many are started at once, on a pool of 100"
+    figure, axes = _ratios(results, "crowd", title, lambda who, point: (who, point, "waves_cpu"))
+    axes.set(xlabel="requests started at once", ylabel="in waves of 100 = 1")
+    return figure
+
+
+def _ratios(
+    results: Results,
+    experiment: str,
+    title: str,
+    divisor: Callable[[str, Point], tuple[str, Point, str]],
+) -> tuple[Any, Any]:
+    """Curves of CPU time by what that client is compared with at that point."""
+
     def ratio(client: str, point: Point) -> float | None:
-        waves = Series("crowd", client, point, "waves_cpu")
-        found = results.ratio(Series("crowd", client, point, "cpu"), waves)
+        to = Series(experiment, *divisor(client, point))
+        found = results.ratio(Series(experiment, client, point, "cpu"), to)
         return None if found is None else found.median
 
-    figure, axes = _figure("CPU time of a request when many are started at once, on a pool of 100")
-    _curves(axes, results, "crowd", results.points("crowd"), ratio)
-    axes.set(xlabel="requests started at once", ylabel="in waves of 100 = 1", xscale="log")
-    axes.set_yscale("log")
+    figure, axes = _figure(title)
+    _curves(axes, results, experiment, results.points(experiment), ratio)
+    axes.set(xscale="log", yscale="log")
     _finish(axes)
-    return figure
+    return figure, axes
 
 
 # ── Scale ──────────────────────────────────────────────────────────────────────────────────────

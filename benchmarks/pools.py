@@ -4,44 +4,23 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import triopool
 
 from .clients import KEEP_SECONDS, PATIENCE_SECONDS, Options, pieces
+from .pooled import Pooled
 
 
-class _Pool:
-    """What they have in common: a context manager within, and one caller for everybody."""
-
-    def __init__(self, options: Options) -> None:
-        self._inner: Any = self._make(options)
-
-    def _make(self, options: Options) -> Any:
-        raise NotImplementedError
-
-    async def __aenter__(self) -> Self:
-        await self._inner.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._inner.__aexit__(kind, exc, traceback)
-
-    async def caller(self, origin: str) -> Self:
-        return self
-
-
-class Triopool(_Pool):
+class Triopool(Pooled):
     _inner: triopool.ConnectionPool
 
     def _make(self, options: Options) -> triopool.ConnectionPool:
-        return _triopool(options)
+        return triopool.ConnectionPool(
+            max_connections=options.connections,
+            idle_timeout=KEEP_SECONDS,
+            ssl_context=options.ssl_context(),
+        )
 
     async def get(self, url: str) -> bytes:
         return (await self._inner.request("GET", url)).content
@@ -65,18 +44,10 @@ class Triopool(_Pool):
                 pass
 
 
-def _triopool(options: Options) -> triopool.ConnectionPool:
-    return triopool.ConnectionPool(
-        max_connections=options.connections,
-        idle_timeout=KEEP_SECONDS,
-        ssl_context=options.ssl_context(),
-    )
-
-
 # ── httpx and httpx2 ───────────────────────────────────────────────────────────────────────────
 
 
-class Httpx(_Pool):
+class Httpx(Pooled):
     library = "httpx"
 
     def _make(self, options: Options) -> Any:
@@ -134,7 +105,7 @@ class TriopoolUnderHttpx2(TriopoolUnderHttpx):
 # ── httpcore and httpcore2 ─────────────────────────────────────────────────────────────────────
 
 
-class Httpcore(_Pool):
+class Httpcore(Pooled):
     library = "httpcore"
 
     def _make(self, options: Options) -> Any:

@@ -58,6 +58,7 @@ class Deadlines(Generic[T]):
         # How many entries are of no use: replaced by an earlier one, or forgotten.
         self._dead = 0
         self._asleep = trio.CancelScope()
+        self._until_stopped = trio.CancelScope(shield=True)
 
     def look_at(self, timed: T, when: float) -> None:
         """Have an entry for it at *when*, instead of the later one that it may have."""
@@ -85,13 +86,21 @@ class Deadlines(Generic[T]):
 
     @enable_ki_protection
     async def run(self) -> None:
-        """Keep all deadlines, until cancelled."""
-        while True:
-            due = self._heap[0][0] if self._heap else math.inf
-            with trio.CancelScope(deadline=due) as self._asleep:
-                await trio.sleep_forever()
-            await trio.lowlevel.checkpoint()
-            self._look(trio.current_time())
+        """Keep all deadlines, until :meth:`stop`.
+
+        To be cancelled is not enough: a shielded request goes on, and its deadlines with it.
+        """
+        with self._until_stopped:
+            while True:
+                due = self._heap[0][0] if self._heap else math.inf
+                with trio.CancelScope(deadline=due) as self._asleep:
+                    await trio.sleep_forever()
+                await trio.lowlevel.checkpoint()
+                self._look(trio.current_time())
+
+    def stop(self) -> None:
+        """Let :meth:`run` end."""
+        self._until_stopped.cancel()
 
     def _look(self, now: float) -> None:
         while self._heap and self._heap[0][0] <= now:

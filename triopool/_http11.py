@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import h11
@@ -51,7 +51,6 @@ _TLS_RECORD = re.compile(rb"[\x15\x16]\x03")
 _NOT_TOKEN = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")
 
 Head: TypeAlias = h11.Request
-Fields: TypeAlias = Any  # h11's own type has no public name: what an event's .headers is.
 Bytes: TypeAlias = bytes | bytearray | memoryview
 RawHeaders: TypeAlias = "list[tuple[bytes, bytes]]"
 
@@ -85,11 +84,8 @@ Response: TypeAlias = h11.Response
 Event: TypeAlias = "NeedData | Data | EndOfMessage | InformationalResponse | Response"
 
 
-def make_head(method: str, target: str, fields: Fields | list[tuple[Any, Any]]) -> Head:
+def make_head(method: str, target: str, fields: Sequence[tuple[Any, Any]]) -> Head:
     """Check the head of a request, before anything is taken or sent.
-
-    Args:
-      fields: pairs; or those of another head, which have been checked.
 
     Raises:
       LocalProtocolError: it is not legal HTTP/1.1. A header is named; its value, which may be a
@@ -105,16 +101,16 @@ def make_head(method: str, target: str, fields: Fields | list[tuple[Any, Any]]) 
     )
 
 
-def _head_or_problem(method: str, target: str, pairs: Fields) -> Head | str:
+def _head_or_problem(method: str, target: str, pairs: Sequence[tuple[Any, Any]]) -> Head | str:
     try:
-        return h11.Request(method=method, target=target, headers=pairs)
+        return h11.Request(method=method, target=target, headers=list(pairs))
     except UnicodeEncodeError:
         return "it is not ASCII"
     except h11.LocalProtocolError as exc:
         return str(exc)
 
 
-def _what_is_wrong(method: str, target: str, pairs: Fields) -> str | None:
+def _what_is_wrong(method: str, target: str, pairs: Sequence[tuple[Any, Any]]) -> str | None:
     """Find the part that is illegal by itself; None if it is what they are together."""
     host = [("Host", "a")]
     if isinstance(_head_or_problem(method, "/", host), str):
@@ -211,7 +207,7 @@ class Connection:
     @property
     def closed(self) -> bool:
         """Whether the descriptor has been closed: by us, or by the pool when it was left."""
-        return self._wire.socket.fileno() == -1
+        return self._wire.closed
 
     # ── Sending ────────────────────────────────────────────────────────────────────────────────
 

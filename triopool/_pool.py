@@ -157,13 +157,11 @@ class ConnectionPool:
         # Around the nursery, to be shielded at the end; see __aexit__.
         self._scope = trio.CancelScope()
         self._scope.__enter__()
-        # Around what has to go on when our block is cancelled, for requests that are shielded.
-        self._until_shut = trio.CancelScope(shield=True)
         self._nursery_manager = trio.open_nursery()
         self._nursery = await self._nursery_manager.__aenter__()
         names = Names(self._nursery, self._resolver, self._dns_ttl)
         self._keeper = Keeper()
-        self._nursery.start_soon(self._keep_timeouts, name="triopool keeper of timeouts")
+        self._nursery.start_soon(self._keeper.run, name="triopool keeper of timeouts")
         self._dialler = Dialler(names, self._keeper, **self._dial_options)
         self._slots.start(self._nursery)
         self._run = trio.lowlevel.current_trio_token()
@@ -195,13 +193,8 @@ class ConnectionPool:
         if self._state is _State.OPEN:
             self._state = _State.LEFT
             self._slots.shut("the pool was closed")
-            self._until_shut.cancel()
+            self._keeper.stop()
             self._nursery.cancel_scope.cancel()
-
-    @enable_ki_protection
-    async def _keep_timeouts(self) -> None:
-        with self._until_shut:
-            await self._keeper.run()
 
     @property
     def is_open(self) -> bool:

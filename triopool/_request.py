@@ -163,8 +163,10 @@ class Request:
         if self.method == "CONNECT":
             # RFC 9110 section 9.3.6: whom to connect to, and no body.
             return {"Host": self.target or "", "User-Agent": _USER_AGENT}
+        wanted = {"Host": self.url.host_header, "Accept": "*/*", "User-Agent": _USER_AGENT}
         # A range is one of the encoded bytes (RFC 9110 section 14.1.2): it could not be decoded.
-        wanted = _usual_fields(self.url.host_header, self.decode and "range" not in given)
+        if self.decode and "range" not in given:
+            wanted["Accept-Encoding"] = ACCEPT_ENCODING
         if self.auth is not None:
             wanted["Authorization"] = self.auth.field_value()
         if self.content_type is not None:
@@ -235,13 +237,6 @@ class Request:
         return RequestInfo(self.method, self.url.origin, target, self.attempt)
 
 
-def _usual_fields(host_header: str, decode: bool) -> dict[str, str]:
-    wanted = {"Host": host_header, "Accept": "*/*", "User-Agent": _USER_AGENT}
-    if decode:
-        wanted["Accept-Encoding"] = ACCEPT_ENCODING
-    return wanted
-
-
 # To check a head takes longer than all that the pool does for a request, and most programs ask for
 # the same again. So the last few are kept: those of which every field is one of these, for a secret
 # should not stay in memory. (Nor are these lengths, or boundaries, which differ each time.)
@@ -251,7 +246,7 @@ _NO_SECRETS: frozenset[FieldText] = frozenset({*_NAMES, *(name.encode() for name
 
 @functools.lru_cache(maxsize=512)
 def _kept_head(method: str, target: str, lines: tuple[Field, ...]) -> _http11.Head:
-    head = _http11.make_head(method, target, list(lines))
+    head = _http11.make_head(method, target, lines)
     _fields.check(head.headers.raw_items(), None)
     return head
 

@@ -141,8 +141,6 @@ class Slots(Generic[C]):
         self._idle: OrderedDict[Slot[C], None] = OrderedDict()
         self._line: Line[C] = Line()
         self._pool_timeouts: Deadlines[Waiter[C]] = Deadlines(self._time_out)
-        # Around what has to go on when the pool's own block is cancelled, until it is shut.
-        self._until_shut = trio.CancelScope(shield=True)
         self._ages = itertools.count()
         self._uses = itertools.count()
         self._waiting = 0
@@ -161,7 +159,7 @@ class Slots(Generic[C]):
         """Begin to work: all tasks run in *nursery*, and the last of them ends after ``shut()``."""
         self._nursery = nursery
         nursery.start_soon(self._keep_honest, name="triopool sweeper")
-        nursery.start_soon(self._keep_pool_timeouts, name="triopool keeper of pool timeouts")
+        nursery.start_soon(self._pool_timeouts.run, name="triopool keeper of pool timeouts")
 
     # ── Acquire ────────────────────────────────────────────────────────────────────────────────
 
@@ -281,11 +279,6 @@ class Slots(Generic[C]):
                 origin=queue.key.origin,
                 phase="pool",
             )
-
-    @enable_ki_protection
-    async def _keep_pool_timeouts(self) -> None:
-        with self._until_shut:
-            await self._pool_timeouts.run()
 
     def _time_out(self, waiter: Waiter[C]) -> None:
         """Its time is over, and it has neither a connection nor a dial of its own."""
@@ -728,7 +721,7 @@ class Slots(Generic[C]):
     @enable_ki_protection
     def shut(self, why: str) -> None:
         """Close everything: each waiter gets :class:`PoolClosed`, each connection is closed."""
-        self._until_shut.cancel()
+        self._pool_timeouts.stop()
         self.refuse(why)
         for queue in tuple(self._origins.values()):
             for waiter in (*queue.dialling, *queue.waiting):

@@ -89,15 +89,16 @@ class Wire(trio.abc.Stream):
     @property
     def is_unfit(self) -> bool:
         """Whether it can't carry another exchange: it was closed, or a write was cut short."""
-        return self.torn or self.socket.fileno() == -1
+        return self.torn or self.closed
 
     @property
-    def _is_closed(self) -> bool:
+    def closed(self) -> bool:
+        """Whether the descriptor has been closed: by us, or by whoever else has the socket."""
         return self.socket.fileno() == -1
 
     def _stream_error(self, exc: Exception) -> trio.BrokenResourceError | trio.ClosedResourceError:
         # Closed by the pool between two steps of the task that uses it, it is a bad descriptor.
-        if self._is_closed:
+        if self.closed:
             return trio.ClosedResourceError("this socket was closed")
         return trio.BrokenResourceError(str(exc))
 
@@ -119,7 +120,7 @@ class Wire(trio.abc.Stream):
         return sent
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        if self.torn and not self._is_closed:
+        if self.torn and not self.closed:
             raise trio.BrokenResourceError("an earlier write was cut short")
         self.torn = True  # until proved otherwise
         try:
@@ -147,7 +148,7 @@ class Wire(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         if not self.patient:
-            if self.torn and not self._is_closed:
+            if self.torn and not self.closed:
                 raise trio.BrokenResourceError("an earlier write was cut short")
             if not self.is_readable():
                 raise trio.WouldBlock

@@ -28,8 +28,10 @@ async def keeping() -> AsyncIterator[Keeper]:
     keeper = Keeper()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keeper.run)
-        yield keeper
-        nursery.cancel_scope.cancel()
+        try:
+            yield keeper
+        finally:
+            keeper.stop()
 
 
 class Peer:
@@ -99,7 +101,7 @@ async def test_a_wait_that_begins_before_the_keeper_does_is_kept(autojump_clock:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keeper.run)
         await trio.sleep(10)
-        nursery.cancel_scope.cancel()
+        keeper.stop()
     assert peer.closed_at == [1.0]
 
 

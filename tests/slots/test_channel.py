@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import outcome
 import pytest
@@ -52,17 +53,24 @@ class Receiver:
             await trio.lowlevel.checkpoint()
 
 
+@asynccontextmanager
+async def waiting(make: Made) -> AsyncIterator[tuple[Channel[str] | Trios, Receiver]]:
+    """A channel, and a task that waits at it; when the block has been left, it has ended."""
+    channel = make()
+    receiver = Receiver(channel)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receiver.run)
+        await wait_all_tasks_blocked()
+        yield channel, receiver
+
+
 async def test_nobody_waits_yet(make: Made) -> None:
     with pytest.raises(trio.WouldBlock):
         make().send_nowait(outcome.Value("a"))
 
 
 async def test_what_is_sent_is_received_once(make: Made) -> None:
-    channel = make()
-    receiver = Receiver(channel)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(receiver.run)
-        await wait_all_tasks_blocked()
+    async with waiting(make) as (channel, receiver):
         channel.send_nowait(outcome.Value("a"))
         with pytest.raises(trio.WouldBlock):
             channel.send_nowait(outcome.Value("b"))
@@ -70,22 +78,15 @@ async def test_what_is_sent_is_received_once(make: Made) -> None:
 
 
 async def test_an_error_is_raised_where_it_is_received(make: Made) -> None:
-    channel = make()
-    receiver, error = Receiver(channel), ValueError("no")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(receiver.run)
-        await wait_all_tasks_blocked()
+    error = ValueError("no")
+    async with waiting(make) as (channel, receiver):
         channel.send_nowait(outcome.Error(error))
     assert receiver.errors == [error]
     assert error.__context__ is None
 
 
 async def test_sent_and_then_cancelled_it_has_been_received(make: Made) -> None:
-    channel = make()
-    receiver = Receiver(channel)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(receiver.run)
-        await wait_all_tasks_blocked()
+    async with waiting(make) as (channel, receiver):
         channel.send_nowait(outcome.Value("a"))
         receiver.scope.cancel()
     assert receiver.received == ["a"]
@@ -93,11 +94,7 @@ async def test_sent_and_then_cancelled_it_has_been_received(make: Made) -> None:
 
 
 async def test_cancelled_and_then_sent_the_sender_is_told(make: Made) -> None:
-    channel = make()
-    receiver = Receiver(channel)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(receiver.run)
-        await wait_all_tasks_blocked()
+    async with waiting(make) as (channel, receiver):
         receiver.scope.cancel()
         with pytest.raises(trio.WouldBlock):
             channel.send_nowait(outcome.Value("a"))
