@@ -137,7 +137,7 @@ class Dialler:
                 tls=tls,
                 opened_at=trio.current_time(),
             )
-            return Connection(wire, stream, info, self._keeper)
+            return Connection(wire, stream, info, key, self._keeper)
         except BaseException:
             wire.close()
             raise

@@ -1,44 +1,51 @@
 """One request and its response, on one leased connection.
 
-    request ──► send ───────────► read head ──► read body ──► lease released
-                 └─ side by side ─┘
+    request ──► send ─────────────────────────────┐
+                 └─ side by side ─┐               ├──► lease released
+                read head ────────┴► read body ───┘
 
 The exchange owns its lease, and ends it synchronously: it gives the connection back when both sides
 are done, and abandons it for everything else. Until the head is here, whatever is raised abandons
 it, ``Cancelled`` included. After that an error does; a cancelled read can be repeated, as with any
-Trio stream, and whoever leaves the ``stream()`` block for good abandons it there.
+Trio stream, and leaving the ``stream()`` block for good abandons it there.
 
 Sending and reading
 -------------------
-A server may answer before it has read the request: it refuses an upload of 100 MB after the first
-kilobyte, say. A client that writes everything before it reads would block for ever, or see a reset
-and never the answer. So a body that does not go out in one write is sent by a task of its own
-while the head is awaited; a final response ends the upload, and the connection is not reused.
+A server may answer before it has read the request. It may refuse an upload of 100 MB after the
+first kilobyte; it may as well send its head first and read then, or answer piece by piece while it
+reads. A client that writes everything before it reads would block for ever in the first case, and
+one that takes the head of a response for the end of the upload would lose data in the others. So a
+body that does not go out in one write is sent by a task of its own (``_upload.py``), and both sides
+go on until both are done. The upload is stopped when
+
+- the write fails,
+- the caller closes the response, or
+- the response has ended, it is no success, and the server takes nothing more for a short while.
+
+A connection is reused only if the kernel has taken the request to its end. A 2xx to a request that
+was not sent to its end is an error: the server can't have had what it says it has.
 
 A request without a body, or with one that fits one write, needs no task: it is written, then read.
 If that write fails, the answer may still be there to be read.
 
-The deadlines are per gap, and the connection's patience (``_patience.py``) keeps them, but for the
-one of reading the head after an upload, which is a scope. The read deadline does not run while the
+The deadlines are per gap, and the connection keeps them. The read deadline does not run while the
 request is still being sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import trio
-from trio.lowlevel import enable_ki_protection
 
 from ._connection_info import CloseReason
 from ._errors import (
-    PoolClosed,
     ReadError,
     ReadTimeout,
     RemoteProtocolError,
     TriopoolError,
     WriteError,
+    WriteTimeout,
 )
 from ._http11 import (
     NEED_DATA,
@@ -53,9 +60,10 @@ from ._http11 import (
 )
 from ._progress import Progress
 from ._upgraded import UpgradedStream
-from ._upload import ONE_WRITE_BYTES, Upload, write_timeout
+from ._upload import ONE_WRITE_BYTES, State, Upload
 
 if TYPE_CHECKING:
+    from ._background import Background
     from ._request import Request
 
 MAX_INFORMATIONAL = 20
@@ -64,6 +72,12 @@ MAX_INFORMATIONAL = 20
 DRAIN_BYTES = 64 * 1024
 DRAIN_SECONDS = 0.05
 """An unread rest within these bounds is read for the connection's sake; else it is closed."""
+
+
+REFUSAL_SECONDS = 0.5
+"""A server that has answered, with anything but a success, and takes nothing of the body for so
+long (at most twice that) has refused it. Most close the connection, which is noticed sooner.
+Picked, not derived."""
 
 
 class Holding(Protocol):
@@ -89,7 +103,6 @@ class Exchange:
       upgraded: the stream that follows, where that is no longer HTTP.
       trailers: the fields behind a chunked body, once it has been read.
       body_bytes: how many bytes of the body have arrived.
-      write_failed: how sending broke. The response may still be there to be read.
     """
 
     # What few exchanges need is set when they do: to set all of it each time takes half a µs.
@@ -97,20 +110,29 @@ class Exchange:
     framing = NOT_TOLD
     upgraded: UpgradedStream | None = None
     body_bytes = 0
-    write_failed: WriteError | None = None
     _answered = False
     _body_sent = 0
-    _upload: Upload | None = None
     _informational = 0
-    # What ended the body too early. Told after the pieces that had arrived before.
-    _broken: TriopoolError | None = None
+    # The sending side, where it has a task of its own.
+    _upload: Upload | None = None
+    # How the one write broke, where it has not.
+    _write_failed: WriteError | None = None
+    # Whether the response has been read to its end; and whether the request has been sent to its
+    # own, too, or never will be.
+    _is_whole = False
+    _is_complete = False
+    # What ended the exchange too early. Told after the pieces that had arrived before.
+    _broken: BaseException | None = None
+    # What the caller's own iterator raised, until somebody has been told.
+    _untold: BaseException | None = None
     _reading = False
 
-    def __init__(self, request: Request, lease: Holding) -> None:
+    def __init__(self, request: Request, lease: Holding, background: Background) -> None:
         self.request = request
         self.connection = lease.connection
         self.reused = lease.reused
         self._lease = lease
+        self._background = background
         self.trailers: RawHeaders = []
         self._pieces: list[bytes | bytearray] = []
 
@@ -123,7 +145,7 @@ class Exchange:
           WriteError, WriteTimeout, ReadError, ReadTimeout: as their names say.
           RemoteProtocolError: the response is not legal, or exceeds a bound.
           PoolClosed: the pool was left meanwhile.
-          Exception: what the body's iterator raised, as itself.
+          BaseException: what the body's iterator raised, as itself.
         """
         try:
             # If it was cancelled while it waited for its connection it is not sent.
@@ -132,26 +154,38 @@ class Exchange:
             self._lease.release()  # Nobody has touched the connection.
             raise
         try:
-            if self.request.observer is not None:
-                self.request.observer.begun(self)
-            how = self._write_then_read if self._fits_one_write else self._side_by_side
-            self.response = await how()
-            self._answered = True
-            self.framing = self.connection.framing
-            if self.connection.switched:
-                self.upgraded = UpgradedStream(self.connection, self.abandon)
-            else:
-                self._check_declared_length()
-                await self._take_what_is_there()
-        except ReadError:
-            self.abandon()
-            if self.write_failed is None:
-                raise
-            # It tells more than the end of file that follows it.
-            raise self.write_failed from self.write_failed.__cause__
-        except BaseException:
-            self.abandon()
-            raise
+            await self._open()
+            return
+        except BaseException as exc:
+            failure = exc
+        found_stale = self.reused and self.nothing_sent and isinstance(failure, WriteError)
+        self.abandon(CloseReason.STALE if found_stale else CloseReason.DISCARDED)
+        await self.join()
+        try:
+            # Not where it was caught: what the caller's iterator raised keeps its own context.
+            raise self.first_cause(failure)
+        finally:
+            del failure  # which refers to this frame
+
+    async def _open(self) -> None:
+        if self.request.observer is not None:
+            self.request.observer.begun(self)
+        connection, request = self.connection, self.request
+        connection.begin(request.head, request.timeouts, served_before=self.reused)
+        if self._fits_one_write:
+            await self._write()
+        else:
+            self._start_upload()
+        self.response = await self._read_head()
+        self._answered = True
+        self.framing = connection.framing
+        if connection.switched:
+            await self._wait_until_sent()
+            self.upgraded = UpgradedStream(connection, self.abandon)
+        else:
+            self._answer_upload()
+            self._check_declared_length()
+            await self._take_what_is_there()
 
     @property
     def _fits_one_write(self) -> bool:
@@ -160,35 +194,24 @@ class Exchange:
             isinstance(body, bytes) and len(body) <= ONE_WRITE_BYTES and not request.expect_continue
         )
 
-    async def _write_then_read(self) -> Response | InformationalResponse:
+    async def _write(self) -> None:
+        """Send a request that goes out in one write."""
         connection, body = self.connection, self.request.body
         assert isinstance(body, bytes)
-        payload = connection.start(self.request.head) + connection.end_of_body(body)
-        limits, patience = self.request.timeouts, connection.patience
-        written = False
         try:
-            try:
-                if rest := connection.send_now(payload):
-                    patience.begin(limits.write)
-                    await connection.send(rest, lambda: patience.begin(limits.write))
-                if body:
-                    self.count_sent(len(body))
-                self.note_written()
-            except WriteError as exc:
-                self.write_failed = exc
-            written = True
-            patience.begin(limits.read)
-            return await self._read_head(lambda: patience.begin(limits.read))
-        except PoolClosed:
-            if not patience.is_over:
-                raise
-            late = self._read_timeout() if written else write_timeout(self.request, connection)
-            raise late from None  # That it was closed is how it was done, not why.
-        finally:
-            patience.end()
+            if not connection.send_now(body):
+                await connection.flush()
+            if body:
+                self.count_sent(len(body))
+            self.note_written()
+        except WriteError as exc:
+            if self.nothing_sent:
+                raise  # What could be read is no answer to this.
+            self._write_failed = exc
+            connection.end_sending()
 
-    async def _read_head(self, begin_again: Callable[[], None]) -> Response | InformationalResponse:
-        """Read up to the final head. *begin_again* is called before each wait but the first."""
+    async def _read_head(self) -> Response | InformationalResponse:
+        """Read up to the final head."""
         connection = self.connection
         while True:
             await connection.receive()
@@ -199,14 +222,13 @@ class Exchange:
                 if connection.switched:
                     return event
                 self._heed_informational(event)
-            begin_again()
 
     def _heed_informational(self, event: InformationalResponse) -> None:
         self._informational += 1
         if self._informational > MAX_INFORMATIONAL:
             raise self.connection.illegal(f"more than {MAX_INFORMATIONAL} informational responses")
         if event.status_code == 100 and self._upload is not None:
-            self._upload.go_ahead.set()
+            self._upload.go_ahead()
         if self.request.on_informational is not None:
             self.request.on_informational(event.status_code, raw_headers(event))
 
@@ -219,45 +241,104 @@ class Exchange:
         if length is not None and length > limit:
             raise self._too_large(f"a body of {length} bytes")
 
-    # ── Side by side ───────────────────────────────────────────────────────────────────────────
+    # ── The upload ─────────────────────────────────────────────────────────────────────────────
 
-    async def _side_by_side(self) -> Response | InformationalResponse:
-        first = self.connection.start(self.request.head)
+    def _start_upload(self) -> None:
         upload = self._upload = Upload(
-            self.request, self.connection, first, self.count_sent, self.note_written
+            self.request,
+            self.connection,
+            count_sent=self.count_sent,
+            note_written=self.note_written,
+            crashed=self._upload_crashed,
         )
-        response: Response | InformationalResponse | None = None
-        error: Exception | None = None
-        stop: BaseException | None = None
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(upload.run, nursery.cancel_scope)
-                try:
-                    with upload.read_scope:
-                        response = await self._read_head(upload.begin_to_read_again)
-                    if response is not None:
-                        await upload.stop()
-                except PoolClosed as exc:
-                    error = exc
-                    if self.connection.patience.is_over:
-                        error = write_timeout(self.request, self.connection)
-                except Exception as exc:
-                    error = exc
-                except BaseException:
-                    # The slot is free now, even if the upload has to wait for its iterator.
-                    self.abandon()
-                    raise
-                if response is None:
-                    self.abandon()  # As above.
-                    nursery.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            stop = most_urgent(group)
-        self.write_failed = upload.failed
-        if stop is not None:
-            raise stop
-        if response is None:
-            raise upload.crash or error or self._read_timeout()
-        return response
+        self._background.start(upload.run, stop=upload.stop, name="triopool upload")
+
+    def _upload_crashed(self) -> None:
+        """Nobody may be reading now: whoever reads next is told."""
+        assert self._upload is not None
+        error = self._upload.error
+        # A timeout is one more way for the server to refuse the rest, once it has answered.
+        refused = self._is_whole and not self._is_success and isinstance(error, WriteTimeout)
+        if not refused:
+            self._broken = self._untold = error
+        self.abandon()
+
+    async def _wait_until_sent(self) -> None:
+        """RFC 9110 section 7.8: the request comes before the other protocol."""
+        if self._upload is not None:
+            await self._upload.wait_ended()
+            if self._upload.error is not None:
+                raise self._upload.error
+
+    def _answer_upload(self) -> None:
+        """The final head is here: a body that waited to be asked for has its answer."""
+        if self._upload is not None:
+            if self._is_success:
+                self._upload.go_ahead()
+            else:
+                self._upload.refuse()
+
+    @property
+    def _is_success(self) -> bool:
+        return 200 <= self.response.status_code < 300
+
+    @property
+    def _is_sending(self) -> bool:
+        return self._upload is not None and not self._upload.has_ended
+
+    async def _wait_for_upload(self, upload: Upload) -> None:
+        """The response is whole; wait for the request to be, unless the server refuses it."""
+        while not upload.has_ended:
+            before = self.connection.bytes_sent
+            with trio.move_on_after(REFUSAL_SECONDS):
+                await upload.wait_ended()
+            # A server that has accepted the request is given the whole write timeout.
+            if self.connection.bytes_sent == before and not self._is_success:
+                upload.stop()
+
+    async def give_up_body(self) -> None:
+        """No other exchange will ask for the request's body: it is closed if this one doesn't."""
+        if self._upload is not None and not self._upload.has_ended:
+            self._upload.closes_body = True
+        else:
+            await self.request.give_up_body()
+
+    async def join(self) -> None:
+        """Wait for the upload's task to end, if there is one: it has been stopped, or is over.
+
+        Its iterator is closed then. Shielded, as the end of a nursery is; no checkpoint if there is
+        nothing to wait for.
+        """
+        if self._upload is not None and not self._upload.has_ended:
+            with trio.CancelScope(shield=True):
+                await self._upload.wait_ended()
+
+    def take_untold(self) -> BaseException | None:
+        """What the body's iterator raised, if nobody has been told of it by a read."""
+        untold, self._untold = self._untold, None
+        return untold
+
+    def first_cause(self, exc: BaseException) -> BaseException:
+        """What to raise where reading raised *exc*: it may follow from how sending ended.
+
+        A crashed upload closes the connection, which the reader notices as that and no more. A
+        write that broke tells more than the end of file that follows it. And what the iterator
+        raises when it is cancelled goes on in place of that, as out of any nursery.
+        """
+        instead: BaseException | None
+        upload = self._upload
+        if upload is None:
+            instead, goes_first = self._write_failed, isinstance(exc, ReadError)
+        else:
+            instead = upload.error
+            goes_first = {
+                State.CRASHED: True,
+                State.BROKEN: isinstance(exc, ReadError),
+                State.STOPPED: isinstance(exc, trio.Cancelled),
+            }.get(upload.state, False)
+        if instead is None or not goes_first:
+            return exc
+        return most_urgent(instead) if isinstance(exc, trio.Cancelled) else instead
 
     # ── The body ───────────────────────────────────────────────────────────────────────────────
 
@@ -285,17 +366,26 @@ class Exchange:
     async def read(self) -> bytes:
         """The next piece of the body; ``b""`` at its end. A checkpoint only if it has to wait.
 
+        The end comes when the request has been sent to its end, too.
+
         If cancelled no byte is lost, and it may be called again.
 
         Raises:
+          WriteError, WriteTimeout: the request was not sent to its end, and the response is a
+            success; or the server took nothing of it for too long.
           ReadError, ReadTimeout, RemoteProtocolError, PoolClosed: as :meth:`open`. Again and
             again: a body that was cut must not look complete to who reads on.
+          BaseException: what the body's iterator raised.
+          trio.ClosedResourceError: another task has closed the response.
         """
         while not self._pieces:
             if self._broken is not None:
+                self._untold = None
                 raise self._broken
-            if self.ended or self.switched:
+            if self._is_complete or self.switched:
                 return b""
+            if self.ended:
+                raise trio.ClosedResourceError("the response was closed")
             await self._read_more()
         return self._take_pieces()
 
@@ -307,32 +397,28 @@ class Exchange:
 
     def take_all(self) -> bytes | None:
         """The rest of the body, if all of it has arrived; else None."""
-        if not self.ended or self._broken is not None or self.switched:
+        if not self._is_complete or self._broken is not None:
             return None
         return self._take_pieces()
 
     async def _read_more(self) -> None:
         self._reading = True
         try:
-            await self._take_what_is_there(await self._wait_for_more())
+            if self._is_whole:
+                assert self._upload is not None
+                await self._wait_for_upload(self._upload)
+                await self._finish()
+            else:
+                await self._take_what_is_there(await self._receive())
         except TriopoolError as exc:
             self._break_off(exc)
         finally:
             self._reading = False
 
-    async def _wait_for_more(self) -> bytes:
+    async def _receive(self) -> bytes:
         length, chunked, _ = self.framing
         rest = None if length is None or chunked else length - self.body_bytes
-        patience = self.connection.patience
-        patience.begin(self.request.timeouts.read)
-        try:
-            return await self.connection.receive(rest)
-        except PoolClosed:
-            if not patience.is_over:
-                raise
-            raise self._read_timeout() from None
-        finally:
-            patience.end()
+        return await self.connection.receive(rest)
 
     async def _take_what_is_there(self, raw: bytes = b"") -> None:
         """Take what has arrived of the body; if that was all, end the exchange.
@@ -360,9 +446,11 @@ class Exchange:
         if as_read and size:
             self._pieces.append(raw[:size])
         if end is not None:
+            self._is_whole = True
             if self.framing.chunked:
                 self.trailers = raw_headers(end)
-            await self._finish()
+            if not self._is_sending:
+                await self._finish()
 
     def _count(self, size: int) -> None:
         self.body_bytes += size
@@ -373,7 +461,7 @@ class Exchange:
     def _break_off(self, error: TriopoolError) -> None:
         if isinstance(error, ReadError | ReadTimeout):
             error.args = (f"{error}, {self._how_far()}",)
-        self._broken = error
+        self._broken = self.first_cause(error)
         self.abandon()
 
     def _how_far(self) -> str:
@@ -394,7 +482,7 @@ class Exchange:
 
     def note_written(self) -> None:
         """The system has taken all of the request."""
-        if self.request.observer is not None:
+        if self.request.observer is not None and not self._answered:
             self.request.observer.written()
 
     def tell_progress(self) -> None:
@@ -409,6 +497,11 @@ class Exchange:
 
     async def _finish(self) -> None:
         """Both sides are done: give the connection back if it can be reused."""
+        self._is_complete = True
+        if not self.connection.sent_whole:
+            self._broken = self._broken or self._why_not_sent_whole()
+            self.abandon()
+            return
         try:
             reusable = await self.connection.next_cycle()
         except BaseException:
@@ -419,9 +512,11 @@ class Exchange:
         else:
             self.abandon()
 
-    def abandon(self) -> None:
-        """Close the connection, unless the exchange has ended already."""
-        self._lease.close(CloseReason.DISCARDED)
+    def abandon(self, reason: CloseReason = CloseReason.DISCARDED) -> None:
+        """Close the connection, and stop the upload, unless the exchange has ended already."""
+        if self._upload is not None:
+            self._upload.stop()
+        self._lease.close(reason)
 
     @property
     def worth_draining(self) -> bool:
@@ -431,12 +526,12 @@ class Exchange:
         length, chunked, _ = self.framing
         return chunked or (length is not None and length - self.body_bytes <= DRAIN_BYTES)
 
-    @enable_ki_protection
-    async def drain(self) -> None:
-        """Read the rest for the connection's sake, within bounds; close it if there is more.
+    def start_drain(self) -> None:
+        """Read the rest for the connection's sake, in a task of the pool."""
+        self._background.start(self._drain, stop=self.abandon, name="triopool drain")
 
-        Runs in a task of the pool, which an exception would end: none comes out.
-        """
+    async def _drain(self) -> None:
+        """Within bounds; if there is more, close the connection."""
         enough = self.body_bytes + DRAIN_BYTES
         try:
             with trio.move_on_after(DRAIN_SECONDS):
@@ -458,17 +553,26 @@ class Exchange:
         """Whether the kernel took not one byte of the request."""
         return not self.connection.bytes_sent
 
-    def _read_timeout(self) -> ReadTimeout:
-        seconds = self.request.timeouts.read
-        received = self.connection.bytes_received
-        # Once the head is here, _break_off() tells how far the body has come.
-        so_far = "" if self._answered else f" ({received} bytes received so far)"
-        return ReadTimeout(
-            f"{self.request.key} sent nothing for {seconds} s{so_far}",
-            origin=self.request.key.origin,
-            phase="read",
-            seconds=seconds,
+    def _why_not_sent_whole(self) -> WriteError | None:
+        """The error of a success that was said of half a request; None if it is no success.
+
+        What refuses a request (413, say) is an answer to what the server has had of it.
+
+        Raises:
+          TriopoolError: the connection was closed under us, which is why.
+        """
+        if not self._is_success:
+            return None
+        self.connection.check_open("write")
+        origin = self.request.key.origin
+        error = WriteError(
+            f"{origin} answered with {self.response.status_code} to a request whose end it has not "
+            f"taken: {self._body_sent} bytes of the body were sent",
+            origin=origin,
+            phase="write",
         )
+        error.__cause__ = self._write_failed if self._upload is None else self._upload.error
+        return error
 
     def _too_large(self, what: str) -> RemoteProtocolError:
         return self.connection.illegal(
@@ -476,13 +580,15 @@ class Exchange:
         )
 
 
-def most_urgent(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def most_urgent(group: BaseException) -> BaseException:
     """The one exception of a nursery's group that goes on, for no group leaves a request.
 
     All that can be in there are Cancelled ones, control-C, and what the body's iterator mixed
     with a Cancelled of its own.
     """
-    error: BaseException = group.split(trio.Cancelled)[1] or group
+    error = group
+    if isinstance(group, BaseExceptionGroup):
+        error = group.split(trio.Cancelled)[1] or group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

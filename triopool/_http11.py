@@ -4,24 +4,35 @@ h11 says what is legal, and whether the connection can be reused: when both side
 nothing trails. What is ours is to move the bytes, to turn foreign errors into our own, and to keep
 the bounds that h11 leaves to its user.
 
-The methods come in two kinds. Those that ask h11 never touch the network; the others,
-:meth:`Connection.send_now`, :meth:`Connection.send` and :meth:`Connection.receive`, move bytes and
-nothing else. Deadlines are their caller's.
+What moves bytes (:meth:`Connection.send_now`, :meth:`~Connection.send`, :meth:`~Connection.flush`,
+:meth:`~Connection.receive`) keeps its own deadlines: the server is given so much time for each gap,
+and a connection that it lets wait for longer is closed (``_patience.py``). Sending and receiving
+may be done by two tasks at one time, one of each.
 """
 
 from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import h11
 import trio
 
 from . import _tls
+from ._config import Timeouts
 from ._connection_info import ConnectionInfo
-from ._errors import LocalProtocolError, PoolClosed, ReadError, RemoteProtocolError, WriteError
+from ._errors import (
+    LocalProtocolError,
+    PoolClosed,
+    ReadError,
+    ReadTimeout,
+    RemoteProtocolError,
+    WriteError,
+    WriteTimeout,
+)
+from ._origin import PoolKey
 from ._patience import Keeper
 from ._slot import Condition
 from ._wire import Wire
@@ -38,6 +49,8 @@ MAX_QUOTED = 100
 """How many characters of an illegal line a message quotes."""
 
 _END_OF_MESSAGE = h11.EndOfMessage()
+# In which the request has not been framed to its end.
+_UNDER_WAY = frozenset({h11.IDLE, h11.SEND_BODY})
 _NOTHING = memoryview(b"")
 
 FED_AT_ONCE = 64 * 1024
@@ -70,6 +83,9 @@ class Framing(NamedTuple):
 
 
 NOT_TOLD = Framing()
+
+
+_NO_LIMITS = Timeouts(write=None, read=None)
 
 
 class NeedData:
@@ -134,7 +150,6 @@ class Connection:
 
     Attributes:
       info: its facts.
-      patience: how long to wait for the server.
       idle_limit: how long the server keeps it when idle, in seconds less a margin; None if it
         did not say.
       bytes_received: how many bytes have arrived in this exchange.
@@ -142,16 +157,29 @@ class Connection:
     """
 
     def __init__(
-        self, wire: Wire, tls: _tls.TLSStream | None, info: ConnectionInfo, keeper: Keeper
+        self,
+        wire: Wire,
+        tls: _tls.TLSStream | None,
+        info: ConnectionInfo,
+        key: PoolKey,
+        keeper: Keeper,
     ) -> None:
         self.info = info
-        self.patience = keeper.patience(wire.close)
+        self._name = str(key)
+        # One for each direction, for an upload and its response may go on side by side.
+        self._write_clock = keeper.patience(wire.close)
+        self._read_clock = keeper.patience(wire.close)
+        self._limits: Timeouts = _NO_LIMITS
         self.idle_limit: float | None = None
         self.framing = NOT_TOLD
         self._wire = wire
         self._tls = tls
         self._stream: Wire | _tls.TLSStream = wire if tls is None else tls
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+        # Whether more is to be sent; and whether a task waits for what the server sends.
+        self._sending = self._receiving = False
+        # What has been framed and not been taken by the kernel.
+        self._owed: Bytes = b""
         self._sent_before = 0
         self.bytes_received = 0
         # What has arrived and is not known to be behind a head; None while a body is read.
@@ -179,20 +207,19 @@ class Connection:
         rather than tell a lie.
         """
         assert self._tls is not None
-        self._wire.patient = False
         try:
-            await self._tls.receive_some(1)
+            with self._wire.impatient():
+                await self._tls.receive_some(1)
         except trio.WouldBlock:
             return True
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return False
-        finally:
-            self._wire.patient = True
         return False
 
     def close(self) -> None:
         self._wire.close()
-        self.patience.forget()
+        self._write_clock.forget()
+        self._read_clock.forget()
 
     @property
     def socket(self) -> trio.socket.SocketType:
@@ -210,33 +237,105 @@ class Connection:
         return self._wire.closed
 
     # ── Sending ────────────────────────────────────────────────────────────────────────────────
+    #
+    # h11 calls a request done as soon as its end has been *framed*. Whether the connection can be
+    # reused depends on what was *sent*: so whatever has been framed is owed until the kernel has
+    # taken all of it, and to frame and to write are never two steps of the caller's.
 
     @property
     def bytes_sent(self) -> int:
         """How many bytes of this exchange the kernel has taken (ciphertext, if TLS)."""
         return self._wire.bytes_sent - self._sent_before
 
-    def start(self, head: Head) -> bytes:
-        """Begin an exchange; return the head as it goes over the wire."""
+    @property
+    def sent_whole(self) -> bool:
+        """Whether the kernel has taken the request to its end."""
+        framed = self._h11.our_state not in _UNDER_WAY
+        return framed and not (self._owed or self._wire.torn)
+
+    def begin(self, head: Head, limits: Timeouts, *, served_before: bool) -> None:
+        """Begin an exchange: frame its head. Nothing is written yet.
+
+        Args:
+          head: of the request.
+          limits: how long each wait for the server may take.
+          served_before: whether the connection has been used, and the server may have ended it, or
+            sent something that nobody asked for. We look at it in the step in which we write.
+        """
         self._sent_before = self._wire.bytes_sent
         self.bytes_received = self._head_bytes = self._fields = 0
         self._head = []
         self.framing = NOT_TOLD
-        return self._h11.send(head) or b""
+        self._limits = limits
+        self._sending = True
+        self._wire.look_before_write = served_before
+        self._owed = self._h11.send(head) or b""
 
-    def body(self, data: Bytes) -> Bytes:
-        """Frame a piece of the request's body. It is copied only if it goes out as a chunk."""
-        return self._say(h11.Data(data=data))  # type: ignore[arg-type] # asks for its len() only
+    def send_now(self, body: bytes) -> bool:
+        """Write the head and a whole *body*, as far as the kernel takes them at once.
 
-    def end_of_body(self, last: Bytes = b"") -> Bytes:
-        """Frame the *last* piece of the request's body, and its end."""
-        framed, end = self.body(last) if last else b"", self._say(_END_OF_MESSAGE)
-        return b"".join((framed, end)) if end else framed
+        Not a checkpoint.
 
-    def _say(self, event: h11.Data | h11.EndOfMessage) -> Bytes:
+        Returns:
+          Whether that was all; else :meth:`flush` writes the rest. With TLS it is nothing.
+
+        Raises:
+          WriteError, PoolClosed: as :meth:`send`.
+        """
+        self._owed = b"".join((self._owed, *self._frame(body, last=True)))
+        return self._write_now()
+
+    async def send(self, piece: Bytes, *, last: bool = False) -> None:
+        """Frame and write a piece of the body; and its end, if it is the *last* one.
+
+        If this raises, the connection can't be reused. A piece that nothing can be sent of, because
+        it is empty, is no checkpoint.
+
+        Raises:
+          WriteError: the connection broke.
+          WriteTimeout: the server took nothing for the time that is the limit.
+          LocalProtocolError: the body does not fit the Content-Length of the request.
+          PoolClosed: the pool was left meanwhile.
+        """
+        framed = self._frame(piece, last=last)
+        self._owed = framed[0] if len(framed) == 1 else b"".join(framed)
+        if self._owed:
+            await self.flush()
+        elif last:
+            self.end_sending()
+
+    async def flush(self) -> None:
+        """Write what is owed. See :meth:`send`."""
+        # Let others run before and not after, so that what has been taken is counted at once.
+        await trio.lowlevel.checkpoint()
+        if self._write_now():
+            return
+        # No clock runs for what the kernel takes at once.
+        clock, limit = self._write_clock, self._limits.write
+        self._wire.on_progress = lambda: clock.begin(limit)
+        clock.begin(limit)
         try:
-            parts = self._h11.send_with_data_passthrough(event) or [b""]
-            return parts[0] if len(parts) == 1 else b"".join(parts)
+            await self._stream.send_all(self._owed)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            self._raise_send_failure(exc)
+        finally:
+            clock.end()
+        self._paid()
+
+    def _frame(self, piece: Bytes, *, last: bool) -> list[Bytes]:
+        """A piece of the body as it goes over the wire, without a copy."""
+        events: list[h11.Data | h11.EndOfMessage] = []
+        if piece:
+            events.append(h11.Data(data=piece))  # type: ignore[arg-type] # asks for its len() only
+        if last:
+            events.append(_END_OF_MESSAGE)
+        try:
+            return [
+                part
+                for event in events
+                for part in self._h11.send_with_data_passthrough(event) or ()
+                if part
+            ]
         except h11.LocalProtocolError as exc:
             raise LocalProtocolError(
                 f"the body does not fit the request's Content-Length: {exc}",
@@ -244,44 +343,87 @@ class Connection:
                 phase="write",
             ) from exc
 
-    def send_now(self, data: Bytes) -> Bytes:
-        """Write what the kernel takes at once; return the rest. Not a checkpoint.
-
-        With TLS that is all of it. Raises what :meth:`send` does.
-        """
+    def _write_now(self) -> bool:
+        """Write what the kernel takes at once of what is owed; whether that was all."""
         if self._tls is not None:
-            return data
+            return False
         try:
-            sent = self._wire.send_now(data)
+            sent = self._wire.send_now(self._owed)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            raise self._send_failed(exc) from exc
-        return data[sent:]
+            self._raise_send_failure(exc)
+        if sent < len(self._owed):
+            self._owed = memoryview(self._owed)[sent:]
+            return False
+        self._paid()
+        return True
 
-    async def send(self, data: Bytes, on_progress: Callable[[], object]) -> None:
-        """Write to the network. If this raises, the connection can't be reused.
+    def _paid(self) -> None:
+        """The kernel has taken all that was framed."""
+        self._owed = b""
+        if self._h11.our_state not in _UNDER_WAY:
+            self.end_sending()
 
-        Args:
-          data: what to write.
-          on_progress: called whenever the kernel has taken some of it and not all.
+    def end_sending(self) -> None:
+        """Nothing more is sent: from now on the server's silence counts against it."""
+        self._sending = False
+        if self._receiving:
+            self._read_clock.begin(self._limits.read)
 
-        Raises:
-          WriteError: the connection broke.
-          PoolClosed: the pool was left meanwhile.
-        """
-        self._wire.on_progress = on_progress
-        try:
-            await self._stream.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            raise self._send_failed(exc) from exc
-
-    def _send_failed(self, exc: Exception) -> WriteError | PoolClosed:
+    def _raise_send_failure(self, exc: Exception) -> NoReturn:
         if isinstance(exc, trio.ClosedResourceError):
-            return self._pool_was_left("write")
+            self._raise_closed("write", exc)
         origin = self.info.origin
-        return WriteError(
+        raise WriteError(
             f"the connection to {origin} broke while the request was sent: {_why(exc)}",
             origin=origin,
             phase="write",
+        ) from exc
+
+    def check_open(self, phase: str) -> None:
+        """Raise the reason if the connection was closed under us.
+
+        Raises:
+          WriteTimeout, ReadTimeout: the server let us wait for too long.
+          PoolClosed: the pool, or the lease of the connection, was left.
+        """
+        if self.closed:
+            self._raise_closed(phase, None)
+
+    def _raise_closed(self, phase: str, exc: Exception | None) -> NoReturn:
+        """Say why the connection was closed under us.
+
+        If it was for our own impatience, that is the reason, and how it was done is not told.
+        """
+        if self._write_clock.is_over:
+            raise self._write_timeout() from None
+        if self._read_clock.is_over:
+            raise self._read_timeout() from None
+        raise PoolClosed(
+            f"the exchange with {self.info.origin} was under way when the pool, or the lease of "
+            "its connection, was left",
+            origin=self.info.origin,
+            phase=phase,
+        ) from exc
+
+    def _write_timeout(self) -> WriteTimeout:
+        seconds = self._limits.write
+        return WriteTimeout(
+            f"{self._name} took nothing of the request for {seconds} s "
+            f"({self.bytes_sent} bytes sent so far)",
+            origin=self.info.origin,
+            phase="write",
+            seconds=seconds,
+        )
+
+    def _read_timeout(self) -> ReadTimeout:
+        seconds = self._limits.read
+        # Once the head is here, the exchange tells how far the body has come.
+        so_far = "" if self._head is None else f" ({self.bytes_received} bytes received so far)"
+        return ReadTimeout(
+            f"{self._name} sent nothing for {seconds} s{so_far}",
+            origin=self.info.origin,
+            phase="read",
+            seconds=seconds,
         )
 
     # ── Receiving ──────────────────────────────────────────────────────────────────────────────
@@ -414,8 +556,12 @@ class Connection:
 
         Raises:
           ReadError: the connection broke.
+          ReadTimeout: nothing came for the time that is the limit, since all had been sent.
           PoolClosed: the pool was left meanwhile.
         """
+        self._receiving = True
+        if not self._sending:
+            self._read_clock.begin(self._limits.read)
         try:
             data = await self._stream.receive_some(max_bytes)
         except trio.BrokenResourceError as exc:
@@ -426,7 +572,10 @@ class Connection:
                 phase="read",
             ) from exc
         except trio.ClosedResourceError as exc:
-            raise self._pool_was_left("read") from exc
+            self._raise_closed("read", exc)
+        finally:
+            self._receiving = False
+            self._read_clock.end()
         self._eof = not data
         self.bytes_received += len(data)
         if self._head is not None:
@@ -456,21 +605,13 @@ class Connection:
         self._wire.on_progress = None
         return self._stream, bytes(self._h11.trailing_data[0])
 
-    def _pool_was_left(self, phase: str) -> PoolClosed:
-        return PoolClosed(
-            f"the exchange with {self.info.origin} was under way when the pool, or the lease of "
-            "its connection, was left",
-            origin=self.info.origin,
-            phase=phase,
-        )
-
     # ── Reuse ──────────────────────────────────────────────────────────────────────────────────
 
     @property
     def may_be_reused(self) -> bool:
         """Whether, once the response has been read, the connection can serve another exchange."""
         spoilt = self._tainted or self._eof or self._wire.is_unfit
-        return self._h11.our_state is h11.DONE and not spoilt
+        return self._h11.our_state is h11.DONE and not self._owed and not spoilt
 
     async def next_cycle(self) -> bool:
         """Make ready for another exchange; False if the connection can't be reused.

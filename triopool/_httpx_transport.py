@@ -190,6 +190,7 @@ class Bridge:
         except BaseException:
             if response is not None:
                 response.close(drain=False)
+                await response._join()
             raise
         assert response is not None
         return response
@@ -259,6 +260,7 @@ class BridgeStream:
         except BaseException:
             # Whoever iterates can't go on: the library has an async generator on top of this.
             self._response.close(drain=False)
+            await self._response._join()
             raise
         if not piece:
             raise StopAsyncIteration
@@ -281,6 +283,7 @@ class BridgeStream:
         self._closed = True
         ended = self._response._exchange.ended
         self._response.close(drain=ended or trio.current_effective_deadline() > -math.inf)
+        await self._response._join()
         await self._say("response_closed.started", {})
         await self._say("response_closed.complete", {"return_value": None})
         await trio.lowlevel.checkpoint_if_cancelled()

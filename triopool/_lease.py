@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Unpack
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from ._background import Background
 from ._connection_info import CloseReason, ConnectionInfo
 from ._errors import LocalProtocolError, WriteError
 from ._exchange import Exchange
@@ -72,13 +73,13 @@ class LeasedConnection:
         lease: Lease[Connection],
         key: PoolKey,
         prepare: Callable[..., Request],
-        start_drain: Callable[[Exchange], None],
+        background: Background,
         tell: Instrument,
     ) -> None:
         self._lease = lease
         self._key = key
         self._prepare = prepare
-        self._start_drain = start_drain
+        self._background = background
         self._tell = tell
         self._turn: Turn | None = None
 
@@ -139,7 +140,7 @@ class LeasedConnection:
             raise LocalProtocolError(f"a redirect leads away: {self._not_for(request)}")
         if request.to_be_measured:
             await request.measure()
-        exchange = Exchange(request, await self._take_turn())
+        exchange = Exchange(request, await self._take_turn(), self._background)
         if self._tell is not SILENT:
             self._tell.request_sent(request.info(), self.info)
         await exchange.open()
@@ -178,7 +179,7 @@ class LeasedConnection:
     def _drain(self, exchange: Exchange) -> None:
         assert self._turn is not None
         self._turn.drained = trio.Event()
-        self._start_drain(exchange)
+        exchange.start_drain()
 
     def end(self, *, finished: bool) -> None:
         """Give the connection back to the pool; close it if an exchange is not finished."""

@@ -15,6 +15,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from . import _request, _retry
+from ._background import Background
 from ._body import Content
 from ._config import Redirects, Timeouts, check_count, check_seconds
 from ._connection_info import ConnectionInfo
@@ -160,6 +161,7 @@ class ConnectionPool:
         self._nursery_manager = trio.open_nursery()
         self._nursery = await self._nursery_manager.__aenter__()
         names = Names(self._nursery, self._resolver, self._dns_ttl)
+        self._background = Background(self._nursery)
         self._keeper = Keeper()
         self._nursery.start_soon(self._keeper.run, name="triopool keeper of timeouts")
         self._dialler = Dialler(names, self._keeper, **self._dial_options)
@@ -193,6 +195,7 @@ class ConnectionPool:
         if self._state is _State.OPEN:
             self._state = _State.LEFT
             self._slots.shut("the pool was closed")
+            self._background.stop()
             self._keeper.stop()
             self._nursery.cancel_scope.cancel()
 
@@ -378,12 +381,9 @@ class ConnectionPool:
 
     @enable_ki_protection
     async def _send(self, request: Request) -> Response:
-        sending = _retry.send(request, self._slots, self._tell)
+        sending = _retry.send(request, self._slots, self._background, self._tell)
         exchange = await watched(self._tell, request, sending)
-        return Response(exchange, self._start_drain)
-
-    def _start_drain(self, exchange: Exchange) -> None:
-        self._nursery.start_soon(exchange.drain, name="triopool drain")
+        return Response(exchange, Exchange.start_drain)
 
     # ── Operations ─────────────────────────────────────────────────────────────────────────────
 
@@ -413,7 +413,7 @@ class ConnectionPool:
     async def _lease(self, request: Request) -> LeasedConnection:
         self._check_usable()
         lease = await self._slots.acquire(request.key, request.timeouts)
-        return LeasedConnection(lease, request.key, self._prepare, self._start_drain, self._tell)
+        return LeasedConnection(lease, request.key, self._prepare, self._background, self._tell)
 
     async def warm_up(
         self,

@@ -29,12 +29,18 @@ class BodyReader:
     _is_set_up = False
     _broken: Exception | None = None
     _size = 0
+    _busy = False
     # The piece in hand, and how much of it has been given out.
     _piece = b""
     _taken = 0
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a task is reading."""
+        return self._busy
 
     @property
     def is_ready(self) -> bool:
@@ -51,8 +57,22 @@ class BodyReader:
         Raises:
           RemoteProtocolError: what came can't be decoded, or exceeds ``max_body_bytes`` decoded.
           TriopoolError: what :meth:`Exchange.read` raises.
+          trio.BusyResourceError: another task is reading.
           Exception: what ``on_progress`` raised, as itself.
         """
+        self._be_alone()
+        try:
+            return await self._read(max_bytes)
+        finally:
+            self._busy = False
+
+    def _be_alone(self) -> None:
+        """As in Trio's own streams, two readers would each get half of what was sent."""
+        if self._busy:
+            raise trio.BusyResourceError("another task is reading this response")
+        self._busy = True
+
+    async def _read(self, max_bytes: int | None = None) -> bytes:
         if not self._piece:
             self._piece, self._taken = await self._next_piece(), 0
         piece, start = self._piece, self._taken
@@ -71,13 +91,19 @@ class BodyReader:
 
     async def read_all(self) -> bytes:
         """The rest of the body. If cancelled, what was read is lost."""
-        if (content := self.take_all()) is not None:
-            return content
+        self._be_alone()
+        try:
+            content = self.take_all()
+            return await self._read_pieces() if content is None else content
+        finally:
+            self._busy = False
+
+    async def _read_pieces(self) -> bytes:
         # Not a list of pieces: to join them would need as much memory again, which the system
         # would have to find page by page: 50 MB take 65 ms like this, and 110 ms so.
         whole = io.BytesIO()
         pieces = 0
-        while piece := await self.read():
+        while piece := await self._read():
             whole.write(piece)
             pieces += 1
             if pieces % PIECES_IN_A_ROW == 0:

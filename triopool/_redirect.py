@@ -81,13 +81,17 @@ async def _what_follows(request: Request, response: Response) -> Request | None:
     """Owns the response: it is closed, unless it leads nowhere and is what the caller gets."""
     try:
         following = next_request(request, response)
-        if following is None or following.body is not request.body:
+        if following is None:
+            await response._give_up_body()
+            return None
+        response.close()
+        await response._join()
+        if following.body is not request.body:
             await request.give_up_body()
     except BaseException as exc:
         response.close(drain=isinstance(exc, RedirectError))
+        await response._join()
         raise
-    if following is not None:
-        response.close()
     return following
 
 

@@ -16,7 +16,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from trio.lowlevel import enable_ki_protection
 
 from ._connection_info import ResponseConnection
-from ._errors import PoolClosed, StatusError
+from ._errors import StatusError, TriopoolError
 from ._http11 import raw_headers
 from ._reading import BodyReader
 
@@ -164,6 +164,8 @@ class Response(trio.abc.ReceiveStream):
             self._check_open()
         await trio.lowlevel.checkpoint()
         if self._content is None:
+            # Another task may have closed it meanwhile, and its rest may be being drained.
+            self._check_open()
             await self._read_whole()
         return self.content
 
@@ -171,9 +173,18 @@ class Response(trio.abc.ReceiveStream):
     async def _read_whole(self) -> None:
         try:
             self._content = await self._reader.read_all()
-        except BaseException:
+        except trio.BusyResourceError:
+            raise  # It is another task's.
+        except BaseException as exc:
+            closed_by_another_task = self._closed and isinstance(exc, TriopoolError)
             self.close(drain=False)
-            raise
+            await self._join()
+            if closed_by_another_task:
+                raise _closed() from None
+            first = self._exchange.first_cause(exc)
+            if first is exc:
+                raise
+            raise first from None
 
     @property
     def content(self) -> bytes:
@@ -236,7 +247,7 @@ class Response(trio.abc.ReceiveStream):
         self._check_open()
         try:
             return await self._reader.read(max_bytes)
-        except PoolClosed:
+        except TriopoolError:
             self._check_open()  # Another task may have closed the response.
             raise
 
@@ -249,7 +260,7 @@ class Response(trio.abc.ReceiveStream):
 
     def _check_open(self) -> None:
         if self._closed:
-            raise trio.ClosedResourceError("the response was closed")
+            raise _closed()
         if self._content is not None:
             raise RuntimeError("the body was read already: see response.content")
 
@@ -258,7 +269,18 @@ class Response(trio.abc.ReceiveStream):
         connection's sake; if it is more, the connection is closed. Never waits for the server.
         """
         self.close()
+        await self._join()
         await trio.lowlevel.checkpoint()
+
+    async def _join(self) -> None:
+        """Wait until the iterator of the request's body has been closed. Not for the server."""
+        await self._exchange.join()
+
+    async def _give_up_body(self) -> None:
+        await self._exchange.give_up_body()
+
+    def _take_untold(self) -> BaseException | None:
+        return self._exchange.take_untold()
 
     @enable_ki_protection
     def close(self, *, drain: bool = True) -> None:
@@ -267,13 +289,17 @@ class Response(trio.abc.ReceiveStream):
         closed_before, self._closed = self._closed, True
         if closed_before or exchange.ended:
             return
-        if drain and exchange.worth_draining:
+        if drain and exchange.worth_draining and not self._reader.is_busy:
             self._start_drain(exchange)
         else:
             exchange.abandon()
 
     def __repr__(self) -> str:
         return f"<Response [{self.status_code}] to {self.method} {self._url.origin}>"
+
+
+def _closed() -> trio.ClosedResourceError:
+    return trio.ClosedResourceError("the response was closed")
 
 
 def _decoded(fields: list[tuple[bytes, bytes]]) -> ResponseHeaders:

@@ -16,6 +16,7 @@ allow a client to repeat the request on another connection, with care:
 
 from __future__ import annotations
 
+from ._background import Background
 from ._connection_info import CloseReason
 from ._errors import ReadError, ResolveError, TriopoolError, WriteError
 from ._exchange import Exchange
@@ -28,7 +29,9 @@ from .abc import Instrument
 MAX_RETRIES = 3
 
 
-async def send(request: Request, slots: Slots[Connection], tell: Instrument) -> Exchange:
+async def send(
+    request: Request, slots: Slots[Connection], background: Background, tell: Instrument
+) -> Exchange:
     """Lease a connection, send the request, read the head of the response.
 
     Raises:
@@ -41,7 +44,7 @@ async def send(request: Request, slots: Slots[Connection], tell: Instrument) -> 
         while True:
             lease = await slots.acquire(request.key, request.timeouts)
             # No checkpoint between here and open(), which looks after the lease.
-            exchange = Exchange(request, lease)
+            exchange = Exchange(request, lease, background)
             if tell is not SILENT:
                 tell.request_sent(request.info(), lease.connection.info)
             try:

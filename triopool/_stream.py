@@ -37,4 +37,7 @@ class StreamContext:
         # cancelled exchange is never drained.
         assert self._response is not None
         self._response.close(drain=exc is None)
+        await self._response._join()
         await trio.lowlevel.cancel_shielded_checkpoint()
+        if exc is None and (untold := self._response._take_untold()) is not None:
+            raise untold

@@ -1,12 +1,26 @@
-"""The sending side of an exchange, in a task of its own, while the other side is read.
+"""The sending side of an exchange whose body does not go out in one write: a task of the pool.
 
-It ends in one of three ways, and raises none of them, for the reading side decides what they mean:
-everything was sent; the connection broke, and the response may still be there to be read; or
-something ends the whole exchange, such as an exception of the caller's own iterator.
+It runs beside whoever reads the response, and neither stops the other: a server may answer first
+and read then, or answer while it reads. It ends in one of four ways, and raises none of them, for
+the reading side decides what they mean:
+
+    SENDING ──► SENT      the kernel has taken everything
+            ──► BROKEN    the connection broke; the response may still be there to be read
+            ──► STOPPED   the exchange is over, or the server has refused the body
+            ──► CRASHED   something ends the exchange: what the caller's own iterator raised, or the
+                          server took nothing for too long
+
+The iterator is the caller's. It runs in this task, and is closed in it. So that no code of the
+caller's runs on behind its back, whoever leaves the exchange waits for the task to end; the
+connection and its slot do not.
+
+The task is shielded: a request that is shielded goes on in a cancelled program, and its body with
+it. What stops it is its exchange, or the pool when it is left.
 """
 
 from __future__ import annotations
 
+import enum
 import inspect
 from collections.abc import AsyncIterable, Callable
 from typing import TYPE_CHECKING
@@ -14,8 +28,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ._content import close_body
-from ._errors import PoolClosed, WriteError, WriteTimeout
-from ._patience import deadline
+from ._errors import TriopoolError, WriteError
 
 if TYPE_CHECKING:
     from ._http11 import Bytes, Connection
@@ -32,72 +45,108 @@ CONTINUE_WAIT = 1.0
 """Seconds that a body waits for 100 Continue (RFC 9110 section 10.1.1: not indefinitely)."""
 
 
+class State(enum.Enum):
+    SENDING = "sending"
+    SENT = "sent"
+    BROKEN = "broken"
+    STOPPED = "stopped"
+    CRASHED = "crashed"
+
+
 class Upload:
-    """Sends a request whose body does not go out in one write.
+    """Sends one request.
 
     Attributes:
-      read_scope: bounds the reading side; its deadline is set when the upload has ended.
-      go_ahead: to be set when the server has said 100 Continue.
-      failed: how the connection broke.
-      crash: what ends the whole exchange: the caller's own exception, or a write timeout.
+      state: see the module.
+      error: how the connection broke; what it crashed with; or what the iterator raised when it was
+        stopped. Else None.
+      closes_body: whether a body that was never asked for is to be closed in the end; else it goes
+        to another exchange, after a redirect.
     """
 
     def __init__(
         self,
         request: Request,
         connection: Connection,
-        first: bytes,
+        *,
         count_sent: Callable[[int], None],
         note_written: Callable[[], None],
+        crashed: Callable[[], None],
     ) -> None:
         self._request = request
         self._connection = connection
-        self._first = first
         self._count_sent = count_sent
         self._note_written = note_written
-        self.read_scope = trio.CancelScope()
-        self._scope = trio.CancelScope()
+        self._crashed = crashed
+        self._scope = trio.CancelScope(shield=True)
+        self._go_ahead = trio.Event()
         self._ended = trio.Event()
-        self.go_ahead = trio.Event()
-        self.failed: WriteError | None = None
-        self.crash: Exception | None = None
+        self._of_connection: TriopoolError | None = None
+        self.state = State.SENDING
+        self.closes_body = False
+        self.error: BaseException | None = None
 
-    async def run(self, exchange_scope: trio.CancelScope) -> None:
+    # ── For the exchange ───────────────────────────────────────────────────────────────────────
+
+    def go_ahead(self) -> None:
+        """The server has asked for the body, or has accepted the request without asking."""
+        self._go_ahead.set()
+
+    def refuse(self) -> None:
+        """The server has refused a body that still waits to be asked for: don't send it."""
+        if self._request.expect_continue and not self._go_ahead.is_set():
+            self.stop()
+
+    def stop(self) -> None:
+        """Send nothing more. Synchronous; the task ends as soon as the iterator lets it."""
+        if self.state is State.SENDING:
+            self.state = State.STOPPED
+            self._scope.cancel()
+
+    async def wait_ended(self) -> None:
+        """Wait until the task has ended, and the iterator has been closed."""
+        await self._ended.wait()
+
+    @property
+    def has_ended(self) -> bool:
+        return self._ended.is_set()
+
+    # ── The task ───────────────────────────────────────────────────────────────────────────────
+
+    async def run(self) -> None:
         try:
             with self._scope:
                 await self._send_everything()
+                self._end(State.SENT)
                 self._note_written()
-        except WriteError as exc:
-            self.failed = exc
-        except Exception as exc:
-            # Unless the exchange has been decided: then nobody asks how the upload ended.
-            if not (self._scope.cancel_called or exchange_scope.cancel_called):
-                self.crash = exc
-                exchange_scope.cancel()
+        except BaseException as exc:
+            # A WriteError may also be the iterator's own, out of another exchange.
+            is_ours = exc is self._of_connection
+            is_broken = is_ours and isinstance(exc, WriteError)
+            stopped = self.state is State.STOPPED
+            # To be stopped is to have the connection closed: that is no news.
+            self.error = None if is_ours and stopped else exc
+            self._end(State.BROKEN if is_broken else State.CRASHED)
         finally:
+            self._connection.end_sending()
+            if self.closes_body:
+                with trio.CancelScope(shield=True):
+                    await self._request.give_up_body()
             self._ended.set()
-        self.begin_to_read_again()
 
-    def begin_to_read_again(self) -> None:
-        """The server has sent something; the clock runs only once the upload has ended."""
-        if self._ended.is_set():
-            self.read_scope.deadline = deadline(self._request.timeouts.read)
-
-    async def stop(self) -> None:
-        """End it, for the final response is here; wait for its iterator, which may take its time.
-
-        If the upload was complete, there is nothing to end, and this is no checkpoint.
-        """
-        self._scope.cancel()
-        if not self._ended.is_set():
-            await self._ended.wait()
+    def _end(self, state: State) -> None:
+        if self.state is not State.STOPPED:
+            self.state = state
+            if state is State.CRASHED:
+                self._crashed()
 
     async def _send_everything(self) -> None:
         request = self._request
-        await self._send(self._first)
+        await self._flush()
         if request.expect_continue:
             with trio.move_on_after(CONTINUE_WAIT):
-                await self.go_ahead.wait()
+                await self._go_ahead.wait()
+            self._go_ahead.set()
         body: object = request.body() if callable(request.body) else request.body
         if isinstance(body, bytes):
             await self._send_bytes(body)
@@ -113,16 +162,11 @@ class Upload:
             )
 
     async def _send_bytes(self, body: bytes) -> None:
+        # The end goes with the last piece: a server that answers the last byte must find us done.
         *pieces, last = _cut(body) or [b""]
         for piece in pieces:
-            await self._send_piece(piece)
-        # The end goes with the last piece: an answer to that must not seem to come too early.
-        await self._send(self._connection.end_of_body(last))
-        self._count_sent(len(last))
-
-    async def _send_piece(self, piece: Bytes) -> None:
-        await self._send(self._connection.body(piece))
-        self._count_sent(len(piece))
+            await self._send(piece)
+        await self._send(last, last=True)
 
     async def _send_pieces(self, body: AsyncIterable[object]) -> None:
         iterator = aiter(body)
@@ -133,34 +177,27 @@ class Upload:
                         f"the body's iterator must yield bytes, not {type(piece).__name__}"
                     )
                 for part in _cut(bytes(piece)):
-                    await self._send_piece(part)
+                    await self._send(part)
         finally:
             # A generator that is left half-way must not wait for the garbage collector.
             await close_body(iterator)
-        await self._send(self._connection.end_of_body())
+        await self._send(b"", last=True)
 
-    async def _send(self, data: Bytes) -> None:
-        if not data:
-            return
-        # In the order of Trio's own send; but no clock runs for what the kernel takes at once.
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if rest := self._connection.send_now(data):
-            await self._send_rest(rest)
-        else:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-
-    async def _send_rest(self, rest: Bytes) -> None:
-        limit, patience = self._request.timeouts.write, self._connection.patience
-        patience.begin(limit)
+    async def _send(self, piece: Bytes, *, last: bool = False) -> None:
         try:
-            await self._connection.send(rest, lambda: patience.begin(limit))
-        except PoolClosed:
-            if not patience.is_over:
-                raise
-            # Not "from": that it was closed is how it was done, not why.
-            raise write_timeout(self._request, self._connection) from None
-        finally:
-            patience.end()
+            await self._connection.send(piece, last=last)
+        except TriopoolError as exc:
+            self._of_connection = exc
+            raise
+        if piece:
+            self._count_sent(len(piece))
+
+    async def _flush(self) -> None:
+        try:
+            await self._connection.flush()
+        except TriopoolError as exc:
+            self._of_connection = exc
+            raise
 
 
 def _cut(data: bytes) -> list[Bytes]:
@@ -169,14 +206,3 @@ def _cut(data: bytes) -> list[Bytes]:
         return [data] if data else []
     view = memoryview(data)
     return [view[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)]
-
-
-def write_timeout(request: Request, connection: Connection) -> WriteTimeout:
-    seconds = request.timeouts.write
-    return WriteTimeout(
-        f"{request.key} took nothing of the request for {seconds} s "
-        f"({connection.bytes_sent} bytes sent so far)",
-        origin=request.key.origin,
-        phase="write",
-        seconds=seconds,
-    )

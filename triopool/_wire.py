@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import socket as stdlib_socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NamedTuple
 
 import trio
@@ -30,6 +30,11 @@ LARGEST_RECEIVE_SIZE = 512 * 1024
 """How much is read at once while a lot is coming: 50 MB then cost half of what they cost in pieces
 of 64 KiB. But not from the start, and only a quarter of what has come without a pause: a new block
 of memory of that size costs more than it saves where a body has ended soon."""
+
+
+IMPATIENT_BYTES = 256 * 1024
+"""How much is read at most to see what an idle connection has received. TLS sends a few session
+tickets and key updates, which are some hundred bytes each; picked with room to spare."""
 
 
 class Nowait(NamedTuple):
@@ -56,7 +61,7 @@ class Wire(trio.abc.Stream):
 
     Attributes:
       bytes_sent: how many bytes the kernel has taken, over its life.
-      patient: whether :meth:`receive_some` waits.
+      look_before_write: whether nothing may have arrived when the next byte is written.
       on_progress: called whenever the kernel has taken some of what is sent, and not all.
       torn: whether a write was cut short. What is owed to the peer can't be continued: the wire
         can still be read, but not be written to, and is never fit for another exchange.
@@ -66,7 +71,9 @@ class Wire(trio.abc.Stream):
         self.socket = socket
         self._nowait = nowait
         self.bytes_sent = 0
-        self.patient = True
+        self.look_before_write = False
+        # How many bytes may still be read impatiently; None while it is patient.
+        self._allowance: int | None = None
         self.on_progress: Callable[[], object] | None = None
         self.torn = False
         # How much has come without a pause, each time as much as was asked for; halved by a pause.
@@ -86,6 +93,15 @@ class Wire(trio.abc.Stream):
         """
         return self.is_unfit or self.socket.is_readable()
 
+    @contextlib.contextmanager
+    def impatient(self) -> Iterator[None]:
+        """A block in which nothing waits for the peer, nor reads without end what it sends."""
+        self._allowance = IMPATIENT_BYTES
+        try:
+            yield
+        finally:
+            self._allowance = None
+
     @property
     def is_unfit(self) -> bool:
         """Whether it can't carry another exchange: it was closed, or a write was cut short."""
@@ -102,6 +118,16 @@ class Wire(trio.abc.Stream):
             return trio.ClosedResourceError("this socket was closed")
         return trio.BrokenResourceError(str(exc))
 
+    def _look_before_first_write(self) -> None:
+        """Refuse to write a request behind bytes that nobody asked for.
+
+        They would be taken for its answer. The glance and the write are one step: there is no
+        checkpoint in which something could still arrive unseen.
+        """
+        self.look_before_write = False
+        if self.socket.is_readable():
+            raise trio.BrokenResourceError("it was closed, or sent what nobody asked for")
+
     def send_now(self, data: bytes | bytearray | memoryview) -> int:
         """Send what the kernel takes at once, which may be nothing; return how much it was.
 
@@ -109,6 +135,8 @@ class Wire(trio.abc.Stream):
         """
         if self._nowait is None or self.torn:
             return 0
+        if self.look_before_write and not self.closed:
+            self._look_before_first_write()
         try:
             sent = self._nowait.send(data)
         except BlockingIOError:
@@ -122,6 +150,11 @@ class Wire(trio.abc.Stream):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         if self.torn and not self.closed:
             raise trio.BrokenResourceError("an earlier write was cut short")
+        if self._allowance is not None:
+            self._send_all_now(data)
+            return
+        if self.look_before_write and not self.closed:
+            self._look_before_first_write()
         self.torn = True  # until proved otherwise
         try:
             sent = await self.socket.send(data)
@@ -131,6 +164,16 @@ class Wire(trio.abc.Stream):
         except OSError as exc:
             raise self._stream_error(exc) from exc
         self.torn = False
+
+    def _send_all_now(self, data: bytes | bytearray | memoryview) -> None:
+        """TLS has something to answer while we look at an idle connection: now, or never.
+
+        A peer that asks and does not read would otherwise hold whoever looks for ever.
+        """
+        sent = self.send_now(data)
+        if sent < len(data):
+            self.torn = True
+            raise trio.BrokenResourceError("the peer asks for an answer, and does not read it")
 
     async def _send_rest(self, rest: memoryview) -> None:
         while rest:
@@ -147,11 +190,13 @@ class Wire(trio.abc.Stream):
             raise self._stream_error(exc) from exc
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if not self.patient:
+        if self._allowance is not None:
             if self.torn and not self.closed:
                 raise trio.BrokenResourceError("an earlier write was cut short")
             if not self.is_readable():
                 raise trio.WouldBlock
+            if self._allowance <= 0:
+                raise trio.BrokenResourceError("the peer has much to say, and none of it is for us")
         size = max(RECEIVE_SIZE, self._in_a_row // 4)
         if max_bytes is not None and max_bytes < size:
             size = max_bytes
@@ -165,6 +210,8 @@ class Wire(trio.abc.Stream):
                 data = now
         except OSError as exc:
             raise self._stream_error(exc) from exc
+        if self._allowance is not None:
+            self._allowance -= len(data)
         if len(data) == size:
             self._in_a_row = min(self._in_a_row + size, 4 * LARGEST_RECEIVE_SIZE)
         else:

@@ -174,16 +174,16 @@ async def test_an_impatient_wire_reads_what_is_there_and_never_waits(
     autojump_clock: MockClock, network: Network
 ) -> None:
     wire, server = await connected(network)
-    wire.patient = False
-    with pytest.raises(trio.WouldBlock):
-        await wire.receive_some()
-    await server.send(b"abc")
-    assert await wire.receive_some(1) == b"a"
-    assert await wire.receive_some(10) == b"bc"
-    with pytest.raises(trio.WouldBlock):
-        await wire.receive_some()
-    server.close()
-    assert await wire.receive_some() == b""
+    with wire.impatient():
+        with pytest.raises(trio.WouldBlock):
+            await wire.receive_some()
+        await server.send(b"abc")
+        assert await wire.receive_some(1) == b"a"
+        assert await wire.receive_some(10) == b"bc"
+        with pytest.raises(trio.WouldBlock):
+            await wire.receive_some()
+        server.close()
+        assert await wire.receive_some() == b""
 
 
 async def test_a_glance_shows_bytes_an_end_and_a_reset(
@@ -240,10 +240,10 @@ async def test_a_wire_that_was_closed_is_closed_and_not_broken(real: bool) -> No
         wire.close()
         wire.close()
         assert wire.is_readable()
-        for patient in (True, False):
-            wire.patient = patient
-            with pytest.raises(trio.ClosedResourceError):
-                await wire.receive_some()
+        with pytest.raises(trio.ClosedResourceError):
+            await wire.receive_some()
+        with wire.impatient(), pytest.raises(trio.ClosedResourceError):
+            await wire.receive_some()
         with pytest.raises(trio.ClosedResourceError):
             await wire.send_all(b"x")
         with pytest.raises(trio.ClosedResourceError):
