@@ -150,24 +150,30 @@ class Caller:
         self.ended = trio.Event()
         self.ended_at = math.nan
         self._let_go = trio.Event()
+        self._stale: Lease[FakeConnection] | None = None
 
     async def run(self, slots: Slots[FakeConnection]) -> None:
         with self.scope:
-            try:
-                self.lease = await slots.acquire(self.key, self.timeouts)
-            except Exception as error:
-                self.error = error
-            self.ended_at = trio.current_time()
-            self.ended.set()
-            if self.lease is not None:
-                await self._hold(self.lease)
+            while True:
+                stale, self._stale = self._stale, None
+                try:
+                    self.lease = await slots.acquire(self.key, self.timeouts, stale)
+                except Exception as error:
+                    self.error = error
+                self.ended_at = trio.current_time()
+                self.ended.set()
+                if self.lease is not None:
+                    await self._hold(self.lease)
+                if self._stale is None:
+                    break
         self.cancelled = self.scope.cancelled_caught
 
     async def _hold(self, lease: Lease[FakeConnection]) -> None:
         try:
             await self._let_go.wait()
         finally:
-            lease.close(CloseReason.DISCARDED)
+            if self._stale is None:
+                lease.close(CloseReason.DISCARDED)
 
     @property
     def connection(self) -> FakeConnection:
@@ -187,6 +193,16 @@ class Caller:
         assert self.lease is not None
         self.lease.close(CloseReason.DISCARDED)
         self._let_go.set()
+
+    def come_again(self, *, closed: bool) -> None:
+        """Find that the connection is stale; close it, or leave that to the engine."""
+        assert self.lease is not None
+        if closed:
+            self.lease.close(CloseReason.DISCARDED)
+        self._stale, self.lease = self.lease, None
+        self.ended = trio.Event()
+        self._let_go.set()
+        self._let_go = trio.Event()
 
     def cancel(self) -> None:
         self.scope.cancel()

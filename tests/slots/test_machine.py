@@ -326,6 +326,15 @@ class Machine(RuleBasedStateMachine):
         self.callers[request].discard()
         self.model.discard(request)
 
+    @some("served")
+    @rule(pick=picks, closed=st.booleans())
+    def come_again(self, pick: int, closed: bool) -> None:
+        self.do(self._come_again, nth(self.served, pick), closed)
+
+    def _come_again(self, request: ModelRequest, closed: bool) -> None:
+        self.callers[request].come_again(closed=closed)
+        self.model.comes_again(request, closed=closed)
+
     @property
     def contended(self) -> bool:
         """Somebody waits and somebody holds; and no two origins with dials contend.

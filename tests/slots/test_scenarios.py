@@ -5,6 +5,7 @@ The numbers in the headings below are those of the rules, where there is one.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +22,7 @@ from triopool._errors import ConnectTimeout, PoolClosed, PoolFull, PoolTimeout
 from triopool._invariants import check
 from triopool._origin import Origin, PoolKey
 from triopool._slot import Condition, Lease, State
-from triopool._slots import ORPHAN_GRACE
+from triopool._slots import LOOKS_AT_ONCE, ORPHAN_GRACE
 from triopool.abc import Instrument
 
 from .fakes import (
@@ -352,6 +353,267 @@ async def test_a_request_that_settles_while_the_pool_is_shut_is_told_so(
         connection.settle_when.set()
         await pool.settle()
         assert isinstance(caller.error, PoolClosed)
+
+
+def look_in_vain(pool: Bench, connection: FakeConnection) -> Callable[[], None]:
+    """Make a glance at *connection* inconclusive; return what makes the look at it end badly."""
+    connection.looks, connection.fit = Condition.UNSURE, False
+    connection.settle_when = trio.Event()
+    return connection.settle_when.set
+
+
+async def test_a_request_that_looks_at_a_stale_connection_keeps_its_turn(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        [connection] = await pool.idle(A)
+        look_ends = look_in_vain(pool, connection)
+        first = await pool.ask(A)
+        younger = [await pool.ask(A), await pool.ask(B), await pool.ask(A)]
+        look_ends()
+        await first.ended.wait()
+        assert all(caller.waits for caller in younger)
+        first.release()
+        for caller in younger:
+            await caller.ended.wait()
+            caller.release()
+
+
+async def test_a_request_that_looks_at_one_stale_connection_looks_at_the_next(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=2) as pool:
+        older, newer = await pool.idle(A, 2)
+        look_ends = look_in_vain(pool, newer)
+        caller = await pool.ask(A)
+        look_ends()
+        await caller.ended.wait()
+        assert caller.connection is older
+        assert not newer.is_open
+
+
+async def test_a_request_that_looked_in_vain_is_not_refused(autojump_clock: MockClock) -> None:
+    """It came when nobody waited; those who fill the line came since."""
+    async with bench(max_connections=2, max_waiting=1) as pool:
+        [connection] = await pool.idle(A)
+        await pool.hold(B)
+        look_ends = look_in_vain(pool, connection)
+        caller = await pool.ask(A)
+        waiting = await pool.ask(B)
+        look_ends()
+        await caller.ended.wait()
+        assert caller.error is None
+        assert waiting.waits
+
+
+async def test_a_request_that_looks_in_vain_goes_on_while_the_pool_drains(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        [connection] = await pool.idle(A)
+        look_ends = look_in_vain(pool, connection)
+        caller = await pool.ask(A)
+        pool.slots.refuse("draining")
+        look_ends()
+        await caller.ended.wait()
+        caller.release()
+        await pool.slots.wait_quiet()
+
+
+async def test_one_request_closes_so_many_stale_connections_in_one_step_and_no_more(
+    autojump_clock: MockClock,
+) -> None:
+    n = 3 * LOOKS_AT_ONCE + 7
+    async with bench(max_connections=n) as pool:
+        for connection in await pool.idle(A, n):
+            connection.looks = Condition.STALE
+        steps = [pool.open]
+
+        class Steps(trio.abc.Instrument):
+            def after_task_step(self, task: trio.lowlevel.Task) -> None:
+                steps.append(pool.open)
+
+        trio.lowlevel.add_instrument(instrument := Steps())
+        caller = await pool.ask(A)
+        trio.lowlevel.remove_instrument(instrument)
+        assert pool.open == 0
+        closed = [before - after for before, after in itertools.pairwise(steps)]
+        assert max(closed) <= LOOKS_AT_ONCE
+        await caller.ended.wait()
+
+
+async def test_a_request_that_closes_many_stale_connections_keeps_its_turn(
+    autojump_clock: MockClock,
+) -> None:
+    n = LOOKS_AT_ONCE
+    async with bench(max_connections=n) as pool, trio.open_nursery() as nursery:
+        for connection in await pool.idle(A, n):
+            connection.looks = Condition.STALE
+        callers = [Caller(A, NO_LIMITS), *(Caller(B, NO_LIMITS) for _ in range(n))]
+        nursery.start_soon(callers[0].run, pool.slots)
+        # The others come while it lets them have their turn.
+        while pool.open == n:
+            await trio.lowlevel.checkpoint()
+        for caller in callers[1:]:
+            nursery.start_soon(caller.run, pool.slots)
+        await callers[0].ended.wait()
+        await pool.settle()
+        assert [caller.waits for caller in callers].count(True) == 1
+        assert not callers[0].waits
+        for caller in callers:
+            caller.cancel()
+
+
+# ── Coming again ───────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_request_whose_connection_was_stale_is_as_old_as_before(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=2) as pool:
+        holders = [await pool.hold(A), await pool.hold(A)]
+        first, *younger = [await pool.ask(key) for key in (A, A, B, A)]
+        holders[0].release()
+        await first.ended.wait()
+        first.come_again(closed=True)
+        await pool.settle()  # Its slot was free for a moment: the oldest of those in line dials.
+        holders[1].release()
+        await first.ended.wait()
+        assert first.connection is holders[1].connection
+        assert all(caller.waits for caller in younger)
+        for caller in (first, *younger):
+            await caller.ended.wait()
+            caller.release()
+
+
+async def test_a_request_that_leaves_its_stale_connection_to_the_engine_has_its_slot(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        holder = await pool.hold(A)
+        first, *younger = [await pool.ask(key) for key in (A, A, B)]
+        holder.release()
+        await first.ended.wait()
+        stale = first.connection
+        first.come_again(closed=False)
+        await first.ended.wait()
+        assert not stale.is_open
+        assert pool.slots.counts.stale == 1
+        assert all(caller.waits for caller in younger)
+        first.cancel()
+
+
+async def test_a_fresh_connection_goes_to_an_older_request_that_has_no_dial_of_its_own(
+    autojump_clock: MockClock,
+) -> None:
+    """The owner of that dial waits again; what it has waited for a slot before counts."""
+    async with bench(max_connections=1) as pool:
+        first = await pool.hold(A)
+        began = trio.current_time()
+        younger = await pool.ask(A, timeouts=Timeouts(pool=3))
+        await trio.sleep(2)
+        first.come_again(closed=True)
+        await first.ended.wait()
+        assert trio.current_time() == pytest.approx(began + 2 + pool.dialler.delay)
+        assert younger.waits
+        assert pool.slots.statistics().waiting == 1
+        await younger.ended.wait()
+        assert isinstance(younger.error, PoolTimeout)
+        assert trio.current_time() == pytest.approx(began + 3 + pool.dialler.delay)
+        first.release()
+
+
+async def test_a_request_that_comes_again_has_what_is_left_of_its_pool_timeout(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        holder = await pool.hold(A)
+        caller = await pool.ask(A, timeouts=Timeouts(pool=5))
+        other = await pool.ask(B)
+        await trio.sleep(3)
+        holder.release()
+        await trio.sleep(100)  # What it does with its connection is not waiting.
+        pool.dialler.script(B, HANG)
+        began = trio.current_time()
+        caller.come_again(closed=True)
+        await caller.ended.wait()
+        assert isinstance(caller.error, PoolTimeout)
+        assert trio.current_time() == pytest.approx(began + 2)
+        other.cancel()
+
+
+async def test_a_request_that_comes_again_is_not_refused(autojump_clock: MockClock) -> None:
+    async with bench(max_connections=1, max_waiting=1) as pool:
+        caller = await pool.hold(A)
+        waiting = [await pool.ask(A)]
+        caller.come_again(closed=True)
+        waiting.append(await pool.ask(B))
+        await pool.settle()
+        assert caller.error is None
+        await caller.ended.wait()
+        for one in (caller, *waiting):
+            await one.ended.wait()
+            one.release()
+
+
+async def test_requests_that_come_again_keep_the_order_in_which_they_came_first(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=4) as pool:
+        callers = [await pool.hold(A) for _ in range(4)]
+        others = [await pool.ask(A) for _ in range(8)]
+        for i in (2, 0, 3, 1):
+            callers[i].come_again(closed=True)
+        await pool.settle()
+        served: list[Caller] = []
+        while len(served) < 12:
+            await trio.sleep(pool.dialler.delay)
+            await pool.settle()
+            for caller in (*callers, *others):
+                if not caller.waits and caller not in served:
+                    served.append(caller)
+                    caller.release()
+        assert served == [*callers, *others]
+
+
+async def test_a_request_that_comes_again_while_the_pool_drains_is_served(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        caller = await pool.hold(A)
+        pool.slots.refuse("draining")
+        caller.come_again(closed=False)
+        await caller.ended.wait()
+        caller.release()
+        await pool.slots.wait_quiet()
+
+
+async def test_a_request_that_comes_again_to_a_pool_that_was_shut_is_told_so(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        caller = await pool.hold(A)
+        pool.slots.shut("closed")
+        caller.come_again(closed=False)
+        await caller.ended.wait()
+        assert isinstance(caller.error, PoolClosed)
+
+
+async def test_the_line_does_not_grow_with_requests_that_come_again(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=3) as pool:
+        callers = [await pool.hold(A) for _ in range(3)]
+        waiting = [await pool.ask(B) for _ in range(3)]
+        for _ in range(200):
+            for caller in callers:
+                caller.come_again(closed=False)
+                await pool.settle()
+            await trio.sleep(1)
+            await pool.settle()
+        assert len(pool.slots._line) <= 20
+        for caller in (*callers, *waiting):
+            caller.cancel()
 
 
 # ── Rules 2 and 3: waiting, and hand-over ──────────────────────────────────────────────────────
@@ -1737,7 +1999,7 @@ async def test_the_end_of_a_lease_cannot_be_cut_in_two_by_control_c() -> None:
         for end in (Lease.release, partial(Lease.close, reason=CloseReason.DISCARDED)):
             held = await pool.hold(A)
             assert held.lease is not None
-            end(Lease(Engine(), held.lease._slot, reused=False))
+            end(Lease(Engine(), held.lease._slot, reused=False, age=0, waited=0.0))
             held.release()
     assert not trio.lowlevel.currently_ki_protected()
     assert protected == [True, True]
