@@ -71,6 +71,7 @@ def _check_nobody_waits_in_vain(slots: Slots[Any]) -> None:
         first = queue.oldest_waiting
         assert first is not None
         assert queue.place <= first.age, "an origin that wants a slot stands too far behind"
+    assert slots._orphans == sum(len(queue.orphans) for queue in slots._origins.values())
     orphaned = {queue for queue in slots._origins.values() if queue.orphans}
     assert set(slots._orphaned) == orphaned
     if slots._giving_way is not None:

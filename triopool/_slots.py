@@ -67,8 +67,9 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Generic, TypeAlias
 
 import outcome
@@ -135,6 +136,8 @@ class Slots(Generic[C]):
         self._max_lifetime = _or_infinity(max_lifetime)
         self._max_exchanges = _or_infinity(max_requests_per_connection)
         self._tell = instrument
+        # What the instrument is still to be told, once the books agree again.
+        self._news: deque[Callable[[], None]] = deque()
         self.counts = Counts()
 
         self._total = trio.CapacityLimiter(_or_infinity(max_connections))
@@ -150,8 +153,12 @@ class Slots(Generic[C]):
         self._waiting = 0
         # The origins that have orphaned dials, so that one of another origin is found at once.
         self._orphaned: OrderedDict[OriginQueue[C], None] = OrderedDict()
+        self._orphans = 0
         # An orphan that was called off for another origin; its slot is about to be free.
         self._giving_way: Slot[C] | None = None
+        # A connection that the sweeper settles. Nobody uses it: it counts as idle where those are
+        # to be closed.
+        self._in_settling: Slot[C] | None = None
 
         # Why new requests are refused; None while they are not.
         self._refusal: str | None = None
@@ -411,10 +418,12 @@ class Slots(Generic[C]):
         slot.move(State.CLOSED)
         try:
             slot.connection.close()
-        finally:
-            self._free(slot)
+        except Exception:
+            logger.exception("closing a connection failed; its slot is free all the same")
+        self._free(slot)
         self._count(reason.name.lower(), slot.queue)
-        self._tell.closed(slot.connection.info, reason)
+        if self._tell is not SILENT:
+            self._news.append(partial(self._tell.closed, slot.connection.info, reason))
 
     def _free(self, slot: Slot[C]) -> None:
         """Give both tokens back. The descriptor is closed."""
@@ -433,7 +442,7 @@ class Slots(Generic[C]):
         the slot is spoken for within the origin, and nobody of another origin has a claim to it.
         """
         queue = slot.queue
-        while (waiter := queue.oldest) is not None:
+        while (waiter := self._whose_turn(queue, owner)) is not None:
             if owner is None and self._somebody_elsewhere_is_older(waiter):
                 break
             if self._hand_over(slot, waiter, owner):
@@ -448,6 +457,19 @@ class Slots(Generic[C]):
             self._make_idle(slot)
             if len(self._idle) > self._max_idle:
                 self._close(next(iter(self._idle)), CloseReason.EVICTED)
+
+    def _whose_turn(self, queue: OriginQueue[C], owner: Waiter[C] | None) -> Waiter[C] | None:
+        """The oldest waiter of an origin; for a fresh connection, the oldest who can swap.
+
+        A dial that was cancelled in this very step, because its time is over, is none that the
+        owner could inherit. It fails, and its waiter with it, as if there were no other dial.
+        """
+        oldest = queue.oldest
+        if owner is None or oldest is None or oldest is owner or not _is_over(oldest.dial):
+            return oldest
+        dialling = next(one for one in queue.dialling if one is owner or not _is_over(one.dial))
+        waiting = queue.oldest_waiting
+        return dialling if waiting is None or dialling.age < waiting.age else waiting
 
     def _somebody_elsewhere_is_older(self, waiter: Waiter[C]) -> bool:
         while (first := self._line.first()) is not None and first is not waiter.queue:
@@ -485,11 +507,17 @@ class Slots(Generic[C]):
         return True
 
     def _dispatch(self) -> None:
-        """Start dials, oldest waiter first, while there are slots to be had."""
+        """Start dials, oldest waiter first, while there are slots to be had.
+
+        The last step of each operation. Only then is the instrument told what has happened: it may
+        ask for statistics, and they have to add up.
+        """
         if self._waiting:
             self._start_dials()
         if self._quiet is not None and self._is_quiet():
             self._quiet.set()
+        while self._news:
+            self._news.popleft()()
 
     def _start_dials(self) -> None:
         while self._slot_to_be_had() and (queue := self._next_in_line()) is not None:
@@ -558,7 +586,12 @@ class Slots(Generic[C]):
             now = trio.current_time()
             due = min((min(s.idle_until, s.expires_at) for s in self._idle), default=now)
             await trio.sleep(min(max(due - now, SWEEP_AT_LEAST), SWEEP_AT_MOST))
-            if unsure := self.sweep(trio.current_time()):
+            idle, unsure = tuple(self._idle), []
+            for start in range(0, len(idle), LOOKS_AT_ONCE):
+                if start:
+                    await trio.lowlevel.checkpoint()
+                unsure += self.sweep(idle[start : start + LOOKS_AT_ONCE], trio.current_time())
+            if unsure:
                 await self._settle_all(unsure)
 
     async def _settle_all(self, unsure: list[Slot[C]]) -> None:
@@ -566,7 +599,12 @@ class Slots(Generic[C]):
             # It may have been taken, or closed, while we looked at the ones before.
             if slot.state is State.IDLE:
                 self._take_from_idle(slot)
-                if await self._settle(slot):
+                self._in_settling = slot
+                try:
+                    fit = await self._settle(slot)
+                finally:
+                    self._in_settling = None
+                if fit:
                     self._take_back(slot, trio.current_time())
                 else:
                     self.close(slot, CloseReason.STALE)
@@ -576,15 +614,16 @@ class Slots(Generic[C]):
                 order.move_to_end(slot)
 
     @enable_ki_protection
-    def sweep(self, now: float) -> list[Slot[C]]:
-        """Close the idle connections that are unfit; return those that one can't be sure of."""
+    def sweep(self, slots: Iterable[Slot[C]], now: float) -> list[Slot[C]]:
+        """Close the idle ones of *slots* that are unfit; return those that one can't be sure of."""
         unsure = []
-        for slot in tuple(self._idle):
-            assert slot.connection is not None
+        for slot in slots:
+            if slot.state is not State.IDLE:
+                continue
             if self._has_expired(slot, now):
                 self._close(slot, CloseReason.EXPIRED)
                 continue
-            condition = slot.connection.condition()
+            condition = self._glance(slot)
             if condition is Condition.STALE:
                 self._close(slot, CloseReason.STALE)
             elif condition is Condition.UNSURE:
@@ -602,7 +641,8 @@ class Slots(Generic[C]):
         queue.limiter.acquire_on_behalf_of_nowait(slot)
         self._total.acquire_on_behalf_of_nowait(slot)
         slot.scope.deadline = slot.dial_started_at + _or_infinity(connect_timeout)
-        self._tell.dial_started(queue.key.origin)
+        if self._tell is not SILENT:
+            self._news.append(partial(self._tell.dial_started, queue.key.origin))
         self._nursery.start_soon(self._dial, slot, name=f"triopool dial to {queue.key}")
         return slot
 
@@ -630,7 +670,9 @@ class Slots(Generic[C]):
         slot.idle_until = now + self._idle_timeout
         slot.used = next(self._uses)
         self._count("dialled", slot.queue)
-        self._tell.dialled(slot.connection.info, now - slot.dial_started_at)
+        if self._tell is not SILENT:
+            took = now - slot.dial_started_at
+            self._news.append(partial(self._tell.dialled, slot.connection.info, took))
         if isinstance(owner, WarmUp):
             owner.dial_ended(slot, None)
             owner = None
@@ -642,7 +684,8 @@ class Slots(Generic[C]):
         owner = self._end_dial(slot)
         slot.move(State.CLOSED)
         self._count("dial_failures", slot.queue)
-        self._tell.dial_failed(slot.queue.key.origin, error)
+        if self._tell is not SILENT:
+            self._news.append(partial(self._tell.dial_failed, slot.queue.key.origin, error))
         error = error or self._closed_error(slot.queue.key)
         if isinstance(owner, WarmUp):
             owner.dial_ended(slot, error)
@@ -657,6 +700,7 @@ class Slots(Generic[C]):
         queue = slot.queue
         if slot in queue.orphans:
             del queue.orphans[slot]
+            self._orphans -= 1
             if not queue.orphans:
                 del self._orphaned[queue]
         if self._giving_way is slot:
@@ -670,6 +714,7 @@ class Slots(Generic[C]):
         """Let a dial go on for whoever comes next, within the grace."""
         slot.owner = None
         slot.queue.orphans[slot] = None
+        self._orphans += 1
         self._orphaned[slot.queue] = None
         slot.scope.deadline = min(slot.scope.deadline, trio.current_time() + ORPHAN_GRACE)
 
@@ -710,6 +755,7 @@ class Slots(Generic[C]):
         while len(party.dials) < missing and not queue.full and self._total.available_tokens > 0:
             party.dials[self._start_dial(queue, party, timeouts.connect)] = None
         self._forget_if_empty(queue)
+        self._dispatch()
         try:
             if party.dials:
                 await party.done.wait()
@@ -727,13 +773,19 @@ class Slots(Generic[C]):
         self, key: PoolKey | None = None, reason: CloseReason = CloseReason.RETIRED
     ) -> None:
         """Close all idle connections, or those of one origin."""
-        if key is None:
-            idle = tuple(self._idle)
-        else:
-            idle = tuple(queue.idle) if (queue := self._origins.get(key)) is not None else ()
-        for slot in idle:
+        for slot in self._unused(key):
             self._close(slot, reason)
         self._dispatch()
+
+    def _unused(self, key: PoolKey | None = None) -> list[Slot[C]]:
+        """The connections that nobody uses, of one origin or of all."""
+        queue = None if key is None else self._origins.get(key)
+        idle = self._idle if key is None else queue.idle if queue is not None else ()
+        unused = list(idle)
+        slot = self._in_settling
+        if slot is not None and slot.state is State.BUSY and (key is None or slot.queue is queue):
+            unused.append(slot)
+        return unused
 
     @enable_ki_protection
     def retire(self, predicate: Callable[[C], bool]) -> int:
@@ -744,8 +796,9 @@ class Slots(Generic[C]):
             for slot in self._open_slots()
             if slot.connection is not None and predicate(slot.connection)
         ]
+        unused = set(self._unused())
         for slot in matching:
-            if slot.state is State.IDLE:
+            if slot in unused:
                 self._close(slot, CloseReason.RETIRED)
             else:
                 slot.retired = True
@@ -756,8 +809,9 @@ class Slots(Generic[C]):
     def refuse(self, why: str) -> None:
         """Refuse new requests from now on; those that wait or run go on. Nothing is kept idle."""
         self._refusal = why
-        for slot in tuple(self._idle):
+        for slot in self._unused():
             self._close(slot, CloseReason.POOL_CLOSED)
+        self._dispatch()
 
     async def wait_quiet(self) -> None:
         """Wait until no request waits, none is in flight, and no dial is wanted.
@@ -771,14 +825,14 @@ class Slots(Generic[C]):
         await self._quiet.wait()
 
     def _is_quiet(self) -> bool:
-        orphans = sum(len(queue.orphans) for queue in self._orphaned)
-        return not self._waiting and self._total.borrowed_tokens == len(self._idle) + orphans
+        unused = len(self._idle) + self._orphans
+        return not self._waiting and self._total.borrowed_tokens == unused
 
     @enable_ki_protection
     def shut(self, why: str) -> None:
         """Close everything: each waiter gets :class:`PoolClosed`, each connection is closed."""
         self._pool_timeouts.stop()
-        self.refuse(why)
+        self._refusal = why
         for queue in tuple(self._origins.values()):
             for waiter in (*queue.dialling, *queue.waiting):
                 self._leave(waiter)
@@ -837,6 +891,11 @@ class Slots(Generic[C]):
         return snapshot(
             self._open_slots(), self._origins.values(), self.counts, self.max_connections
         )
+
+
+def _is_over(dial: Slot[C] | None) -> bool:
+    """Whether a dial has been cancelled, or its time has passed."""
+    return dial is not None and dial.scope.cancel_called
 
 
 def _too_slow(slot: Slot[C]) -> ConnectTimeout | None:
