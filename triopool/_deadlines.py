@@ -11,14 +11,14 @@ than the ones before them, most changes never touch the heap. What has an earlie
 does not wait any more, leaves its entry behind, dead. The dead are buried when they are the greater
 part: so what is over does not stay in memory, and to bury it costs the same whatever their number.
 
-Nobody's wait may be ended where a scope would have let it be. In each round Trio first sees what has
-arrived and wakes who waits for that, then looks at the clock and cancels whose time has come, and
-then lets everybody who is awake take a step. So an answer that has arrived by that round is taken,
-however late the program looks. We run as a task among these, in no order, and any task may compute
-for long in its step. So we note the time when we wake, and end what was due by then, not by now. And
-we let two rounds pass before that: what is due may have become so after Trio looked at the clock;
-then it is in the next round that its answer wakes its task, and that task takes its step. Without
-this, a program that is busy for a while finds its answers there and half of its waits ended.
+Nobody's wait may be ended where a scope would have let it be. In each round Trio first sees what
+has arrived and wakes who waits for that, then looks at the clock and cancels whose time has come,
+and then lets everybody who is awake take a step. So an answer that has arrived by that round is
+taken, however late the program looks. We run as a task among these, in no order, and any task may
+compute for long in its step. So we note the time when we wake, and end what was due by then, not by
+now. And we let two rounds pass before that: what is due may have become so after Trio looked at the
+clock; then it is in the next round that its answer wakes its task, and that task takes its step.
+Without this, a program that is busy for a while finds half of its waits ended that had an answer.
 """
 
 from __future__ import annotations
