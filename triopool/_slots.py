@@ -43,16 +43,24 @@ The rules
 3. A returned connection goes to its origin's oldest waiter, unless somebody older waits in line
    for a slot: then it is closed, and the slot is his. With no waiter at all it becomes idle.
 4. A fresh connection goes to its origin's oldest waiter. If that is not its owner, the two swap:
-   the owner inherits the other one's dial, so that everybody still has one.
+   the owner inherits the other one's dial, so that everybody still has one. If the older one has
+   none, the owner waits for a slot again; if its dial's time is over, it is passed by.
 5. A failed dial is told to its owner and to nobody else, and its slot goes to the next in line.
 
 6. A waiter that has no dial by the end of its pool timeout is given the error. It is the keeper of
    pool timeouts who says so, not a cancel scope around the wait: that was more than half of what
    waiting cost. So whoever is given a connection or a dial in the same step has it.
 
+7. A request is as old as when it first came. One that looked at a connection which was not fit, or
+   was given one, keeps its slot until it stands in line again, before all who came since.
+
 Where a task can be suspended: in ``Waiter.wait``, in ``settle`` (an idle TLS
-connection has to be looked at; the lease is owned meanwhile), in ``warm_up`` and ``wait_quiet``,
-in a dial, and in the sleep of sweeper and keeper. Nowhere else.
+connection has to be looked at; its slot is owned meanwhile), after a hundred idle connections that
+were not fit (the slot of the last one is owned), in ``warm_up`` and ``wait_quiet``, in a dial, and
+in the sleep of sweeper and keeper. Nowhere else.
+
+The instrument is told of things at the end of the operation in which they happened, when the books
+agree: not where a slot is already free and not yet given to whoever is next.
 
 What it costs
 -------------
