@@ -10,6 +10,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import sweeping
 import trustme
 from servers import (
     Haproxy,
@@ -22,7 +23,6 @@ from servers import (
     serve_hypercorn,
     server_certificate,
 )
-from sweeping import tally
 
 # On CI the same examples every time: a change is not to be blamed for what it did not do. Elsewhere
 # Hypothesis is free to find something new. A deadline per example would measure the machine.
@@ -31,9 +31,22 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, prin
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--sweep-all",
+        action="store_true",
+        help="try all points of the sweeps with two events in one tick, not a tenth of them",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--sweep-all"):
+        sweeping.share = 1.0
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Tell how many moments the cancel sweeps tried: nothing else shows that one has shrunk."""
-    if tally:
+    if tally := sweeping.tally:
         points, scenarios = sum(tally.values()), len(tally)
         terminalreporter.write_line(f"cancel sweeps: {points} points in {scenarios} scenarios")
 

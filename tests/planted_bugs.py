@@ -189,8 +189,8 @@ BUGS = [
     Bug(
         "a newcomer is handed a connection before a waiter",
         "_queue.py",
-        "        return next(iter(self.dialling or self.waiting), None)",
-        "        return next(reversed(self.waiting or self.dialling), None)",
+        "        dialling, waiting = next(iter(self.dialling), None), self.oldest_waiting\n",
+        "        return next(reversed(self.waiting or self.dialling), None)\n",
     ),
     Bug(
         "a newcomer gets a dial before a waiter",
@@ -201,8 +201,8 @@ BUGS = [
     Bug(
         "a returned connection becomes idle although somebody waits",
         "_slots.py",
-        "        while (waiter := queue.oldest) is not None:",
-        "        while owner is not None and (waiter := queue.oldest) is not None:",
+        "        while (waiter := self._whose_turn(queue, owner)) is not None:",
+        "        while owner and (waiter := self._whose_turn(queue, owner)) is not None:",
     ),
     Bug(
         "age does not count across origins",
@@ -250,10 +250,8 @@ BUGS = [
     Bug(
         "a refusal is not looked at after settling",
         "_slots.py",
-        "        self._refuse_if_closed(key)\n"
-        "        queue = self._queue(key)\n"
-        "        if self._waiting >= self._max_waiting:\n",
-        "        queue = self._queue(key)\n        if self._waiting >= self._max_waiting:\n",
+        "        if unfit is None or unfit.state is State.CLOSED:\n",
+        "        if False:\n",
     ),
     Bug(
         "a cancelled settle keeps the connection",
@@ -264,7 +262,7 @@ BUGS = [
     Bug(
         "a settled connection is used although the pool was shut",
         "_slots.py",
-        "        return slot.state is State.BUSY",
+        "        return fit and slot.state is State.BUSY",
         "        return fit",
     ),
     Bug(
@@ -276,20 +274,135 @@ BUGS = [
     Bug(
         "the pool timeout is not kept",
         "_slots.py",
-        "                self._pool_timeouts.look_at(waiter, waiter.ends_at)\n",
-        "                pass\n",
+        "            self._pool_timeouts.look_at(waiter, waiter.ends_at)\n",
+        "            pass\n",
     ),
     Bug(
         "a request that timed out stays in its queue until its task runs",
         "_slots.py",
-        "        self._leave(waiter)\n        waiter.give(outcome.Error(self._waited",
-        "        waiter.give(outcome.Error(self._waited",
+        "        self._leave(waiter)\n        # Its task lets",
+        "        # Its task lets",
     ),
     Bug(
         "the keeper of pool timeouts is too quick for what comes in the same step",
         "_deadlines.py",
-        "            await trio.lowlevel.checkpoint()\n",
+        "                await trio.lowlevel.checkpoint()\n"
+        "                await trio.lowlevel.checkpoint()\n",
         "",
+    ),
+    Bug(
+        "the keeper of pool timeouts takes a later clock than it woke by",
+        "_deadlines.py",
+        "                await self._end(due)\n",
+        "                await self._end(trio.current_time())\n",
+        also=(
+            "                await trio.lowlevel.checkpoint()\n"
+            "                await trio.lowlevel.checkpoint()\n",
+            "                await trio.lowlevel.checkpoint()\n",
+        ),
+    ),
+    Bug(
+        "a request that comes again is the youngest",
+        "_slots.py",
+        "unfit, age, waited = last.take_slot(), last.age, last.waited",
+        "unfit, age, waited = last.take_slot(), next(self._ages), last.waited",
+    ),
+    Bug(
+        "a request that comes again has all of its pool timeout",
+        "_slots.py",
+        "unfit, age, waited = last.take_slot(), last.age, last.waited",
+        "unfit, age, waited = last.take_slot(), last.age, 0.0",
+    ),
+    Bug(
+        "a request that comes again is put at the end of its queue",
+        "_queue.py",
+        "    if youngest is not None and youngest.age > waiter.age:\n",
+        "    if False:\n",
+    ),
+    Bug(
+        "a request that comes again goes before those that are older",
+        "_queue.py",
+        "for one in (waiter, *reversed(older)):",
+        "for one in (waiter,):",
+    ),
+    Bug(
+        "an origin keeps its place in line though an older request has come again",
+        "_queue.py",
+        "first.age < queue.place and",
+        "queue.place == math.inf and",
+    ),
+    Bug(
+        "an older request without a dial does not count among those with one",
+        "_queue.py",
+        "        if dialling is None or (waiting is not None and waiting.age < dialling.age):\n",
+        "        if dialling is None:\n",
+    ),
+    Bug(
+        "an owner who has lost its connection to an older request waits without a timeout",
+        "_slots.py",
+        "                self._begin_pool_timeout(owner)\n",
+        "",
+    ),
+    Bug(
+        "a request that looked at a stale connection gives its slot away",
+        "_slots.py",
+        "                unfit = slot\n",
+        "                self.close(slot, why)\n",
+    ),
+    Bug(
+        "a request that looked at a stale connection is refused",
+        "_slots.py",
+        "        if last is None and unfit is None:\n",
+        "        if last is None:\n",
+    ),
+    Bug(
+        "a request closes any number of stale connections in one step",
+        "_slots.py",
+        "                if looks % LOOKS_AT_ONCE == 0:\n",
+        "                if False:\n",
+    ),
+    Bug(
+        "a dial whose time is over is inherited",
+        "_slots.py",
+        "    return dial is not None and dial.scope.cancel_called\n",
+        "    return False\n",
+    ),
+    Bug(
+        "what the sweeper settles is not closed with the idle ones",
+        "_slots.py",
+        "            unused.append(slot)\n",
+        "            pass\n",
+    ),
+    Bug(
+        "the instrument is told of a connection's end before its slot has gone on",
+        "_slots.py",
+        "            self._news.append(partial(self._tell.closed, slot.connection.info, reason))\n",
+        "            self._tell.closed(slot.connection.info, reason)\n",
+    ),
+    Bug(
+        "the instrument is told of a failed dial while its slot is still taken",
+        "_slots.py",
+        "            self._news.append(partial(self._tell.dial_failed, "
+        "slot.queue.key.origin, error))\n",
+        "            self._tell.dial_failed(slot.queue.key.origin, error)\n",
+    ),
+    Bug(
+        "a drain counts its orphans each time",
+        "_slots.py",
+        "        unused = len(self._idle) + self._orphans\n",
+        "        unused = len(self._idle) + sum(len(queue.orphans) for queue in self._orphaned)\n",
+    ),
+    Bug(
+        "a connection that can't be closed keeps its slot",
+        "_slots.py",
+        '            logger.exception("closing a connection failed;',
+        '            raise\n            logger.exception("closing a connection failed;',
+    ),
+    Bug(
+        "the sweeper ends when a glance fails",
+        "_slots.py",
+        "            return slot.connection.condition()\n        except Exception:\n",
+        "            return slot.connection.condition()\n        except OSError:\n",
     ),
     Bug(
         "an earlier pool timeout does not wake its keeper",
@@ -311,7 +424,7 @@ BUGS = [
     ),
     Bug(
         "the keeper of pool timeouts ends when the pool's own block is cancelled",
-        "_slots.py",
+        "_deadlines.py",
         "trio.CancelScope(shield=True)",
         "trio.CancelScope()",
     ),
@@ -330,7 +443,7 @@ BUGS = [
     Bug(
         "max_waiting is not enforced",
         "_slots.py",
-        "            self._refuse_to_wait(queue)\n",
+        "            self._refuse_if_too_many_wait(waiter.queue)\n",
         "            pass\n",
     ),
     Bug(
@@ -390,8 +503,8 @@ BUGS = [
     Bug(
         "the line is never swept",
         "_slots.py",
-        "                self._line.sweep()\n",
-        "                pass\n",
+        "            self._line.sweep()\n",
+        "            pass\n",
     ),
     Bug(
         "a lease can be ended twice",

@@ -11,9 +11,14 @@ than the ones before them, most changes never touch the heap. What has an earlie
 does not wait any more, leaves its entry behind, dead. The dead are buried when they are the greater
 part: so what is over does not stay in memory, and to bury it costs the same whatever their number.
 
-Whoever has got what he waited for in the very step in which his time came has not waited in vain: a
-scope would not cancel him either. So the task lets everybody else take their step first. Without
-that, a program that blocks for a while would find its answers there and half of its waits ended.
+Nobody's wait may be ended where a scope would have let it be. In each round Trio first sees what
+has arrived and wakes who waits for that, then looks at the clock and cancels whose time has come,
+and then lets everybody who is awake take a step. So an answer that has arrived by that round is
+taken, however late the program looks. We run as a task among these, in no order, and any task may
+compute for long in its step. So we note the time when we wake, and end what was due by then, not by
+now. And we let two rounds pass before that: what is due may have become so after Trio looked at the
+clock; then it is in the next round that its answer wakes its task, and that task takes its step.
+Without this, a program that is busy for a while finds half of its waits ended that had an answer.
 """
 
 from __future__ import annotations
@@ -27,8 +32,13 @@ from typing import Generic, TypeVar
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from ._instruments import logger
+
 DEAD_AT_MOST = 100
 """How many useless entries are not worth a thought; picked arbitrarily."""
+
+ENDED_AT_ONCE = 100
+"""After so many that have waited for too long, others have their turn; picked arbitrarily."""
 
 
 class Timed:
@@ -92,24 +102,36 @@ class Deadlines(Generic[T]):
         """
         with self._until_stopped:
             while True:
-                due = self._heap[0][0] if self._heap else math.inf
-                with trio.CancelScope(deadline=due) as self._asleep:
+                first = self._heap[0][0] if self._heap else math.inf
+                with trio.CancelScope(deadline=first) as self._asleep:
                     await trio.sleep_forever()
+                due = trio.current_time()
+                # Whoever has got an answer by now takes it in this round or in the next one.
                 await trio.lowlevel.checkpoint()
-                self._look(trio.current_time())
+                await trio.lowlevel.checkpoint()
+                await self._end(due)
 
     def stop(self) -> None:
         """Let :meth:`run` end."""
         self._until_stopped.cancel()
 
-    def _look(self, now: float) -> None:
-        while self._heap and self._heap[0][0] <= now:
+    async def _end(self, due: float) -> None:
+        """End what has waited for too long by the time *due*."""
+        ended = 0
+        while self._heap and self._heap[0][0] <= due:
             when, _, timed = heapq.heappop(self._heap)
             if when != timed.looked_at:
                 self._dead -= 1
                 continue
             timed.looked_at = math.inf
-            if timed.ends_at <= now:
+            if timed.ends_at > due:
+                if timed.ends_at < math.inf:
+                    self.look_at(timed, timed.ends_at)
+                continue
+            try:
                 self._run_out(timed)
-            elif timed.ends_at < math.inf:
-                self.look_at(timed, timed.ends_at)
+            except Exception:
+                logger.exception("ending a wait that took too long failed")
+            ended += 1
+            if ended % ENDED_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()

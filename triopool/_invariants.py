@@ -43,9 +43,10 @@ def _check_idle(slots: Slots[Any], open_slots: list[Slot[Any]]) -> None:
 
 
 def _check_waiters(queue: OriginQueue[Any]) -> None:
-    ages = [waiter.age for waiter in (*queue.dialling, *queue.waiting)]
-    assert ages == sorted(ages), "a younger waiter stands before an older one"
-    assert not (queue.idle and ages), "somebody waits while a connection of his origin is idle"
+    for order in (queue.dialling, queue.waiting):
+        ages = [waiter.age for waiter in order]
+        assert ages == sorted(ages), "a younger waiter stands before an older one"
+        assert not (queue.idle and ages), "somebody waits while a connection of his origin is idle"
     assert all(waiter.dial is None for waiter in queue.waiting)
 
 
@@ -66,7 +67,11 @@ def _check_nobody_waits_in_vain(slots: Slots[Any]) -> None:
     if could_dial:
         assert slots._total.available_tokens <= 0, "somebody waits while a slot is free"
         assert not slots._idle, "somebody waits while an idle connection could be evicted"
-    assert all(queue.in_line for queue in could_dial), "an origin that wants a slot is not in line"
+    for queue in could_dial:
+        first = queue.oldest_waiting
+        assert first is not None
+        assert queue.place <= first.age, "an origin that wants a slot stands too far behind"
+    assert slots._orphans == sum(len(queue.orphans) for queue in slots._origins.values())
     orphaned = {queue for queue in slots._origins.values() if queue.orphans}
     assert set(slots._orphaned) == orphaned
     if slots._giving_way is not None:

@@ -5,13 +5,15 @@ origin's oldest waiter that has no dial yet; an origin that is at its own bound 
 that line, for a free slot of the pool would be of no use to it.
 
 The waiters of an origin are in two pieces, ``dialling`` (they own a dial) and ``waiting`` (they
-don't). Dials start, and connections are handed over, oldest first; so every waiter in the first
-piece is older than every one in the second, and no re-sorting is ever needed.
+don't), each by age. A newcomer is the youngest, so he goes to the end. A request that comes again,
+because the connection that it got was stale, is as old as it was: it goes before all who came
+since, and past those only that have come again too and are older, so that its place is soon found.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Awaitable
@@ -43,17 +45,32 @@ class Waiter(Timed, Generic[C]):
     Attributes:
       age: smaller is older; unique in the pool.
       queued_at: on Trio's clock.
+      waits_since: when it began to wait for a slot, this time.
+      waited: for how many seconds it had waited for one before.
       timeouts: of its request: how long it waits for a slot, and how long a dial of its own takes.
       dial: the dial it owns; None while it waits for a slot.
     """
 
-    __slots__ = ("_channel", "_waits", "age", "dial", "queue", "queued_at", "timeouts")
+    __slots__ = (
+        "_channel",
+        "_waits",
+        "age",
+        "dial",
+        "queue",
+        "queued_at",
+        "timeouts",
+        "waited",
+        "waits_since",
+    )
 
-    def __init__(self, queue: OriginQueue[C], age: int, now: float, timeouts: Timeouts) -> None:
+    def __init__(
+        self, queue: OriginQueue[C], age: int, now: float, timeouts: Timeouts, waited: float
+    ) -> None:
         super().__init__()
         self.queue = queue
         self.age = age
-        self.queued_at = now
+        self.queued_at = self.waits_since = now
+        self.waited = waited
         self.timeouts = timeouts
         self.dial: Slot[C] | None = None
         self._channel: Channel[Slot[C]] = Channel()
@@ -78,6 +95,16 @@ class Waiter(Timed, Generic[C]):
         return True
 
 
+def insert(order: OrderedDict[Waiter[C], None], waiter: Waiter[C]) -> None:
+    """Put a waiter where it belongs by its age: nearly always at the end, else near the front."""
+    youngest = next(reversed(order), None)
+    order[waiter] = None
+    if youngest is not None and youngest.age > waiter.age:
+        older = list(itertools.takewhile(lambda other: other.age < waiter.age, order))
+        for one in (waiter, *reversed(older)):
+            order.move_to_end(one, last=False)
+
+
 class OriginQueue(Generic[C]):
     """One origin: its slots, its idle connections, its waiters. Forgotten when it has neither.
 
@@ -87,17 +114,17 @@ class OriginQueue(Generic[C]):
       dialling: its waiters that own a dial, oldest first.
       waiting: its waiters that don't, oldest first.
       orphans: its dials whose owner was served otherwise or has gone, oldest first.
-      in_line: whether it has its entry in the :class:`Line`.
+      place: the age under which it stands in :class:`Line`; infinity if it does not.
     """
 
     __slots__ = (
         "counts",
         "dialling",
         "idle",
-        "in_line",
         "key",
         "limiter",
         "orphans",
+        "place",
         "waiting",
     )
 
@@ -110,13 +137,16 @@ class OriginQueue(Generic[C]):
         self.dialling: OrderedDict[Waiter[C], None] = OrderedDict()
         self.waiting: OrderedDict[Waiter[C], None] = OrderedDict()
         self.orphans: OrderedDict[Slot[C], None] = OrderedDict()
-        self.in_line = False
+        self.place = math.inf
         self.counts = Counts()
 
     @property
     def oldest(self) -> Waiter[C] | None:
         """The waiter whose turn it is to be handed a connection."""
-        return next(iter(self.dialling or self.waiting), None)
+        dialling, waiting = next(iter(self.dialling), None), self.oldest_waiting
+        if dialling is None or (waiting is not None and waiting.age < dialling.age):
+            return waiting
+        return dialling
 
     @property
     def oldest_waiting(self) -> Waiter[C] | None:
@@ -135,51 +165,52 @@ class OriginQueue(Generic[C]):
 class Line(Generic[C]):
     """The origins that want a slot of the pool, by the age of their oldest waiting request.
 
-    A heap with at most one entry an origin. Entries are not taken out when a waiter leaves; they
-    are put right when they come to the top, which is soon enough, because the age of an origin's
-    oldest waiting request only ever rises: a left-over entry stands too far in front, never too
-    far behind.
+    A heap. An origin stands in it under one age, and has at most one entry that counts. Entries are
+    not taken out when a waiter leaves; they are put right when they come to the top, which is soon
+    enough, because such an entry stands too far in front, never too far behind. Where an older
+    request comes again, there is a second entry, and the one before does not count any more.
     """
 
     __slots__ = ("_heap",)
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, OriginQueue[C]]] = []
+        self._heap: list[tuple[float, int, OriginQueue[C]]] = []
 
     def __len__(self) -> int:
         return len(self._heap)
 
     def join(self, queue: OriginQueue[C]) -> None:
-        """Put an origin in line, if it has a use for a slot and is not in line yet."""
+        """Put an origin where it belongs in line, if it has a use for a slot."""
         first = queue.oldest_waiting
-        if first is not None and not queue.in_line and not queue.full:
-            heapq.heappush(self._heap, (first.age, queue))
-            queue.in_line = True
+        if first is not None and first.age < queue.place and not queue.full:
+            heapq.heappush(self._heap, (first.age, id(queue), queue))
+            queue.place = first.age
 
     def first(self) -> OriginQueue[C] | None:
         """The origin whose turn it is to get a slot; None if nobody wants one."""
         heap = self._heap
         while heap:
-            age, queue = heap[0]
+            age, _, queue = heap[0]
             waiter = queue.oldest_waiting
-            if waiter is None or queue.full:
+            if age != queue.place:
                 heapq.heappop(heap)
-                queue.in_line = False
+            elif waiter is None or queue.full:
+                heapq.heappop(heap)
+                queue.place = math.inf
             elif waiter.age != age:
-                heapq.heapreplace(heap, (waiter.age, queue))
+                heapq.heapreplace(heap, (waiter.age, id(queue), queue))
+                queue.place = waiter.age
             else:
                 return queue
         return None
 
     def sweep(self) -> None:
-        """Drop the entries of origins that want nothing any more.
+        """Drop the entries that are of no use any more.
 
         Only needed so that a long wait at the front does not let them pile up behind it.
         """
-        kept = [(w.age, q) for _, q in self._heap if (w := q.oldest_waiting) and not q.full]
-        for _, queue in self._heap:
-            queue.in_line = False
-        for _, queue in kept:
-            queue.in_line = True
-        heapq.heapify(kept)
-        self._heap = kept
+        queues = {queue for age, _, queue in self._heap if age == queue.place}
+        self._heap = []
+        for queue in queues:
+            queue.place = math.inf
+            self.join(queue)

@@ -181,16 +181,22 @@ class Lease(Generic[C]):
     Attributes:
       connection: the connection.
       reused: whether it was idle, or has served another request, so that it may be stale.
+      age: how old its request is; smaller is older.
+      waited: how much of its pool timeout the request has used up, in seconds.
     """
 
-    __slots__ = ("_engine", "_slot", "connection", "reused")
+    __slots__ = ("_engine", "_slot", "age", "connection", "reused", "waited")
 
-    def __init__(self, engine: Engine[C], slot: Slot[C], reused: bool) -> None:
+    def __init__(
+        self, engine: Engine[C], slot: Slot[C], reused: bool, age: int, waited: float
+    ) -> None:
         assert slot.connection is not None
         self._engine: Engine[C] | None = engine
         self._slot = slot
         self.connection = slot.connection
         self.reused = reused
+        self.age = age
+        self.waited = waited
 
     @property
     def ended(self) -> bool:
@@ -209,3 +215,8 @@ class Lease(Generic[C]):
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close(self._slot, reason)
+
+    def take_slot(self) -> Slot[C] | None:
+        """For the engine: end the lease, and leave its slot as it is; None if it had ended."""
+        engine, self._engine = self._engine, None
+        return None if engine is None else self._slot

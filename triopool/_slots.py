@@ -43,16 +43,24 @@ The rules
 3. A returned connection goes to its origin's oldest waiter, unless somebody older waits in line
    for a slot: then it is closed, and the slot is his. With no waiter at all it becomes idle.
 4. A fresh connection goes to its origin's oldest waiter. If that is not its owner, the two swap:
-   the owner inherits the other one's dial, so that everybody still has one.
+   the owner inherits the other one's dial, so that everybody still has one. If the older one has
+   none, the owner waits for a slot again; if its dial's time is over, it is passed by.
 5. A failed dial is told to its owner and to nobody else, and its slot goes to the next in line.
 
 6. A waiter that has no dial by the end of its pool timeout is given the error. It is the keeper of
    pool timeouts who says so, not a cancel scope around the wait: that was more than half of what
    waiting cost. So whoever is given a connection or a dial in the same step has it.
 
+7. A request is as old as when it first came. One that looked at a connection which was not fit, or
+   was given one, keeps its slot until it stands in line again, before all who came since.
+
 Where a task can be suspended: in ``Waiter.wait``, in ``settle`` (an idle TLS
-connection has to be looked at; the lease is owned meanwhile), in ``warm_up`` and ``wait_quiet``,
-in a dial, and in the sleep of sweeper and keeper. Nowhere else.
+connection has to be looked at; its slot is owned meanwhile), after a hundred idle connections that
+were not fit (the slot of the last one is owned), in ``warm_up`` and ``wait_quiet``, in a dial, and
+in the sleep of sweeper and keeper. Nowhere else.
+
+The instrument is told of things at the end of the operation in which they happened, when the books
+agree: not where a slot is already free and not yet given to whoever is next.
 
 What it costs
 -------------
@@ -67,8 +75,9 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Generic, TypeAlias
 
 import outcome
@@ -81,7 +90,7 @@ from ._deadlines import Deadlines
 from ._errors import ConnectTimeout, PoolClosed, PoolFull, PoolTimeout
 from ._instruments import SILENT, logger
 from ._origin import PoolKey
-from ._queue import Line, OriginQueue, Waiter
+from ._queue import Line, OriginQueue, Waiter, insert
 from ._slot import C, Condition, Lease, Slot, State, WarmUp
 from ._snapshot import snapshot
 from ._statistics import Counts, PoolStatistics
@@ -99,6 +108,10 @@ SWEEP_AT_LEAST = 1.0
 
 SWEEP_AT_MOST = 5.0
 """A connection closed by its peer while idle is closed by us within about this many seconds."""
+
+LOOKS_AT_ONCE = 100
+"""After so many idle connections that were not fit, others have their turn. Picked arbitrarily:
+closing one costs the system some 10 to 50 µs."""
 
 JITTER = 0.1
 """Lifetimes are shortened by up to this share, so that they don't all end together."""
@@ -131,6 +144,8 @@ class Slots(Generic[C]):
         self._max_lifetime = _or_infinity(max_lifetime)
         self._max_exchanges = _or_infinity(max_requests_per_connection)
         self._tell = instrument
+        # What the instrument is still to be told, once the books agree again.
+        self._news: deque[Callable[[], None]] = deque()
         self.counts = Counts()
 
         self._total = trio.CapacityLimiter(_or_infinity(max_connections))
@@ -146,8 +161,12 @@ class Slots(Generic[C]):
         self._waiting = 0
         # The origins that have orphaned dials, so that one of another origin is found at once.
         self._orphaned: OrderedDict[OriginQueue[C], None] = OrderedDict()
+        self._orphans = 0
         # An orphan that was called off for another origin; its slot is about to be free.
         self._giving_way: Slot[C] | None = None
+        # A connection that the sweeper settles. Nobody uses it: it counts as idle where those are
+        # to be closed.
+        self._in_settling: Slot[C] | None = None
 
         # Why new requests are refused; None while they are not.
         self._refusal: str | None = None
@@ -164,12 +183,22 @@ class Slots(Generic[C]):
     # ── Acquire ────────────────────────────────────────────────────────────────────────────────
 
     @enable_ki_protection
-    async def acquire(self, key: PoolKey, timeouts: Timeouts) -> Lease[C]:
+    async def acquire(
+        self, key: PoolKey, timeouts: Timeouts, last: Lease[C] | None = None
+    ) -> Lease[C]:
         """Reuse an idle connection, or wait for one.
 
         Served first come, first served. Atomic with respect to cancellation: if this raises, no
         slot is held, and nothing is left open that the engine does not own. Not a checkpoint if
         an idle connection can be reused.
+
+        Args:
+          key: whom to connect to.
+          timeouts: how long to wait for a slot, and how long a dial of one's own may take.
+          last: the lease of a connection that turned out to be stale, if this is to replace it.
+            The request is as old as it was then, has what is left of its pool timeout, and is not
+            refused for ``max_waiting``. If that lease has not ended, it ends here: its connection
+            is closed once the request stands in line, so that no younger one gets its slot.
 
         Raises:
           PoolTimeout: nothing became free within ``timeouts.pool`` seconds.
@@ -177,15 +206,47 @@ class Slots(Generic[C]):
           ConnectError: the dial failed.
           PoolClosed: the pool was closed, before or while waiting.
         """
-        self._refuse_if_closed(key)
-        while (queue := self._origins.get(key)) is not None and queue.idle:
-            slot = next(reversed(queue.idle))
-            self._take_from_idle(slot)
-            if self._looks_fit(slot) or await self._is_fit(slot):
-                return self._reuse(slot)
-        # Nothing is dialled for a request that was cancelled before it began.
-        await trio.lowlevel.checkpoint_if_cancelled()
-        waiter = self._enqueue(key, timeouts)
+        if last is None:
+            unfit, age, waited = None, next(self._ages), 0.0
+        else:
+            unfit, age, waited = last.take_slot(), last.age, last.waited
+        if unfit is None:
+            self._refuse_if_closed(key)
+        # While *unfit* is open, its slot is ours: we keep it until we stand in line.
+        why, looks = CloseReason.STALE, 0
+        try:
+            while (queue := self._origins.get(key)) is not None and queue.idle:
+                slot = next(reversed(queue.idle))
+                if unfit is not None:
+                    # Nobody waits for its slot: he would have had that of this idle one.
+                    self.close(unfit, why)
+                    unfit = None
+                self._take_from_idle(slot)
+                if self._has_expired(slot, trio.current_time()):
+                    why = CloseReason.EXPIRED
+                else:
+                    condition = self._glance(slot)
+                    if condition is Condition.FRESH or (
+                        condition is Condition.UNSURE and await self._settle(slot)
+                    ):
+                        return self._reuse(slot, age, waited)
+                    why = CloseReason.STALE
+                unfit = slot
+                looks += 1
+                if looks % LOOKS_AT_ONCE == 0:
+                    await trio.lowlevel.checkpoint()
+            # Nothing is dialled for a request that was cancelled before it began.
+            await trio.lowlevel.checkpoint_if_cancelled()
+        except BaseException:
+            if unfit is not None:
+                self.close(unfit, why)
+            raise
+        if unfit is None or unfit.state is State.CLOSED:
+            self._refuse_if_closed(key)
+        waiter = Waiter(self._queue(key), age, trio.current_time(), timeouts, waited)
+        if last is None and unfit is None:
+            self._refuse_if_too_many_wait(waiter.queue)
+        self._enqueue(waiter, unfit, why)
         try:
             slot = await waiter.wait()
         except BaseException:
@@ -196,24 +257,20 @@ class Slots(Generic[C]):
         # No checkpoint from the hand-over to here: a connection once given is not lost.
         return self._accept(slot, waiter)
 
-    def _looks_fit(self, slot: Slot[C]) -> bool:
-        """Whether a glance shows that a connection just taken from the idle ones is fit.
-
-        It is closed if that shows that it is not.
-        """
+    def _glance(self, slot: Slot[C]) -> Condition:
+        """See whether an idle connection is fit. What fails is not."""
         assert slot.connection is not None
-        if self._has_expired(slot, trio.current_time()):
-            self.close(slot, CloseReason.EXPIRED)
-            return False
-        condition = slot.connection.condition()
-        if condition is Condition.STALE:
-            self.close(slot, CloseReason.STALE)
-        return condition is Condition.FRESH
+        try:
+            return slot.connection.condition()
+        except Exception:
+            logger.exception("looking at an idle connection failed; it is closed")
+            return Condition.STALE
 
-    async def _is_fit(self, slot: Slot[C]) -> bool:
-        """Whether a connection is fit of which a glance could not tell; it is ours meanwhile."""
-        if slot.state is State.CLOSED:
-            return False
+    async def _settle(self, slot: Slot[C]) -> bool:
+        """Whether a connection is fit of which a glance could not tell; it is ours meanwhile.
+
+        If this is cancelled the connection is closed.
+        """
         assert slot.connection is not None
         try:
             fit = await slot.connection.settle()
@@ -224,55 +281,61 @@ class Slots(Generic[C]):
         except BaseException:
             self.close(slot, CloseReason.DISCARDED)
             raise
-        if not fit:
-            self.close(slot, CloseReason.STALE)
         # The pool may have been closed meanwhile, and this connection with it.
-        return slot.state is State.BUSY
+        return fit and slot.state is State.BUSY
 
-    def _reuse(self, slot: Slot[C]) -> Lease[C]:
+    def _reuse(self, slot: Slot[C], age: int, waited: float) -> Lease[C]:
         assert slot.connection is not None
         self.counts.reused += 1
         slot.queue.counts.reused += 1
         self._tell.reused(slot.connection.info)
-        return self._lease(slot)
+        return self._lease(slot, age, waited)
 
     def _accept(self, slot: Slot[C], waiter: Waiter[C]) -> Lease[C]:
         assert slot.connection is not None
         self.counts.handed_over += 1
         slot.queue.counts.handed_over += 1
         if self._tell is not SILENT:
-            waited = trio.current_time() - waiter.queued_at
-            self._tell.handed_over(slot.connection.info, waited)
-        return self._lease(slot)
+            self._tell.handed_over(slot.connection.info, trio.current_time() - waiter.queued_at)
+        return self._lease(slot, waiter.age, waiter.waited)
 
-    def _lease(self, slot: Slot[C]) -> Lease[C]:
+    def _lease(self, slot: Slot[C], age: int, waited: float) -> Lease[C]:
         reused, slot.fresh = not slot.fresh, False
         slot.exchanges += 1
-        return Lease(self, slot, reused)
+        return Lease(self, slot, reused, age, waited)
 
     # ── Wait ───────────────────────────────────────────────────────────────────────────────────
 
-    def _enqueue(self, key: PoolKey, timeouts: Timeouts) -> Waiter[C]:
-        """Become a waiter, and own a dial if a slot is to be had."""
-        self._refuse_if_closed(key)
-        queue = self._queue(key)
-        if self._waiting >= self._max_waiting:
-            self._refuse_to_wait(queue)
-        waiter = Waiter(queue, next(self._ages), trio.current_time(), timeouts)
-        queue.waiting[waiter] = None
-        self._waiting += 1
-        self._line.join(queue)
+    def _enqueue(self, waiter: Waiter[C], unfit: Slot[C] | None, why: CloseReason) -> None:
+        """Let a request stand in line, and own a dial if a slot is to be had.
+
+        *unfit* is a slot that it gives up, whose connection is closed for *why*.
+        """
+        self._stand_in_line(waiter)
+        if unfit is not None and unfit.state is not State.CLOSED:
+            self._close(unfit, why)
         self._dispatch()
         if waiter.dial is None:
-            if timeouts.pool is not None:
-                waiter.ends_at = waiter.queued_at + timeouts.pool
-                self._pool_timeouts.look_at(waiter, waiter.ends_at)
-            self._tell.queued(key.origin, self._waiting)
-        return waiter
+            self._begin_pool_timeout(waiter)
+            self._tell.queued(waiter.queue.key.origin, self._waiting)
 
-    def _refuse_to_wait(self, queue: OriginQueue[C]) -> None:
+    def _stand_in_line(self, waiter: Waiter[C]) -> None:
+        """Wait for a slot from now on, behind all who are older."""
+        insert(waiter.queue.waiting, waiter)
+        self._waiting += 1
+        self._line.join(waiter.queue)
+        self._keep_line_short()
+
+    def _begin_pool_timeout(self, waiter: Waiter[C]) -> None:
+        if waiter.timeouts.pool is not None:
+            waiter.ends_at = waiter.waits_since + waiter.timeouts.pool - waiter.waited
+            self._pool_timeouts.look_at(waiter, waiter.ends_at)
+
+    def _refuse_if_too_many_wait(self, queue: OriginQueue[C]) -> None:
         """Raise PoolFull, unless there is a slot to be had."""
-        if queue.full or not (self._idle or self._total.available_tokens > 0):
+        if self._waiting >= self._max_waiting and (
+            queue.full or not (self._idle or self._total.available_tokens > 0)
+        ):
             self._forget_if_empty(queue)
             raise PoolFull(
                 f"{self._waiting} requests wait for a connection already (max_waiting)",
@@ -321,6 +384,7 @@ class Slots(Generic[C]):
     def _waits_no_more(self, waiter: Waiter[C]) -> None:
         """It is served, gets a dial, or leaves: it is no longer under its pool timeout."""
         self._waiting -= 1
+        waiter.waited += trio.current_time() - waiter.waits_since
         self._pool_timeouts.forget(waiter)
 
     # ── Give back ──────────────────────────────────────────────────────────────────────────────
@@ -362,10 +426,12 @@ class Slots(Generic[C]):
         slot.move(State.CLOSED)
         try:
             slot.connection.close()
-        finally:
-            self._free(slot)
+        except Exception:
+            logger.exception("closing a connection failed; its slot is free all the same")
+        self._free(slot)
         self._count(reason.name.lower(), slot.queue)
-        self._tell.closed(slot.connection.info, reason)
+        if self._tell is not SILENT:
+            self._news.append(partial(self._tell.closed, slot.connection.info, reason))
 
     def _free(self, slot: Slot[C]) -> None:
         """Give both tokens back. The descriptor is closed."""
@@ -384,7 +450,7 @@ class Slots(Generic[C]):
         the slot is spoken for within the origin, and nobody of another origin has a claim to it.
         """
         queue = slot.queue
-        while (waiter := queue.oldest) is not None:
+        while (waiter := self._whose_turn(queue, owner)) is not None:
             if owner is None and self._somebody_elsewhere_is_older(waiter):
                 break
             if self._hand_over(slot, waiter, owner):
@@ -399,6 +465,19 @@ class Slots(Generic[C]):
             self._make_idle(slot)
             if len(self._idle) > self._max_idle:
                 self._close(next(iter(self._idle)), CloseReason.EVICTED)
+
+    def _whose_turn(self, queue: OriginQueue[C], owner: Waiter[C] | None) -> Waiter[C] | None:
+        """The oldest waiter of an origin; for a fresh connection, the oldest who can swap.
+
+        A dial that was cancelled in this very step, because its time is over, is none that the
+        owner could inherit. It fails, and its waiter with it, as if there were no other dial.
+        """
+        oldest = queue.oldest
+        if owner is None or oldest is None or oldest is owner or not _is_over(oldest.dial):
+            return oldest
+        dialling = next(one for one in queue.dialling if one is owner or not _is_over(one.dial))
+        waiting = queue.oldest_waiting
+        return dialling if waiting is None or dialling.age < waiting.age else waiting
 
     def _somebody_elsewhere_is_older(self, waiter: Waiter[C]) -> bool:
         while (first := self._line.first()) is not None and first is not waiter.queue:
@@ -420,7 +499,12 @@ class Slots(Generic[C]):
         slot.move(State.BUSY)
         dial, waiter.dial = waiter.dial, None
         if dial is None:
-            assert owner is None or owner is waiter
+            if owner is not None and owner is not waiter:
+                # There is no dial for it to inherit: it waits for a slot again, in its place.
+                self._remove(owner)
+                owner.waits_since = trio.current_time()
+                self._stand_in_line(owner)
+                self._begin_pool_timeout(owner)
         elif owner is None:
             self._orphan(dial)
         else:
@@ -431,18 +515,24 @@ class Slots(Generic[C]):
         return True
 
     def _dispatch(self) -> None:
-        """Start dials, oldest waiter first, while there are slots to be had."""
+        """Start dials, oldest waiter first, while there are slots to be had.
+
+        The last step of each operation. Only then is the instrument told what has happened: it may
+        ask for statistics, and they have to add up.
+        """
         if self._waiting:
             self._start_dials()
         if self._quiet is not None and self._is_quiet():
             self._quiet.set()
+        while self._news:
+            self._news.popleft()()
 
     def _start_dials(self) -> None:
         while self._slot_to_be_had() and (queue := self._next_in_line()) is not None:
             if self._total.available_tokens > 0:
                 waiter, _ = queue.waiting.popitem(last=False)
                 self._waits_no_more(waiter)
-                queue.dialling[waiter] = None
+                insert(queue.dialling, waiter)
                 waiter.dial = self._start_dial(queue, waiter, waiter.timeouts.connect)
             elif self._idle:
                 self._close(next(iter(self._idle)), CloseReason.EVICTED)
@@ -504,7 +594,12 @@ class Slots(Generic[C]):
             now = trio.current_time()
             due = min((min(s.idle_until, s.expires_at) for s in self._idle), default=now)
             await trio.sleep(min(max(due - now, SWEEP_AT_LEAST), SWEEP_AT_MOST))
-            if unsure := self.sweep(trio.current_time()):
+            idle, unsure = tuple(self._idle), []
+            for start in range(0, len(idle), LOOKS_AT_ONCE):
+                if start:
+                    await trio.lowlevel.checkpoint()
+                unsure += self.sweep(idle[start : start + LOOKS_AT_ONCE], trio.current_time())
+            if unsure:
                 await self._settle_all(unsure)
 
     async def _settle_all(self, unsure: list[Slot[C]]) -> None:
@@ -512,23 +607,31 @@ class Slots(Generic[C]):
             # It may have been taken, or closed, while we looked at the ones before.
             if slot.state is State.IDLE:
                 self._take_from_idle(slot)
-                if self._looks_fit(slot) or await self._is_fit(slot):
+                self._in_settling = slot
+                try:
+                    fit = await self._settle(slot)
+                finally:
+                    self._in_settling = None
+                if fit:
                     self._take_back(slot, trio.current_time())
+                else:
+                    self.close(slot, CloseReason.STALE)
         # Being looked at is not being used: they go back to their places.
         for order in (self._idle, *(queue.idle for queue in {slot.queue for slot in unsure})):
             for slot in sorted(order, key=lambda one: one.used):
                 order.move_to_end(slot)
 
     @enable_ki_protection
-    def sweep(self, now: float) -> list[Slot[C]]:
-        """Close the idle connections that are unfit; return those that one can't be sure of."""
+    def sweep(self, slots: Iterable[Slot[C]], now: float) -> list[Slot[C]]:
+        """Close the idle ones of *slots* that are unfit; return those that one can't be sure of."""
         unsure = []
-        for slot in tuple(self._idle):
-            assert slot.connection is not None
+        for slot in slots:
+            if slot.state is not State.IDLE:
+                continue
             if self._has_expired(slot, now):
                 self._close(slot, CloseReason.EXPIRED)
                 continue
-            condition = slot.connection.condition()
+            condition = self._glance(slot)
             if condition is Condition.STALE:
                 self._close(slot, CloseReason.STALE)
             elif condition is Condition.UNSURE:
@@ -546,7 +649,8 @@ class Slots(Generic[C]):
         queue.limiter.acquire_on_behalf_of_nowait(slot)
         self._total.acquire_on_behalf_of_nowait(slot)
         slot.scope.deadline = slot.dial_started_at + _or_infinity(connect_timeout)
-        self._tell.dial_started(queue.key.origin)
+        if self._tell is not SILENT:
+            self._news.append(partial(self._tell.dial_started, queue.key.origin))
         self._nursery.start_soon(self._dial, slot, name=f"triopool dial to {queue.key}")
         return slot
 
@@ -574,7 +678,9 @@ class Slots(Generic[C]):
         slot.idle_until = now + self._idle_timeout
         slot.used = next(self._uses)
         self._count("dialled", slot.queue)
-        self._tell.dialled(slot.connection.info, now - slot.dial_started_at)
+        if self._tell is not SILENT:
+            took = now - slot.dial_started_at
+            self._news.append(partial(self._tell.dialled, slot.connection.info, took))
         if isinstance(owner, WarmUp):
             owner.dial_ended(slot, None)
             owner = None
@@ -586,7 +692,8 @@ class Slots(Generic[C]):
         owner = self._end_dial(slot)
         slot.move(State.CLOSED)
         self._count("dial_failures", slot.queue)
-        self._tell.dial_failed(slot.queue.key.origin, error)
+        if self._tell is not SILENT:
+            self._news.append(partial(self._tell.dial_failed, slot.queue.key.origin, error))
         error = error or self._closed_error(slot.queue.key)
         if isinstance(owner, WarmUp):
             owner.dial_ended(slot, error)
@@ -601,6 +708,7 @@ class Slots(Generic[C]):
         queue = slot.queue
         if slot in queue.orphans:
             del queue.orphans[slot]
+            self._orphans -= 1
             if not queue.orphans:
                 del self._orphaned[queue]
         if self._giving_way is slot:
@@ -614,6 +722,7 @@ class Slots(Generic[C]):
         """Let a dial go on for whoever comes next, within the grace."""
         slot.owner = None
         slot.queue.orphans[slot] = None
+        self._orphans += 1
         self._orphaned[slot.queue] = None
         slot.scope.deadline = min(slot.scope.deadline, trio.current_time() + ORPHAN_GRACE)
 
@@ -654,6 +763,7 @@ class Slots(Generic[C]):
         while len(party.dials) < missing and not queue.full and self._total.available_tokens > 0:
             party.dials[self._start_dial(queue, party, timeouts.connect)] = None
         self._forget_if_empty(queue)
+        self._dispatch()
         try:
             if party.dials:
                 await party.done.wait()
@@ -671,13 +781,19 @@ class Slots(Generic[C]):
         self, key: PoolKey | None = None, reason: CloseReason = CloseReason.RETIRED
     ) -> None:
         """Close all idle connections, or those of one origin."""
-        if key is None:
-            idle = tuple(self._idle)
-        else:
-            idle = tuple(queue.idle) if (queue := self._origins.get(key)) is not None else ()
-        for slot in idle:
+        for slot in self._unused(key):
             self._close(slot, reason)
         self._dispatch()
+
+    def _unused(self, key: PoolKey | None = None) -> list[Slot[C]]:
+        """The connections that nobody uses, of one origin or of all."""
+        queue = None if key is None else self._origins.get(key)
+        idle = self._idle if key is None else queue.idle if queue is not None else ()
+        unused = list(idle)
+        slot = self._in_settling
+        if slot is not None and slot.state is State.BUSY and (key is None or slot.queue is queue):
+            unused.append(slot)
+        return unused
 
     @enable_ki_protection
     def retire(self, predicate: Callable[[C], bool]) -> int:
@@ -688,8 +804,9 @@ class Slots(Generic[C]):
             for slot in self._open_slots()
             if slot.connection is not None and predicate(slot.connection)
         ]
+        unused = set(self._unused())
         for slot in matching:
-            if slot.state is State.IDLE:
+            if slot in unused:
                 self._close(slot, CloseReason.RETIRED)
             else:
                 slot.retired = True
@@ -700,8 +817,9 @@ class Slots(Generic[C]):
     def refuse(self, why: str) -> None:
         """Refuse new requests from now on; those that wait or run go on. Nothing is kept idle."""
         self._refusal = why
-        for slot in tuple(self._idle):
+        for slot in self._unused():
             self._close(slot, CloseReason.POOL_CLOSED)
+        self._dispatch()
 
     async def wait_quiet(self) -> None:
         """Wait until no request waits, none is in flight, and no dial is wanted.
@@ -715,14 +833,14 @@ class Slots(Generic[C]):
         await self._quiet.wait()
 
     def _is_quiet(self) -> bool:
-        orphans = sum(len(queue.orphans) for queue in self._orphaned)
-        return not self._waiting and self._total.borrowed_tokens == len(self._idle) + orphans
+        unused = len(self._idle) + self._orphans
+        return not self._waiting and self._total.borrowed_tokens == unused
 
     @enable_ki_protection
     def shut(self, why: str) -> None:
         """Close everything: each waiter gets :class:`PoolClosed`, each connection is closed."""
         self._pool_timeouts.stop()
-        self.refuse(why)
+        self._refusal = why
         for queue in tuple(self._origins.values()):
             for waiter in (*queue.dialling, *queue.waiting):
                 self._leave(waiter)
@@ -756,8 +874,11 @@ class Slots(Generic[C]):
     def _forget_if_empty(self, queue: OriginQueue[C]) -> None:
         if queue.empty and self._origins.get(queue.key) is queue:
             del self._origins[queue.key]
-            if len(self._line) > 2 * len(self._origins) + 16:
-                self._line.sweep()
+            self._keep_line_short()
+
+    def _keep_line_short(self) -> None:
+        if len(self._line) > 2 * len(self._origins) + 16:
+            self._line.sweep()
 
     def _open_slots(self) -> list[Slot[C]]:
         slots: list[Slot[C]] = self._total.statistics().borrowers  # type: ignore[assignment]
@@ -778,6 +899,11 @@ class Slots(Generic[C]):
         return snapshot(
             self._open_slots(), self._origins.values(), self.counts, self.max_connections
         )
+
+
+def _is_over(dial: Slot[C] | None) -> bool:
+    """Whether a dial has been cancelled, or its time has passed."""
+    return dial is not None and dial.scope.cancel_called
 
 
 def _too_slow(slot: Slot[C]) -> ConnectTimeout | None:

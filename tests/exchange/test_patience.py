@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,8 +17,9 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from triopool import ConnectionPool, ReadTimeout, Timeouts, WriteTimeout
-from triopool._deadlines import DEAD_AT_MOST
+from triopool._deadlines import DEAD_AT_MOST, ENDED_AT_ONCE
 from triopool._patience import Keeper, Patience
+from triopool._wire import Wire, nowait
 from triopool.testing import KeepOpen, Network, ReceiveRequest, Send, Wait, script
 
 from .world import URL, Answering, serving
@@ -40,6 +42,11 @@ class Peer:
     def __init__(self, keeper: Keeper) -> None:
         self.closed_at: list[float] = []
         self.patience: Patience = keeper.patience(self.close)
+
+    async def read(self, seconds: float, answer: Callable[[], Awaitable[object]]) -> None:
+        self.patience.begin(seconds)
+        await answer()
+        self.patience.end()
 
     def close(self) -> None:
         self.closed_at.append(trio.current_time())
@@ -122,6 +129,153 @@ async def test_who_got_his_answer_in_the_last_moment_has_it(mock_clock: MockCloc
             mock_clock.jump(5)
             await trio.testing.wait_all_tasks_blocked()
             assert not peer.closed_at
+
+
+@pytest.mark.parametrize("round_", range(20))
+async def test_a_timeout_and_a_busy_program_do_not_end_what_was_answered_in_time(
+    round_: int, mock_clock: MockClock
+) -> None:
+    """Found by a soak: the keeper woke for another deadline, looked at a later clock, and ended
+    what had its answer by then; its task was just about to run."""
+    async with keeping() as keeper, trio.open_nursery() as nursery:
+        answer, other, peer = trio.Event(), Peer(keeper), Peer(keeper)
+        nursery.start_soon(peer.read, 0.15, answer.wait)
+        other.patience.begin(0.1)
+
+        async def compute() -> None:
+            await trio.sleep(0.1)
+            mock_clock.jump(0.02)
+            answer.set()
+            mock_clock.jump(0.06)
+
+        nursery.start_soon(compute)
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(0.1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert other.closed_at
+        assert not peer.closed_at
+
+
+@pytest.mark.parametrize("busy", ["before", "after"])
+@pytest.mark.parametrize("round_", range(10))
+async def test_an_answer_that_the_kernel_has_in_time_is_not_lost(
+    round_: int, busy: str, mock_clock: MockClock
+) -> None:
+    """Real sockets, and a clock that moves when it is told to."""
+    ours, theirs = trio.socket.socketpair()
+    with ours, theirs:
+        wire = Wire(ours, nowait(ours._sock))  # type: ignore[attr-defined]
+        async with keeping() as keeper, trio.open_nursery() as nursery:
+            other, peer = Peer(keeper), Peer(keeper)
+            nursery.start_soon(peer.read, 0.15, wire.receive_some)
+            other.patience.begin(0.1)
+
+            async def compute() -> None:
+                await trio.sleep(0.1)
+                if busy == "after":
+                    await trio.lowlevel.checkpoint()
+                mock_clock.jump(0.02)
+                theirs._sock.send(b"x")  # type: ignore[attr-defined]
+                mock_clock.jump(0.06)
+
+            nursery.start_soon(compute)
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(0.1)
+            await trio.testing.wait_all_tasks_blocked()
+            assert other.closed_at
+            assert not peer.closed_at
+
+
+@pytest.mark.parametrize("round_", range(20))
+async def test_a_request_that_was_answered_in_time_has_its_answer_however_busy_the_program(
+    round_: int, mock_clock: MockClock
+) -> None:
+    servers: list[Any] = []
+
+    async def handler(stream: trio.abc.Stream) -> None:
+        servers.append(stream)
+        await trio.sleep_forever()
+
+    async def get(seconds: float) -> None:
+        try:
+            await pool.get(URL, timeouts=Timeouts(read=seconds))
+            ends.append("answered")
+        except ReadTimeout:
+            ends.append(seconds)
+
+    async def compute() -> None:
+        await trio.sleep(0.1)
+        mock_clock.jump(0.02)
+        servers[1].socket.send_nowait(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        mock_clock.jump(0.06)
+
+    ends: list[object] = []
+    async with serving(handler) as (pool, _), trio.open_nursery() as nursery:
+        for seconds in (0.1, 0.15):
+            nursery.start_soon(get, seconds)
+            await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(compute)
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(0.1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert set(ends) == {0.1, "answered"}
+
+
+async def test_it_ends_all_whose_time_has_come_at_once_whatever_their_deadlines(
+    mock_clock: MockClock,
+) -> None:
+    """A program that was busy for long does not let each of them wait for those before."""
+    async with keeping() as keeper:
+        peers = [Peer(keeper) for _ in range(1000)]
+        for i, peer in enumerate(peers):
+            peer.patience.begin(1 + i / 1000)
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(2)
+        steps = 0
+        while any(not peer.closed_at for peer in peers):
+            await trio.lowlevel.checkpoint()
+            steps += 1
+        assert steps < 20
+
+
+class ClosedAfterEachStep(trio.abc.Instrument):
+    def __init__(self, peers: list[Peer]) -> None:
+        self.peers = peers
+        self.counts = [0]
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.counts.append(sum(bool(peer.closed_at) for peer in self.peers))
+
+
+async def test_it_closes_so_many_in_one_step_and_no_more(mock_clock: MockClock) -> None:
+    async with keeping() as keeper:
+        peers = [Peer(keeper) for _ in range(3 * ENDED_AT_ONCE)]
+        for peer in peers:
+            peer.patience.begin(1)
+        await trio.testing.wait_all_tasks_blocked()
+        closed = ClosedAfterEachStep(peers)
+        trio.lowlevel.add_instrument(closed)
+        mock_clock.jump(2)
+        await trio.testing.wait_all_tasks_blocked()
+        trio.lowlevel.remove_instrument(closed)
+        assert closed.counts[-1] == len(peers)
+        at_once = [after - before for before, after in itertools.pairwise(closed.counts)]
+        assert max(at_once) == ENDED_AT_ONCE
+
+
+async def test_what_can_not_be_closed_does_not_end_the_keeper(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    def close() -> None:
+        raise OSError("planted")
+
+    async with keeping() as keeper:
+        patience, peer = keeper.patience(close), Peer(keeper)
+        patience.begin(1)
+        peer.patience.begin(2)
+        await trio.sleep(10)
+        assert peer.closed_at == [2.0]
+        assert "planted" in caplog.text
 
 
 @pytest.mark.parametrize("patience", [(30,), (1, 30), (30, 1), (30, None, 0.1), (3000, 0.02)])

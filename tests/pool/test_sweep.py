@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
 
 import pytest
 import trio
 import trustme
 from sweeping import sweep
 
-from triopool import ConnectionPool, PoolClosed
+from triopool import ConnectionPool, PoolClosed, ReadError, ReadTimeout, Timeouts
 from triopool.testing import Network, Reply, Request, Sweep, http_server
 
 from .world import A, B, world
@@ -75,6 +77,82 @@ def test_the_request_that_hands_its_connection_over() -> None:
             await w.works_at_full_size()
 
     sweep(scenario)
+
+
+class Told:
+    """A server that does with the requests for /victim what it is told, when it is told."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._told = False
+        self._waiting: list[Any] = []
+
+    async def __call__(self, stream: Any) -> None:
+        while request := await stream.receive_some():
+            if b"/victim" not in request:
+                target = request.split()[1]
+                head = b"HTTP/1.1 200 OK\r\nServed: %s\r\nContent-Length: 0\r\n\r\n"
+                await stream.send_all(head % target)
+            else:
+                self._waiting.append(stream.socket)
+                self._act()
+        await stream.aclose()
+
+    def now(self) -> None:
+        self._told = True
+        self._act()
+
+    def _act(self) -> None:
+        while self._told and self._waiting:
+            sock = self._waiting.pop()
+            if self._what == "reset":
+                sock.reset()
+            elif self._what == "close":
+                sock.close()
+            else:
+                head = b"HTTP/1.1 200 OK\r\nServed: /victim\r\nContent-Length: 5\r\n\r\nhello"
+                sock.send_nowait(head[:-2] if self._what == "begin to answer" else head)
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["new", "reused"])
+@pytest.mark.parametrize(
+    "what", ["answer", "begin to answer", "close", "reset", "retire", "close idle"]
+)
+def test_what_the_server_or_the_program_does_in_the_tick_of_the_cancellation(
+    what: str, warm: bool
+) -> None:
+    async def scenario(sweep: Sweep) -> None:
+        async with world() as w, trio.open_nursery() as nursery:
+            server = Told(what)
+            w.network.listen("192.0.2.1", 80, server, connect_delay=0.1)
+
+            def event() -> None:
+                if what == "retire":
+                    w.pool.retire(lambda connection: True)
+                elif what == "close idle":
+                    w.pool.close_idle()
+                server.now()
+
+            async def later(seconds: float) -> None:
+                await trio.sleep(seconds)
+                other()
+
+            async def victim() -> None:
+                with suppress(ReadError, ReadTimeout):
+                    await w.get(f"{A}/victim", timeouts=Timeouts(read=0.3))
+
+            other = sweep.other(event)
+            if warm:
+                await w.get(f"{A}/first")
+            nursery.start_soon(later, 0.17)
+            await sweep.victim(victim)
+            nursery.cancel_scope.cancel()
+            w.network.listen("192.0.2.1", 80, w.a, connect_delay=0.1)
+            await trio.sleep(6)  # A dial that was under way may go to the first server yet.
+            w.pool.close_idle()
+            await w.works_at_full_size()
+
+    sweep(scenario, with_other=True)
 
 
 def test_two_dials_that_swap() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,10 +13,12 @@ from trio.testing import wait_all_tasks_blocked
 
 from triopool._config import Timeouts
 from triopool._connection_info import CloseReason, ConnectionInfo
+from triopool._instruments import SILENT
 from triopool._invariants import check
 from triopool._origin import Origin, PoolKey
 from triopool._slot import Condition, Lease
 from triopool._slots import Slots
+from triopool.abc import Instrument
 
 NO_LIMITS = Timeouts(pool=None, connect=None, write=None, read=None)
 
@@ -33,6 +36,7 @@ class FakeConnection:
     Attributes:
       looks: what a glance shows.
       fit: what ``settle()`` finds out.
+      breaks: the method that raises, if any.
       settle_when: if set, what ``settle()`` waits for.
     """
 
@@ -42,6 +46,7 @@ class FakeConnection:
         self.looks = Condition.FRESH
         self.fit = True
         self.settle_when: trio.Event | None = None
+        self.breaks = ""
         self._dialler = dialler
         dialler.open.add(self)
 
@@ -50,6 +55,8 @@ class FakeConnection:
         return self in self._dialler.open
 
     def condition(self) -> Condition:
+        if self.breaks == "condition":
+            raise RuntimeError("planted")
         return self.looks
 
     async def settle(self) -> bool:
@@ -63,6 +70,8 @@ class FakeConnection:
 
     def close(self) -> None:
         self._dialler.open.discard(self)
+        if self.breaks == "close":
+            raise RuntimeError("planted")
 
     def __repr__(self) -> str:
         return f"<FakeConnection {self.info.id} to {self.info.origin.host}>"
@@ -150,24 +159,30 @@ class Caller:
         self.ended = trio.Event()
         self.ended_at = math.nan
         self._let_go = trio.Event()
+        self._stale: Lease[FakeConnection] | None = None
 
     async def run(self, slots: Slots[FakeConnection]) -> None:
         with self.scope:
-            try:
-                self.lease = await slots.acquire(self.key, self.timeouts)
-            except Exception as error:
-                self.error = error
-            self.ended_at = trio.current_time()
-            self.ended.set()
-            if self.lease is not None:
-                await self._hold(self.lease)
+            while True:
+                stale, self._stale = self._stale, None
+                try:
+                    self.lease = await slots.acquire(self.key, self.timeouts, stale)
+                except Exception as error:
+                    self.error = error
+                self.ended_at = trio.current_time()
+                self.ended.set()
+                if self.lease is not None:
+                    await self._hold(self.lease)
+                if self._stale is None:
+                    break
         self.cancelled = self.scope.cancelled_caught
 
     async def _hold(self, lease: Lease[FakeConnection]) -> None:
         try:
             await self._let_go.wait()
         finally:
-            lease.close(CloseReason.DISCARDED)
+            if self._stale is None:
+                lease.close(CloseReason.DISCARDED)
 
     @property
     def connection(self) -> FakeConnection:
@@ -188,8 +203,86 @@ class Caller:
         self.lease.close(CloseReason.DISCARDED)
         self._let_go.set()
 
+    def come_again(self, *, closed: bool) -> None:
+        """Find that the connection is stale; close it, or leave that to the engine."""
+        assert self.lease is not None
+        if closed:
+            self.lease.close(CloseReason.DISCARDED)
+        self._stale, self.lease = self.lease, None
+        self.ended = trio.Event()
+        self._let_go.set()
+        self._let_go = trio.Event()
+
     def cancel(self) -> None:
         self.scope.cancel()
+
+
+class Auditor(Instrument):
+    """Sees that the engine's books agree and its figures add up, whenever it is told something.
+
+    A pool switches an instrument off that raises. So the first error is kept, and passed on.
+
+    Attributes:
+      slots: the engine, once it is made.
+      also: another instrument to be told.
+      told: what, how often.
+      error: the first thing that was wrong.
+    """
+
+    def __init__(self, also: Instrument | None = None) -> None:
+        self.slots: Slots[FakeConnection] | None = None
+        self.also = also
+        self.told: Counter[str] = Counter()
+        self.error: BaseException | None = None
+
+    def _hear(self, hook: str, *facts: Any) -> None:
+        self.told[hook] += 1
+        try:
+            self._audit()
+        except AssertionError as error:
+            error.add_note(f"in the hook {hook!r}")
+            self.error = self.error or error
+        if self.also is not None:
+            getattr(self.also, hook)(*facts)
+
+    def _audit(self) -> None:
+        assert self.slots is not None
+        check(self.slots)
+        figures = self.slots.statistics()
+        closed = self.slots.counts.pool_closed + sum(
+            getattr(figures, reason.name.lower(), 0) for reason in CloseReason
+        )
+        for one in (figures, *figures.origins.values()):
+            assert one.open == one.busy + one.idle + one.dialling
+        for gauge in ("open", "busy", "idle", "dialling", "waiting"):
+            parts = [getattr(one, gauge) for one in figures.origins.values()]
+            assert getattr(figures, gauge) == sum(parts)
+        assert figures.dialled - closed == figures.busy + figures.idle
+        assert self.told["dialled"] <= figures.dialled
+        assert self.told["dial_failed"] <= figures.dial_failures
+        begun = figures.dialled + figures.dial_failures + figures.dialling
+        assert self.told["dial_started"] <= begun
+
+    def queued(self, *facts: Any) -> None:
+        self._hear("queued", *facts)
+
+    def dial_started(self, *facts: Any) -> None:
+        self._hear("dial_started", *facts)
+
+    def dialled(self, *facts: Any) -> None:
+        self._hear("dialled", *facts)
+
+    def dial_failed(self, *facts: Any) -> None:
+        self._hear("dial_failed", *facts)
+
+    def reused(self, *facts: Any) -> None:
+        self._hear("reused", *facts)
+
+    def handed_over(self, *facts: Any) -> None:
+        self._hear("handed_over", *facts)
+
+    def closed(self, *facts: Any) -> None:
+        self._hear("closed", *facts)
 
 
 class Bench:
@@ -202,7 +295,11 @@ class Bench:
     def __init__(self, dialler: FakeDialler, nursery: trio.Nursery, options: Any) -> None:
         self.dialler = dialler
         self.options = options
+        self.auditor = Auditor(options.get("instrument"))
+        if options.get("instrument") is not SILENT:
+            options = options | {"instrument": self.auditor}
         self.slots: Slots[FakeConnection] = Slots(dialler, **options)
+        self.auditor.slots = self.slots
         self.slots.start(nursery)
         self._nursery = nursery
 
@@ -267,6 +364,7 @@ async def bench(dialler: FakeDialler | None = None, **options: Any) -> AsyncIter
             # Whatever has failed: its tasks end, and with them the nursery.
             bench.slots.shut("the test is over")
         await bench.settle()
+        assert bench.auditor.error is None
         assert bench.slots.statistics().open == 0
         assert not dialler.open
         assert not dialler.dialling

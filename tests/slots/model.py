@@ -39,7 +39,8 @@ class ModelSlot:
 
 @dataclass(eq=False)
 class ModelRequest:
-    """*dial* is its own dial while it is queued; *slot* what it settles or holds."""
+    """*dial* is its own dial while it is queued; *slot* what it settles or holds; *unfit* what it
+    gives up, and why, once it stands in line."""
 
     key: PoolKey
     pool: float
@@ -50,6 +51,9 @@ class ModelRequest:
     dial: ModelSlot | None = None
     slot: ModelSlot | None = None
     dead: bool = False
+    waited: float = 0.0
+    waits_since: float | None = None
+    unfit: tuple[ModelSlot, str] | None = None
 
 
 @dataclass(eq=False)
@@ -114,23 +118,46 @@ class Model:
     # Requests
 
     def request(self, request: ModelRequest) -> None:
-        if self.refused:
+        request.age = next(self._ages)
+        self._look(request, is_new=True)
+
+    def comes_again(self, request: ModelRequest, *, closed: bool) -> None:
+        """What it got was stale. It has closed it, or leaves that to the engine."""
+        slot = request.slot
+        assert slot is not None
+        if closed:
+            self.close(slot, "discarded")
+        elif slot.state != "closed":
+            request.unfit = (slot, "stale")
+        self._look(request, is_new=False)
+
+    def _look(self, request: ModelRequest, *, is_new: bool) -> None:
+        if self.refused and request.unfit is None:
             request.state = "PoolClosed"
             return
         for slot in reversed([slot for slot in self.idle if slot.key == request.key]):
+            self._give_up(request)
             self.idle.remove(slot)
             slot.state = "busy"
             if self.now >= slot.idle_until:
-                self.close(slot, "expired")
+                request.unfit = (slot, "expired")
             elif slot.looks is Condition.STALE:
-                self.close(slot, "stale")
+                request.unfit = (slot, "stale")
             else:
                 request.slot = slot
                 request.state = "settling"
                 if slot.looks is Condition.FRESH:
                     self._reuse(request, slot)
                 return
-        self._enqueue(request)
+        if is_new and request.unfit is None and self._too_many_wait(request.key):
+            request.state = "PoolFull"
+        else:
+            self._enqueue(request)
+
+    def _give_up(self, request: ModelRequest) -> None:
+        if request.unfit is not None:
+            self._close(*request.unfit)
+            request.unfit = None
 
     def settled(self, request: ModelRequest) -> None:
         slot = request.slot
@@ -139,27 +166,38 @@ class Model:
             slot.looks = Condition.FRESH
             self._reuse(request, slot)
         else:
-            self.close(slot, "stale")
-            self.request(request)
+            request.unfit = (slot, "stale")
+            self._look(request, is_new=False)
 
     def _reuse(self, request: ModelRequest, slot: ModelSlot) -> None:
+        self._give_up(request)
         slot.exchanges += 1
         request.state = "served"
         self.counts["reused"] += 1
 
+    def _too_many_wait(self, key: PoolKey) -> bool:
+        room = len(self.of(key)) < self.per_origin
+        to_be_had = room and (self.idle or len(self.slots) < self.limit)
+        return len(self.waiting) >= self.max_waiting and not to_be_had
+
     def _enqueue(self, request: ModelRequest) -> None:
         request.slot = None
-        room = len(self.of(request.key)) < self.per_origin
-        if len(self.waiting) >= self.max_waiting and not (
-            room and (self.idle or len(self.slots) < self.limit)
-        ):
-            request.state = "PoolFull"
-            return
         request.state = "queued"
-        request.age = next(self._ages)
-        request.deadline = self.now + request.pool
+        self._wait(request)
         self.queue.append(request)
+        self.queue.sort(key=lambda one: one.age)
+        self._give_up(request)
         self.dispatch()
+
+    def _wait(self, request: ModelRequest) -> None:
+        request.waits_since = self.now
+        request.deadline = self.now + request.pool - request.waited
+
+    def _wait_no_more(self, request: ModelRequest) -> None:
+        if request.waits_since is not None:
+            request.waited += self.now - request.waits_since
+            request.waits_since = None
+            request.deadline = math.inf
 
     def _leave(self, request: ModelRequest) -> None:
         request.state = "cancelled" if request.dead else "PoolTimeout"
@@ -224,8 +262,12 @@ class Model:
         self, slot: ModelSlot, request: ModelRequest, owner: ModelRequest | None
     ) -> None:
         self.queue.remove(request)
+        self._wait_no_more(request)
         dial, request.dial = request.dial, None
-        if dial is not None and owner is not None:
+        if dial is None and owner is not None and owner is not request:
+            # There is no dial to swap for.
+            self._wait(owner)
+        elif dial is not None and owner is not None:
             # They swap; but the owner's time is still his own.
             dial.owner, owner.dial = owner, dial
             dial.deadline = slot.deadline
@@ -241,7 +283,7 @@ class Model:
         while (request := self.next_in_line()) is not None:
             if len(self.slots) < self.limit:
                 request.dial = self._dial(request.key, request, request.connect)
-                request.deadline = math.inf
+                self._wait_no_more(request)
             elif self.idle:
                 self._close(self.idle[0], "evicted")
             else:

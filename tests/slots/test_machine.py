@@ -24,7 +24,7 @@ from triopool._origin import PoolKey
 from triopool._slot import Condition
 from triopool._slots import ORPHAN_GRACE, Slots
 
-from .fakes import A, B, C, Caller, FakeConnection, FakeDialler, Refused, key
+from .fakes import A, Auditor, B, C, Caller, FakeConnection, FakeDialler, Refused, key
 from .model import GRACE, IDLE_TIMEOUT, Model, ModelRequest, ModelSlot, ModelWarmUp
 
 assert GRACE == ORPHAN_GRACE
@@ -181,6 +181,7 @@ class Machine(RuleBasedStateMachine):
             limit, per_origin or math.inf, or_infinity(max_waiting), or_infinity(max_idle), 4
         )
         self.dialler = CommandedDialler(self.loop.nursery)
+        self.auditor = Auditor()
         self.slots: Slots[FakeConnection] = Slots(
             self.dialler,
             max_connections=limit,
@@ -190,7 +191,9 @@ class Machine(RuleBasedStateMachine):
             idle_timeout=IDLE_TIMEOUT,
             max_lifetime=None,
             max_requests_per_connection=4,
+            instrument=self.auditor,
         )
+        self.auditor.slots = self.slots
         self.swept = False
         self.slots.sweep = self.noticing(self.slots.sweep)  # type: ignore[method-assign, assignment]
         self.loop(self.start)
@@ -198,12 +201,12 @@ class Machine(RuleBasedStateMachine):
     async def start(self) -> None:
         self.slots.start(self.dialler)  # type: ignore[arg-type]
 
-    def noticing(self, sweep: Callable[[float], Any]) -> Callable[[float], Any]:
+    def noticing(self, sweep: Callable[..., Any]) -> Callable[..., Any]:
         """When the sweeper comes is tested elsewhere; what it does then, here."""
 
-        def noticed(now: float) -> Any:
+        def noticed(*args: Any) -> Any:
             self.swept = True
-            return sweep(now)
+            return sweep(*args)
 
         return noticed
 
@@ -245,6 +248,7 @@ class Machine(RuleBasedStateMachine):
 
     def compare(self) -> None:
         check(self.slots)
+        assert self.auditor.error is None
         model, statistics = self.model, self.slots.statistics()
         open_ids = {connection.info.id for connection in self.dialler.open}
         assert open_ids == {slot.number for slot in model.slots if slot.state != "dialling"}
@@ -325,6 +329,15 @@ class Machine(RuleBasedStateMachine):
     def _discard(self, request: ModelRequest) -> None:
         self.callers[request].discard()
         self.model.discard(request)
+
+    @some("served")
+    @rule(pick=picks, closed=st.booleans())
+    def come_again(self, pick: int, closed: bool) -> None:
+        self.do(self._come_again, nth(self.served, pick), closed)
+
+    def _come_again(self, request: ModelRequest, closed: bool) -> None:
+        self.callers[request].come_again(closed=closed)
+        self.model.comes_again(request, closed=closed)
 
     @property
     def contended(self) -> bool:

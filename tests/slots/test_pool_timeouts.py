@@ -129,6 +129,30 @@ async def test_who_gets_a_dial_in_the_step_in_which_his_time_is_over_has_it(
         assert trio.current_time() == pytest.approx(deadline + 7)
 
 
+@pytest.mark.parametrize("round_", range(20))
+async def test_a_timeout_and_a_busy_program_do_not_end_the_wait_of_who_is_about_to_be_served(
+    round_: int, mock_clock: MockClock
+) -> None:
+    async with bench(max_connections=2) as pool, trio.open_nursery() as nursery:
+        pool.dialler.delay = 0
+        holders = [await pool.hold(A), await pool.hold(A)]
+        other = await pool.ask(B, timeouts=Timeouts(pool=1))
+        caller = await pool.ask(A, timeouts=Timeouts(pool=1.15))
+
+        async def compute() -> None:
+            await trio.sleep(1)
+            mock_clock.jump(0.18)
+            await trio.lowlevel.checkpoint()
+            holders[0].release()
+
+        nursery.start_soon(compute)
+        await wait_all_tasks_blocked()
+        other.cancel()
+        mock_clock.jump(1)
+        await wait_all_tasks_blocked()
+        assert caller.connection is holders[0].connection
+
+
 @pytest.mark.parametrize("round_", range(10))
 async def test_who_is_cancelled_in_the_step_in_which_his_time_is_over_is_cancelled(
     round_: int, autojump_clock: MockClock

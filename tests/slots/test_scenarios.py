@@ -5,7 +5,9 @@ The numbers in the headings below are those of the rules, where there is one.
 
 from __future__ import annotations
 
+import itertools
 import math
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,10 +20,11 @@ from triopool import _queue, _slots
 from triopool._config import Timeouts
 from triopool._connection_info import CloseReason, ConnectionInfo
 from triopool._errors import ConnectTimeout, PoolClosed, PoolFull, PoolTimeout
+from triopool._instruments import SILENT
 from triopool._invariants import check
 from triopool._origin import Origin, PoolKey
 from triopool._slot import Condition, Lease, State
-from triopool._slots import ORPHAN_GRACE
+from triopool._slots import LOOKS_AT_ONCE, ORPHAN_GRACE, SWEEP_AT_MOST
 from triopool.abc import Instrument
 
 from .fakes import (
@@ -52,6 +55,21 @@ class Ends(Instrument):
 
     def dial_failed(self, origin: Origin, error: BaseException | None) -> None:
         self.failures.append((trio.current_time(), error))
+
+
+class OpenAfterEachStep(trio.abc.Instrument):
+    """How many connections were open after each step of any task."""
+
+    def __init__(self, pool: Bench) -> None:
+        self._pool = pool
+        self._open = [pool.open]
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._open.append(self._pool.open)
+
+    @property
+    def most_closed_at_once(self) -> int:
+        return max(before - after for before, after in itertools.pairwise(self._open))
 
 
 async def exchange(pool: Bench, key: PoolKey, seconds: float) -> None:
@@ -117,7 +135,7 @@ async def test_the_reuse_path_makes_no_scope_no_task_no_limiter_call_and_no_chec
 
         monkeypatch.setattr(owner, name, counting)
 
-    async with bench() as pool:
+    async with bench(instrument=SILENT) as pool:
         await pool.idle(A)
         count(trio.CancelScope, "__enter__")
         count(_queue, "Channel")
@@ -352,6 +370,261 @@ async def test_a_request_that_settles_while_the_pool_is_shut_is_told_so(
         connection.settle_when.set()
         await pool.settle()
         assert isinstance(caller.error, PoolClosed)
+
+
+def look_in_vain(pool: Bench, connection: FakeConnection) -> Callable[[], None]:
+    """Make a glance at *connection* inconclusive; return what makes the look at it end badly."""
+    connection.looks, connection.fit = Condition.UNSURE, False
+    connection.settle_when = trio.Event()
+    return connection.settle_when.set
+
+
+async def test_a_request_that_looks_at_a_stale_connection_keeps_its_turn(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        [connection] = await pool.idle(A)
+        look_ends = look_in_vain(pool, connection)
+        first = await pool.ask(A)
+        younger = [await pool.ask(A), await pool.ask(B), await pool.ask(A)]
+        look_ends()
+        await first.ended.wait()
+        assert all(caller.waits for caller in younger)
+        first.release()
+        for caller in younger:
+            await caller.ended.wait()
+            caller.release()
+
+
+async def test_a_request_that_looks_at_one_stale_connection_looks_at_the_next(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=2) as pool:
+        older, newer = await pool.idle(A, 2)
+        look_ends = look_in_vain(pool, newer)
+        caller = await pool.ask(A)
+        look_ends()
+        await caller.ended.wait()
+        assert caller.connection is older
+        assert not newer.is_open
+
+
+async def test_a_request_that_looked_in_vain_is_not_refused(autojump_clock: MockClock) -> None:
+    """It came when nobody waited; those who fill the line came since."""
+    async with bench(max_connections=2, max_waiting=1) as pool:
+        [connection] = await pool.idle(A)
+        await pool.hold(B)
+        look_ends = look_in_vain(pool, connection)
+        caller = await pool.ask(A)
+        waiting = await pool.ask(B)
+        look_ends()
+        await caller.ended.wait()
+        assert caller.error is None
+        assert waiting.waits
+
+
+async def test_a_request_that_looks_in_vain_goes_on_while_the_pool_drains(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        [connection] = await pool.idle(A)
+        look_ends = look_in_vain(pool, connection)
+        caller = await pool.ask(A)
+        pool.slots.refuse("draining")
+        look_ends()
+        await caller.ended.wait()
+        caller.release()
+        await pool.slots.wait_quiet()
+
+
+async def test_one_request_closes_so_many_stale_connections_in_one_step_and_no_more(
+    autojump_clock: MockClock,
+) -> None:
+    n = 3 * LOOKS_AT_ONCE + 7
+    async with bench(max_connections=n) as pool:
+        for connection in await pool.idle(A, n):
+            connection.looks = Condition.STALE
+        counter = OpenAfterEachStep(pool)
+        trio.lowlevel.add_instrument(counter)
+        caller = await pool.ask(A)
+        trio.lowlevel.remove_instrument(counter)
+        assert pool.open == 0
+        assert counter.most_closed_at_once == LOOKS_AT_ONCE
+        await caller.ended.wait()
+
+
+async def test_a_request_that_closes_many_stale_connections_keeps_its_turn(
+    autojump_clock: MockClock,
+) -> None:
+    n = LOOKS_AT_ONCE
+    async with bench(max_connections=n) as pool, trio.open_nursery() as nursery:
+        for connection in await pool.idle(A, n):
+            connection.looks = Condition.STALE
+        callers = [Caller(A, NO_LIMITS), *(Caller(B, NO_LIMITS) for _ in range(n))]
+        nursery.start_soon(callers[0].run, pool.slots)
+        # The others come while it lets them have their turn.
+        while pool.open == n:
+            await trio.lowlevel.checkpoint()
+        for caller in callers[1:]:
+            nursery.start_soon(caller.run, pool.slots)
+        await callers[0].ended.wait()
+        await pool.settle()
+        assert [caller.waits for caller in callers].count(True) == 1
+        assert not callers[0].waits
+        for caller in callers:
+            caller.cancel()
+
+
+# ── Coming again ───────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_request_whose_connection_was_stale_is_as_old_as_before(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=2) as pool:
+        holders = [await pool.hold(A), await pool.hold(A)]
+        first, *younger = [await pool.ask(key) for key in (A, A, B, A)]
+        holders[0].release()
+        await first.ended.wait()
+        first.come_again(closed=True)
+        await pool.settle()  # Its slot was free for a moment: the oldest of those in line dials.
+        holders[1].release()
+        await first.ended.wait()
+        assert first.connection is holders[1].connection
+        assert all(caller.waits for caller in younger)
+        for caller in (first, *younger):
+            await caller.ended.wait()
+            caller.release()
+
+
+async def test_a_request_that_leaves_its_stale_connection_to_the_engine_has_its_slot(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        holder = await pool.hold(A)
+        first, *younger = [await pool.ask(key) for key in (A, A, B)]
+        holder.release()
+        await first.ended.wait()
+        stale = first.connection
+        first.come_again(closed=False)
+        await first.ended.wait()
+        assert not stale.is_open
+        assert pool.slots.counts.stale == 1
+        assert all(caller.waits for caller in younger)
+        first.cancel()
+
+
+async def test_a_fresh_connection_goes_to_an_older_request_that_has_no_dial_of_its_own(
+    autojump_clock: MockClock,
+) -> None:
+    """The owner of that dial waits again; what it has waited for a slot before counts."""
+    async with bench(max_connections=1) as pool:
+        first = await pool.hold(A)
+        began = trio.current_time()
+        younger = await pool.ask(A, timeouts=Timeouts(pool=3))
+        await trio.sleep(2)
+        first.come_again(closed=True)
+        await first.ended.wait()
+        assert trio.current_time() == pytest.approx(began + 2 + pool.dialler.delay)
+        assert younger.waits
+        assert pool.slots.statistics().waiting == 1
+        await younger.ended.wait()
+        assert isinstance(younger.error, PoolTimeout)
+        assert trio.current_time() == pytest.approx(began + 3 + pool.dialler.delay)
+        first.release()
+
+
+async def test_a_request_that_comes_again_has_what_is_left_of_its_pool_timeout(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        holder = await pool.hold(A)
+        caller = await pool.ask(A, timeouts=Timeouts(pool=5))
+        other = await pool.ask(B)
+        await trio.sleep(3)
+        holder.release()
+        await trio.sleep(100)  # What it does with its connection is not waiting.
+        pool.dialler.script(B, HANG)
+        began = trio.current_time()
+        caller.come_again(closed=True)
+        await caller.ended.wait()
+        assert isinstance(caller.error, PoolTimeout)
+        assert trio.current_time() == pytest.approx(began + 2)
+        other.cancel()
+
+
+async def test_a_request_that_comes_again_is_not_refused(autojump_clock: MockClock) -> None:
+    async with bench(max_connections=2, max_waiting=1) as pool:
+        caller, holder = await pool.hold(A), await pool.hold(A)
+        waiting = await pool.ask(B)
+        pool.slots.max_connections = 1
+        caller.come_again(closed=True)
+        await pool.settle()
+        assert pool.slots.statistics().waiting == 2
+        holder.release()
+        for one in (caller, waiting):
+            await one.ended.wait()
+            one.release()
+
+
+async def test_requests_that_come_again_keep_the_order_in_which_they_came_first(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=4) as pool:
+        callers = [await pool.hold(A) for _ in range(4)]
+        others = [await pool.ask(A) for _ in range(8)]
+        for i in (2, 0, 3, 1):
+            callers[i].come_again(closed=True)
+        await pool.settle()
+        served: list[Caller] = []
+        while len(served) < 12:
+            await trio.sleep(pool.dialler.delay)
+            await pool.settle()
+            for caller in (*callers, *others):
+                if not caller.waits and caller not in served:
+                    served.append(caller)
+                    caller.release()
+        assert served == [*callers, *others]
+
+
+async def test_a_request_that_comes_again_while_the_pool_drains_is_served(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        caller = await pool.hold(A)
+        pool.slots.refuse("draining")
+        caller.come_again(closed=False)
+        await caller.ended.wait()
+        caller.release()
+        await pool.slots.wait_quiet()
+
+
+async def test_a_request_that_comes_again_to_a_pool_that_was_shut_is_told_so(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        caller = await pool.hold(A)
+        pool.slots.shut("closed")
+        caller.come_again(closed=False)
+        await caller.ended.wait()
+        assert isinstance(caller.error, PoolClosed)
+
+
+async def test_the_line_does_not_grow_with_requests_that_come_again(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=3) as pool:
+        callers = [await pool.hold(A) for _ in range(3)]
+        waiting = [await pool.ask(B) for _ in range(3)]
+        for _ in range(200):
+            for caller in callers:
+                caller.come_again(closed=False)
+                await pool.settle()
+            await trio.sleep(1)
+            await pool.settle()
+        assert len(pool.slots._line) <= 20
+        for caller in (*callers, *waiting):
+            caller.cancel()
 
 
 # ── Rules 2 and 3: waiting, and hand-over ──────────────────────────────────────────────────────
@@ -762,6 +1035,85 @@ async def test_an_inherited_dial_may_take_as_long_as_its_owner_had(
         assert older.ended_at == pytest.approx(8.5)
         assert younger.ended_at == pytest.approx(12.0)
         assert younger.error is None
+
+
+class Computing(FakeDialler):
+    """Computes for a second, in the last step of each dial to A that succeeds."""
+
+    def __init__(self, clock: MockClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    async def __call__(self, key: PoolKey, notes: list[str]) -> FakeConnection:
+        connection = await super().__call__(key, notes)
+        if key == A:
+            self._clock.jump(1)
+        return connection
+
+
+async def test_a_dial_whose_time_is_over_is_not_inherited(mock_clock: MockClock) -> None:
+    """The younger request's dial succeeds in the step in which the older one's time ends."""
+    mock_clock.autojump_threshold = 0
+    async with bench(Computing(mock_clock), max_connections=2) as pool:
+        pool.dialler.script(A, HANG, 0.5)
+        older = await pool.ask(A, timeouts=Timeouts(connect=1))
+        younger = await pool.ask(A, timeouts=Timeouts(connect=10))
+        await younger.ended.wait()
+        assert younger.connection.is_open
+        await older.ended.wait()
+        assert isinstance(older.error, ConnectTimeout)
+        assert older.error.seconds == 1
+
+
+async def test_a_request_whose_dial_is_over_can_still_be_handed_what_comes_back(
+    mock_clock: MockClock,
+) -> None:
+    mock_clock.autojump_threshold = 0
+    async with bench(max_connections=2) as pool:
+        holder = await pool.hold(A)
+        pool.dialler.script(A, HANG)
+        caller = await pool.ask(A, timeouts=Timeouts(connect=1))
+        mock_clock.jump(2)
+        holder.release()
+        await caller.ended.wait()
+        assert caller.connection is holder.connection
+
+
+async def test_a_fresh_connection_passes_by_a_dial_that_is_over_to_the_next_in_age(
+    mock_clock: MockClock,
+) -> None:
+    mock_clock.autojump_threshold = 0
+    async with bench(Computing(mock_clock), max_connections=3) as pool:
+        pool.dialler.script(A, HANG, HANG, 0.5)
+        first = await pool.ask(A, timeouts=Timeouts(connect=1))
+        second = await pool.ask(A, timeouts=Timeouts(connect=4))
+        third = await pool.ask(A, timeouts=Timeouts(connect=10))
+        await trio.sleep(50)
+        assert isinstance(first.error, ConnectTimeout)
+        assert second.lease is not None
+        assert isinstance(third.error, ConnectTimeout)
+        assert third.error.seconds == third.ended_at == 10
+
+
+async def test_a_fresh_connection_goes_to_an_older_request_also_past_a_dial_that_is_over(
+    mock_clock: MockClock,
+) -> None:
+    mock_clock.autojump_threshold = 0
+    async with bench(Computing(mock_clock), max_connections=3) as pool:
+        pool.dialler.script(A, 0.1, HANG, 0.5)
+        first = await pool.hold(A)
+        second = await pool.ask(A, timeouts=Timeouts(connect=1))
+        third = await pool.ask(A, timeouts=Timeouts(connect=10))
+        pool.slots.max_connections = 2
+        first.come_again(closed=True)
+        await pool.settle()
+        assert pool.slots.statistics().waiting == 1
+        await first.ended.wait()
+        assert first.connection.info.id == 2
+        assert third.waits
+        await third.ended.wait()
+        assert third.connection.info.id == 3
+        assert isinstance(second.error, ConnectTimeout)
 
 
 async def test_an_inherited_dial_that_is_too_slow_fails_when_its_owners_own_would_have(
@@ -1247,6 +1599,97 @@ async def test_being_settled_is_not_being_used(autojump_clock: MockClock) -> Non
 # ── Flat cost ──────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("how", ["close idle", "close idle of it", "retire", "refuse"])
+async def test_a_connection_that_the_sweeper_settles_is_closed_as_the_idle_ones_are(
+    how: str, autojump_clock: MockClock
+) -> None:
+    ends = Ends()
+    async with bench(instrument=ends) as pool:
+        [connection] = await pool.idle(A)
+        await pool.idle(B)
+        connection.looks, connection.settle_when = Condition.UNSURE, trio.Event()
+        await trio.sleep(SWEEP_AT_MOST)
+        assert pool.slots.statistics().busy == 1
+        {
+            "close idle": pool.slots.close_idle,
+            "close idle of it": lambda: pool.slots.close_idle(A),
+            "retire": lambda: pool.slots.retire(lambda one: one.info.origin == A.origin),
+            "refuse": lambda: pool.slots.refuse("draining"),
+        }[how]()
+        assert not connection.is_open
+        reason = CloseReason.POOL_CLOSED if how == "refuse" else CloseReason.RETIRED
+        assert (trio.current_time(), connection.info.id, reason) in ends.closes
+        connection.settle_when.set()
+        await pool.settle()
+
+
+async def test_closing_the_idle_ones_of_one_origin_spares_what_the_sweeper_settles_of_another(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as pool:
+        [connection] = await pool.idle(A)
+        connection.looks, connection.settle_when = Condition.UNSURE, trio.Event()
+        await trio.sleep(SWEEP_AT_MOST)
+        pool.slots.close_idle(B)
+        assert connection.is_open
+        connection.settle_when.set()
+        await pool.settle()
+
+
+async def test_whoever_waits_for_it_gets_the_slot_of_a_connection_closed_while_it_is_settled(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench(max_connections=1) as pool:
+        [connection] = await pool.idle(A)
+        connection.looks, connection.settle_when = Condition.UNSURE, trio.Event()
+        await trio.sleep(SWEEP_AT_MOST)
+        caller = await pool.ask(B)
+        pool.slots.close_idle()
+        await caller.ended.wait()
+        assert caller.lease is not None
+        connection.settle_when.set()
+        await pool.settle()
+
+
+async def test_the_sweeper_closes_so_many_in_one_step_and_no_more(
+    autojump_clock: MockClock,
+) -> None:
+    n = 2 * LOOKS_AT_ONCE + 7
+    async with bench(max_connections=n) as pool:
+        for connection in await pool.idle(A, n):
+            connection.looks = Condition.STALE
+        counter = OpenAfterEachStep(pool)
+        trio.lowlevel.add_instrument(counter)
+        await trio.sleep(SWEEP_AT_MOST + 1)
+        trio.lowlevel.remove_instrument(counter)
+        assert pool.open == 0
+        assert counter.most_closed_at_once == LOOKS_AT_ONCE
+
+
+@pytest.mark.parametrize("breaks", ["condition", "close"])
+@pytest.mark.parametrize("who", ["sweeper", "request", "dial"])
+async def test_a_connection_that_raises_costs_itself_and_nothing_else(
+    breaks: str, who: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bench(max_connections=2) as pool:
+        [connection] = await pool.idle(A)
+        connection.breaks = breaks
+        if breaks == "close":
+            connection.looks = Condition.STALE
+        if who == "sweeper":
+            await trio.sleep(SWEEP_AT_MOST + 1)
+        elif who == "request":
+            await pool.hold(A)
+        else:  # A dial of another origin's that evicts it; a glance is not taken then.
+            connection.breaks = "close"
+            pool.slots.max_connections = 1
+            await pool.hold(B)
+        assert not connection.is_open
+        assert "failed" in caplog.text
+        assert "planted" in caplog.text
+        await pool.settle()
+
+
 async def test_origins_are_forgotten_when_they_are_empty(autojump_clock: MockClock) -> None:
     async with bench(max_connections=2) as pool:
         for i in range(2000):
@@ -1573,6 +2016,32 @@ async def test_a_drain_waits_for_dials_that_are_wanted_and_not_for_orphans(
         assert pool.slots.statistics().dialling == 1
 
 
+async def test_a_drain_costs_as_much_for_each_of_many_orphans_as_for_each_of_few(
+    autojump_clock: MockClock,
+) -> None:
+    async def calls(n: int) -> int:
+        counted = 0
+
+        def count(frame: object, event: str, arg: object) -> None:
+            nonlocal counted
+            counted += 1
+
+        async with bench(FakeDialler(HANG), max_connections=None, instrument=SILENT) as pool:
+            callers = [await pool.ask(key(str(i))) for i in range(n)]
+            for caller in callers:
+                caller.cancel()
+            await pool.settle()
+            pool.slots.refuse("draining")
+            sys.setprofile(count)
+            await pool.slots.wait_quiet()
+            pool.slots.shut("closed")
+            await wait_all_tasks_blocked()
+            sys.setprofile(None)
+        return counted
+
+    assert await calls(200) < 6 * await calls(40)
+
+
 async def test_a_drain_ends_also_if_the_last_request_gives_up(autojump_clock: MockClock) -> None:
     async with bench(FakeDialler(HANG)) as pool:
         caller = await pool.ask(A)
@@ -1737,10 +2206,31 @@ async def test_the_end_of_a_lease_cannot_be_cut_in_two_by_control_c() -> None:
         for end in (Lease.release, partial(Lease.close, reason=CloseReason.DISCARDED)):
             held = await pool.hold(A)
             assert held.lease is not None
-            end(Lease(Engine(), held.lease._slot, reused=False))
+            end(Lease(Engine(), held.lease._slot, reused=False, age=0, waited=0.0))
             held.release()
     assert not trio.lowlevel.currently_ki_protected()
     assert protected == [True, True]
+
+
+async def test_statistics_add_up_in_every_hook_also_when_a_dial_has_failed(
+    autojump_clock: MockClock,
+) -> None:
+    class Figures(Instrument):
+        def __init__(self) -> None:
+            self.seen: list[tuple[int, int, int, int]] = []
+
+        def dial_failed(self, origin: Origin, error: BaseException | None) -> None:
+            now = pool.slots.statistics()
+            self.seen.append((now.open, now.busy, now.idle, now.dialling))
+            check(pool.slots)
+
+    figures = Figures()
+    async with bench(max_connections=2, instrument=figures) as pool:
+        pool.dialler.script(A, Refused(after=1))
+        callers = [await pool.ask(A), await pool.ask(B)]
+        await trio.sleep(5)
+        assert figures.seen == [(1, 1, 0, 0)]
+        assert isinstance(callers[0].error, Refused)
 
 
 async def test_a_slot_makes_legal_moves_only(autojump_clock: MockClock) -> None:

@@ -67,7 +67,62 @@ async def an_unsure_connection_that_is_unfit(sweep: Sweep) -> None:
 async def a_hand_over(sweep: Sweep) -> None:
     async with bench(max_connections=1) as pool, trio.open_nursery() as nursery:
         holder = await pool.hold(A)
-        nursery.start_soon(release_after, 0.05, holder.release)
+        nursery.start_soon(release_after, 0.05, sweep.other(holder.release))
+        await sweep.victim(exchange, pool)
+        await trio.sleep(0.07)
+        await pool.assert_full_size()
+
+
+async def a_connection_that_is_closed_while_somebody_waits(sweep: Sweep) -> None:
+    async with bench(max_connections=1) as pool, trio.open_nursery() as nursery:
+        holder = await pool.hold(A)
+        nursery.start_soon(release_after, 0.05, sweep.other(holder.discard))
+        await sweep.victim(exchange, pool)
+        await trio.sleep(0.07)
+        await pool.assert_full_size()
+
+
+async def a_request_that_comes_again(sweep: Sweep) -> None:
+    """Its connection was stale, and others wait. One of them is served while it is cancelled."""
+    async with bench(max_connections=2) as pool, trio.open_nursery() as nursery:
+        holder = await pool.hold(A)
+        nursery.start_soon(release_after, 0.05, sweep.other(holder.release))
+        nursery.start_soon(follow, pool)
+        await sweep.victim(exchange_again, pool)
+        await trio.sleep(0.5)
+        await pool.assert_full_size()
+
+
+async def exchange_again(pool: Bench) -> None:
+    lease = await pool.slots.acquire(A, NO_LIMITS)
+    try:
+        await trio.sleep(0.03)
+        lease = await pool.slots.acquire(A, NO_LIMITS, lease)
+        await trio.sleep(0.01)
+    except BaseException:
+        lease.close(CloseReason.DISCARDED)
+        raise
+    lease.release()
+
+
+async def a_stale_connection_at_which_two_look(sweep: Sweep) -> None:
+    async with bench(max_connections=1) as pool, trio.open_nursery() as nursery:
+        [connection] = await pool.idle(A)
+        connection.looks, connection.fit = Condition.UNSURE, False
+        connection.settle_when = trio.Event()
+        look_ends = sweep.other(connection.settle_when.set)
+        nursery.start_soon(follow, pool)
+        nursery.start_soon(release_after, 0.05, look_ends)
+        await sweep.victim(exchange, pool)
+        await trio.sleep(0.5)
+        await pool.assert_full_size()
+
+
+async def idle_ones_closed_while_they_are_looked_at(sweep: Sweep) -> None:
+    async with bench(max_connections=2) as pool, trio.open_nursery() as nursery:
+        [connection] = await pool.idle(A)
+        connection.looks = Condition.UNSURE
+        nursery.start_soon(release_after, 0.05, sweep.other(pool.slots.close_idle))
         await sweep.victim(exchange, pool)
         await trio.sleep(0.07)
         await pool.assert_full_size()
@@ -77,7 +132,7 @@ async def a_hand_over_with_others_in_the_queue(sweep: Sweep) -> None:
     async with bench(max_connections=1) as pool, trio.open_nursery() as nursery:
         holder = await pool.hold(A)
         before = await pool.ask(A)
-        nursery.start_soon(release_after, 0.05, holder.release)
+        nursery.start_soon(release_after, 0.05, sweep.other(holder.release))
         nursery.start_soon(follow, pool)
         await trio.sleep(0.011)
         nursery.start_soon(let_go_when_served, before)
@@ -137,7 +192,7 @@ async def an_eviction(sweep: Sweep) -> None:
 async def an_eviction_on_return(sweep: Sweep) -> None:
     async with bench(max_connections=1) as pool, trio.open_nursery() as nursery:
         holder = await pool.hold(B)
-        nursery.start_soon(release_after, 0.05, holder.release)
+        nursery.start_soon(release_after, 0.05, sweep.other(holder.release))
         await sweep.victim(exchange, pool)
         await trio.sleep(0.07)
         await pool.assert_full_size()
@@ -163,14 +218,19 @@ async def a_dial_that_fails(sweep: Sweep) -> None:
 async def a_pool_timeout(sweep: Sweep) -> None:
     async with bench(max_connections=1) as pool:
         holder = await pool.hold(B)
+        release = sweep.other(holder.release)
         await sweep.victim(time_out, pool)
-        holder.release()
+        release()
         await pool.assert_full_size()
 
 
 async def time_out(pool: Bench) -> None:
-    with pytest.raises(PoolTimeout):
-        await pool.slots.acquire(A, Timeouts(pool=0.05))
+    try:
+        lease = await pool.slots.acquire(A, Timeouts(pool=0.05))
+    except PoolTimeout:
+        return
+    assert pool.slots.counts.handed_over == 2, "it can only have come with the other event"
+    lease.release()
 
 
 async def expect(
@@ -192,7 +252,7 @@ async def a_drain(sweep: Sweep) -> None:
     async with bench(max_connections=1) as pool, trio.open_nursery() as nursery:
         holder = await pool.hold(A)
         pool.slots.refuse("draining")
-        nursery.start_soon(release_after, 0.05, holder.release)
+        nursery.start_soon(release_after, 0.05, sweep.other(holder.release))
         await sweep.victim(pool.slots.wait_quiet)
         with trio.fail_after(1):
             await pool.slots.wait_quiet()
@@ -203,35 +263,45 @@ async def a_shutting(sweep: Sweep) -> None:
     """The victim waits when the pool is shut."""
     async with bench(max_connections=1) as pool, trio.open_nursery() as nursery:
         await pool.hold(A)
-        nursery.start_soon(release_after, 0.05, lambda: pool.slots.shut("closed"))
+        shut = sweep.other(lambda: pool.slots.shut("closed"))
+        nursery.start_soon(release_after, 0.05, shut)
         await sweep.victim(expect, PoolClosed, exchange, pool)
         await trio.sleep(0.07)
         assert pool.open == 0
 
 
+WITH_ANOTHER_EVENT = [
+    a_hand_over,
+    a_connection_that_is_closed_while_somebody_waits,
+    a_request_that_comes_again,
+    a_stale_connection_at_which_two_look,
+    idle_ones_closed_while_they_are_looked_at,
+    a_hand_over_with_others_in_the_queue,
+    an_eviction_on_return,
+    a_pool_timeout,
+    a_drain,
+    a_shutting,
+]
+
 SCENARIOS = [
+    *WITH_ANOTHER_EVENT,
     a_new_dial,
     a_reuse,
     a_reuse_that_is_unsure,
     an_unsure_connection_that_is_unfit,
-    a_hand_over,
-    a_hand_over_with_others_in_the_queue,
     a_swap,
     a_swap_seen_from_the_older_one,
     an_eviction,
-    an_eviction_on_return,
     an_orphan_that_gives_way,
     a_dial_that_fails,
-    a_pool_timeout,
     a_warm_up,
-    a_drain,
-    a_shutting,
 ]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_no_cancellation_loses_a_slot(scenario: Callable[[Sweep], Awaitable[None]]) -> None:
-    assert sweep(scenario, name=f"slots: {scenario.__name__}") > 1
+    with_other = scenario in WITH_ANOTHER_EVENT
+    assert sweep(scenario, with_other=with_other, name=f"slots: {scenario.__name__}") > 1
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)

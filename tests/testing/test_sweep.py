@@ -6,6 +6,7 @@ import functools
 import signal
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import trio
@@ -273,6 +274,161 @@ def test_a_sweep_that_does_not_end_is_stopped() -> None:
 
     with pytest.raises(RuntimeError, match="not through after 10 points"):
         cancel_sweep(scenario, max_points=10)
+
+
+# ── Two events in one tick ─────────────────────────────────────────────────────────────────────
+
+
+class Handed:
+    """One thing, given to one task. Right, but for the bug: it is lost if its receiver is cancelled
+    before it is given, and in the same tick."""
+
+    def __init__(self) -> None:
+        self._receiver: trio.lowlevel.Task | None = None
+        self.is_free = True
+
+    def give_back(self) -> None:
+        self.is_free = self._receiver is None
+        if self._receiver is not None and self._receiver.custom_sleep_data is self:
+            trio.lowlevel.reschedule(self._receiver)
+
+    async def take(self) -> None:
+        self.is_free = False
+        self._receiver = trio.lowlevel.current_task()
+        self._receiver.custom_sleep_data = self
+        try:
+            await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.SUCCEEDED)
+        except trio.Cancelled:
+            self._receiver = None  # Too late, if it has been given meanwhile.
+            raise
+        self.is_free = True
+
+
+async def taken(sweep: Sweep) -> None:
+    thing = Handed()
+    give_back = sweep.other(thing.give_back)
+
+    async def take_or_leave() -> None:
+        with trio.move_on_after(1):
+            await thing.take()
+
+    await sweep.victim(take_or_leave)
+    give_back()
+    assert thing.is_free
+
+
+def test_what_breaks_only_when_two_events_fall_into_one_tick_is_found_so() -> None:
+    cancel_sweep(taken)
+    assert cancel_sweep(taken, happens=("other", "cancel"), only=(1, "after"))
+    with pytest.raises(AssertionError) as caught:
+        cancel_sweep(taken, happens=("cancel", "other"), only=(1, "after"))
+    [note] = caught.value.__notes__
+    assert note == (
+        "When the victim was cancelled and the other event came after step 1. "
+        "To repeat: cancel_sweep(…, only=(1, 'after'), happens=('cancel', 'other'))"
+    )
+
+
+def test_the_other_event_comes_once() -> None:
+    calls: list[float] = []
+
+    async def scenario(sweep: Sweep) -> None:
+        other = sweep.other(lambda: calls.append(trio.current_time()))
+        await sweep.victim(trio.sleep, 1)
+        other()
+        other()
+
+    assert cancel_sweep(scenario, happens=("other",), only=(1, "after")) == 1
+    assert calls == [0]
+    assert cancel_sweep(scenario, happens=("other",), only=(9, "after")) == 0
+    assert calls == [0, 1]
+    assert cancel_sweep(scenario, only=(1, "after")) == 1
+    assert calls == [0, 1, 0]
+
+
+def test_a_busy_program_lets_the_clock_jump_at_each_point() -> None:
+    ends: list[float] = []
+
+    async def scenario(sweep: Sweep) -> None:
+        result = await sweep.victim(trio.sleep, 1)
+        assert not result.cancelled
+        ends.append(trio.current_time())
+
+    # Before and after step 1, in which it falls asleep; after that time is up; at no point.
+    assert cancel_sweep(scenario, happens=(0.75,)) == 3
+    assert ends == [1.75, 1.0, 1.75, 1.0, 1.0, 1.0]
+
+
+def test_control_c_and_another_event_fall_into_one_tick() -> None:
+    calls: list[SweepPoint] = []
+
+    async def scenario(sweep: Sweep) -> None:
+        sweep.other(lambda: calls.append(sweep.point))
+        assert (await sweep.victim(trio.sleep, 1)).cancelled
+
+    point = SweepPoint(1, "after")
+    assert cancel_sweep(scenario, with_signal=True, happens=("other", "cancel"), only=point) == 1
+    assert calls == [point]
+
+
+def test_an_event_that_fails_fails_the_scenario_and_tells_the_point() -> None:
+    async def scenario(sweep: Sweep) -> None:
+        sweep.other(never)
+        await sweep.victim(trio.sleep, 1)
+
+    def never() -> None:
+        raise LookupError("planted")
+
+    with pytest.raises(LookupError, match="planted") as caught:
+        cancel_sweep(scenario, happens=("other", 0.5), only=(1, "after"))
+    assert "When the other event came and the program was busy for 0.5 s" in str(
+        caught.value.__notes__
+    )
+
+
+def test_a_share_of_the_points_is_a_sample_and_the_same_for_the_same_seed() -> None:
+    def tried(**options: float) -> list[SweepPoint]:
+        seen: list[SweepPoint] = []
+
+        async def scenario(sweep: Sweep) -> None:
+            seen.append(sweep.point)
+            await sweep.victim(steps)
+
+        cancel_sweep(scenario, **options)  # type: ignore[arg-type]
+        return seen
+
+    async def steps() -> None:
+        for _ in range(50):
+            await trio.lowlevel.checkpoint()
+
+    everything = tried()
+    assert everything == tried(share=1.0)
+    sample = tried(share=0.2)
+    assert sample == tried(share=0.2, seed=0) != tried(share=0.2, seed=1)
+    assert 10 < len(sample) < 40
+    assert set(sample) <= {SweepPoint(step, when) for step, when in everything} | {sample[-1]}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"happens": ("cancelled",)}, "'cancelled'"),
+        ({"happens": (-1,)}, "-1"),
+        ({"share": 0}, "more than 0"),
+        ({"share": 1.5}, "at most 1"),
+    ],
+)
+def test_what_can_not_happen_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        cancel_sweep(never_run, **options)
+
+
+def test_an_other_event_has_to_be_named() -> None:
+    async def scenario(sweep: Sweep) -> None:
+        await sweep.victim(trio.sleep, 1)
+
+    with pytest.raises(RuntimeError, match="named no other event"):
+        cancel_sweep(scenario, happens=("other",))
 
 
 # ── Control-C ──────────────────────────────────────────────────────────────────────────────────

@@ -280,4 +280,6 @@ async def scenario(sweep: Sweep) -> None:
 
 def sweep() -> None:
     assert_type(cancel_sweep(scenario), int)
+    cancel_sweep(scenario, happens=("other", 0.1, "cancel"), share=0.5, seed=1)
+    cancel_sweep(scenario, happens=("others",))  # type: ignore[arg-type]
     cancel_sweep(sweep)  # type: ignore[arg-type]

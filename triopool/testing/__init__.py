@@ -25,13 +25,14 @@ from ._script import (
 )
 from ._socket import NetworkSocket
 from ._stream import Handler
-from ._sweep import Scenario, Sweep, SweepPoint, VictimResult, cancel_sweep
+from ._sweep import Happening, Scenario, Sweep, SweepPoint, VictimResult, cancel_sweep
 
 __all__ = [
     "Close",
     "Conversation",
     "HTTPServer",
     "Handler",
+    "Happening",
     "KeepOpen",
     "Network",
     "NetworkEvent",

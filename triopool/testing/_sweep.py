@@ -42,6 +42,15 @@ happen at one instant, two runs may differ in their steps, and a failure may nee
 be seen again. Keep events apart (no two delays that end together), and a sweep is the same each
 time; where that can't be done, sweep more than once.
 
+Two events in one tick are what breaks code that survives each of them. A deadline passes in the
+very step in which its answer comes, because another task computes for long; a connection is given
+back in the very tick in which its next user is cancelled. With *happens* a sweep puts such things
+together at each point, in the order in which they are told: the cancellation; another event, which
+the scenario has named (:meth:`Sweep.other`); and a jump of the clock, which is what a program that
+is busy for so long looks like to Trio. With ``happens=(0.1,)`` the program is busy at every point
+in turn, and nobody is cancelled at all. Where that is a lot of runs, *share* takes a sample of
+them, the same one for the same *seed*.
+
 Control-C is another matter than cancellation: it reaches the main task only, it ignores shields,
 and nobody catches it on the way. With ``with_signal=True`` the same sweep presses it instead.
 Trio takes note of the signal, since an instrument runs in a part of Trio that must not be
@@ -50,9 +59,11 @@ interrupted, and raises ``KeyboardInterrupt`` in the main task at its next check
 
 from __future__ import annotations
 
+import itertools
+import random
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar, TypeVarTuple
@@ -64,6 +75,10 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 When: TypeAlias = Literal["before", "after"]
+
+Happening: TypeAlias = Literal["cancel", "other"] | float
+"""What happens at a point: the victim is cancelled; the event that the scenario has named comes;
+or the program is busy for so many seconds of its clock."""
 
 
 class SweepPoint(NamedTuple):
@@ -99,12 +114,54 @@ class Sweep:
       point: the moment at which this run cancels.
     """
 
-    def __init__(self, point: SweepPoint, *, with_signal: bool) -> None:
+    def __init__(
+        self, point: SweepPoint, *, with_signal: bool, happens: Sequence[Happening] = ("cancel",)
+    ) -> None:
         self.point = point
         self._trigger = _Trigger(point)
         self._with_signal = with_signal
+        self._happens = tuple(happens)
+        self._clock = MockClock(autojump_threshold=0)
         self._main_task: trio.lowlevel.Task | None = None
         self._victims = 0
+        self._other: Callable[[], None] | None = None
+
+    def other(self, fn: Callable[[], object]) -> Callable[[], None]:
+        """Name the event that is to coincide with the cancellation, before the victim begins.
+
+        In a sweep whose *happens* has ``"other"``, it comes at the point of each run, or earlier
+        where the scenario lets it come; in other sweeps it comes there only. So::
+
+            release = sweep.other(holder.release)
+            nursery.start_soon(call_after, 0.05, release)
+            await sweep.victim(pool.get, url)
+
+        Args:
+          fn: synchronous; called between the steps of two tasks.
+
+        Returns:
+          A function that calls *fn* if it has not been called yet.
+        """
+        called = False
+
+        def once() -> None:
+            nonlocal called
+            if not called:
+                called = True
+                fn()
+
+        self._other = once
+        return once
+
+    def _let_happen(self, cancel: Callable[[], object]) -> None:
+        for what in self._happens:
+            if what == "cancel":
+                cancel()
+            elif what == "other":
+                assert self._other is not None
+                self._other()
+            else:
+                self._clock.jump(what)
 
     async def victim(self, async_fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> VictimResult[T]:
         """Run ``async_fn(*args)``, in this task, as the part of the scenario to be cancelled.
@@ -119,10 +176,15 @@ class Sweep:
         self._victims += 1
         if self._victims > 1:
             raise RuntimeError("a scenario has one victim; sweep.victim() was called again")
+        if "other" in self._happens and self._other is None:
+            raise RuntimeError("the scenario named no other event: call sweep.other() before")
         if self._with_signal:
             return await self._interrupt(async_fn, *args)
         value: T | None = None
-        with trio.CancelScope() as scope, self._trigger.armed_with(scope.cancel):
+        with (
+            trio.CancelScope() as scope,
+            self._trigger.armed_with(lambda: self._let_happen(scope.cancel)),
+        ):
             value = await async_fn(*args)
         return VictimResult(scope.cancelled_caught, value)
 
@@ -134,7 +196,7 @@ class Sweep:
         value: T | None = None
         interrupted = False
         try:
-            with self._trigger.armed_with(_press_control_c):
+            with self._trigger.armed_with(lambda: self._let_happen(_press_control_c)):
                 value = await async_fn(*args)
         except* KeyboardInterrupt:
             interrupted = True
@@ -148,9 +210,11 @@ class Sweep:
 
     def _run(self, scenario: Scenario, give_up_after: float) -> bool:
         """Run *scenario* once, and return whether the moment to cancel came."""
-        clock = MockClock(autojump_threshold=0)
+        instruments = [self._trigger]
         try:
-            trio.run(self._main, scenario, give_up_after, clock=clock, instruments=[self._trigger])
+            trio.run(
+                self._main, scenario, give_up_after, clock=self._clock, instruments=instruments
+            )
         except BaseException as error:
             error.add_note(self._note())
             raise
@@ -169,10 +233,18 @@ class Sweep:
 
     def _note(self) -> str:
         step, when = self.point
-        what = "control-C was pressed" if self._with_signal else "the victim was cancelled"
         if not self._trigger.fired:
             return f"In the run for ({step}, {when!r}), in which that point was not reached."
-        return f"When {what} {when} step {step}. To repeat: cancel_sweep(…, only={(step, when)})"
+        cancelled = "control-C was pressed" if self._with_signal else "the victim was cancelled"
+        told = {"cancel": cancelled, "other": "the other event came"}
+        what = " and ".join(
+            told[one] if isinstance(one, str) else f"the program was busy for {one:g} s"
+            for one in self._happens
+        )
+        how = "" if self._happens == ("cancel",) else f", happens={self._happens}"
+        return (
+            f"When {what} {when} step {step}. To repeat: cancel_sweep(…, only={(step, when)}{how})"
+        )
 
 
 Scenario: TypeAlias = Callable[[Sweep], Awaitable[object]]
@@ -182,7 +254,10 @@ def cancel_sweep(
     scenario: Scenario,
     *,
     with_signal: bool = False,
+    happens: Sequence[Happening] = ("cancel",),
     only: tuple[int, When] | None = None,
+    share: float = 1.0,
+    seed: int = 0,
     max_points: int = 10_000,
     give_up_after: float = 3600.0,
 ) -> int:
@@ -207,7 +282,13 @@ def cancel_sweep(
     Args:
       scenario: sets things up, awaits :meth:`Sweep.victim` once, and asserts that all is well.
       with_signal: press control-C instead of cancelling.
+      happens: what happens at each point, in this order, between two steps: ``"cancel"``; a number
+        of seconds for which the program is busy, so that the clock jumps by them; ``"other"``, the
+        event that the scenario has named with :meth:`Sweep.other`. Without ``"cancel"`` the victim
+        is not cancelled.
       only: try this point and no other, to repeat a failure.
+      share: which share of the points to try, chosen at random; 1.0 for all of them.
+      seed: another sample for another seed.
       max_points: a guard against victims that never end.
       give_up_after: how long one run may take before it counts as stuck, in virtual seconds.
 
@@ -215,26 +296,39 @@ def cancel_sweep(
       How many points were tried, that is, in how many runs the victim was there to be cancelled.
 
     Raises:
-      RuntimeError: the scenario has no victim or two; there are more than *max_points*; or
+      ValueError: *happens* or *share* is none of these.
+      RuntimeError: the scenario has no victim or two, or named no other event where there is to be
+        one; there are more than *max_points*; or
         *with_signal* is asked for outside of the main thread, or where SIGINT is handled by
         somebody else.
       trio.TooSlowError: a run got stuck.
       BaseException: whatever *scenario* raised, with a note that tells the point.
     """
+    for what in happens:
+        if what not in ("cancel", "other") and not (isinstance(what, int | float) and what >= 0):
+            raise ValueError(f'happens has "cancel", "other" and numbers of seconds, not {what!r}')
+    if not 0 < share <= 1:
+        raise ValueError(f"share must be more than 0 and at most 1, not {share!r}")
     if with_signal:
         _check_that_trio_gets_the_signal()
 
     def reached(point: SweepPoint) -> bool:
-        return Sweep(point, with_signal=with_signal)._run(scenario, give_up_after)
+        return Sweep(point, with_signal=with_signal, happens=happens)._run(scenario, give_up_after)
 
     if only is not None:
         return int(reached(SweepPoint(*only)))
-    swept, step = 0, 1
-    while new := reached(SweepPoint(step, "before")) + reached(SweepPoint(step, "after")):
-        swept, step = swept + new, step + 1
+    dice = random.Random(seed)
+    swept = 0
+    for step in itertools.count(1):
+        whens: tuple[When, ...] = ("before", "after")
+        points = [SweepPoint(step, when) for when in whens if dice.random() < share]
+        new = sum(map(reached, points))
+        if points and not new:
+            return swept
+        swept += new
         if swept > max_points:
-            raise RuntimeError(f"the victim was not through after {max_points} points")
-    return swept
+            break
+    raise RuntimeError(f"the victim was not through after {max_points} points")
 
 
 def _check_that_trio_gets_the_signal() -> None:
@@ -252,6 +346,7 @@ class _Trigger(trio.abc.Instrument):
 
     def __init__(self, point: SweepPoint) -> None:
         self.fired = False
+        self.error: Exception | None = None
         self._point = point
         self._step = 0
         self._fire: Callable[[], object] | None = None
@@ -265,6 +360,8 @@ class _Trigger(trio.abc.Instrument):
             yield
         finally:
             self._fire = None
+            if self.error is not None:
+                raise self.error
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         self._begin_step()
@@ -280,4 +377,8 @@ class _Trigger(trio.abc.Instrument):
     def _reach(self, when: When) -> None:
         if self._fire is not None and (self._step, when) == self._point:
             self.fired = True
-            self._fire()
+            try:
+                self._fire()
+            except Exception as error:
+                # Raised here, it would only switch the instrument off.
+                self.error = error
