@@ -103,6 +103,7 @@ class Exchange:
       upgraded: the stream that follows, where that is no longer HTTP.
       trailers: the fields behind a chunked body, once it has been read.
       body_bytes: how many bytes of the body have arrived.
+      was_stale: whether it failed as a connection does that the server closed while it was idle.
     """
 
     # What few exchanges need is set when they do: to set all of it each time takes half a µs.
@@ -110,6 +111,7 @@ class Exchange:
     framing = NOT_TOLD
     upgraded: UpgradedStream | None = None
     body_bytes = 0
+    was_stale = False
     _answered = False
     _body_sent = 0
     _informational = 0
@@ -148,6 +150,18 @@ class Exchange:
           BaseException: what the body's iterator raised, as itself.
         """
         try:
+            await self.attempt()
+        except BaseException:
+            self.abandon()
+            raise
+
+    async def attempt(self) -> None:
+        """:meth:`open`, for a caller who tries again if the connection was stale.
+
+        If :attr:`was_stale`, and in no other case, the lease is still open when this has raised. So
+        the request can give it up once it stands in line again, and no younger one gets its slot.
+        """
+        try:
             # If it was cancelled while it waited for its connection it is not sent.
             await trio.lowlevel.checkpoint_if_cancelled()
         except BaseException:
@@ -158,14 +172,21 @@ class Exchange:
             return
         except BaseException as exc:
             failure = exc
-        found_stale = self.reused and self.nothing_sent and isinstance(failure, WriteError)
-        self.abandon(CloseReason.STALE if found_stale else CloseReason.DISCARDED)
+        self.was_stale = self._looks_stale(failure)
+        self._stop_upload()
+        if not self.was_stale:
+            self.abandon()  # Now: the slot does not wait for the iterator.
         await self.join()
         try:
             # Not where it was caught: what the caller's iterator raised keeps its own context.
             raise self.first_cause(failure)
         finally:
             del failure  # which refers to this frame
+
+    def _looks_stale(self, failure: BaseException) -> bool:
+        """Whether it failed as a connection does that the server closed while it was idle."""
+        broke = isinstance(failure, ReadError | WriteError)
+        return broke and self.reused and not self.connection.bytes_received
 
     async def _open(self) -> None:
         if self.request.observer is not None:
@@ -175,6 +196,8 @@ class Exchange:
         if self._fits_one_write:
             await self._write()
         else:
+            # Before we read: what could be read now is no answer to this.
+            await connection.flush()
             self._start_upload()
         self.response = await self._read_head()
         self._answered = True
@@ -512,11 +535,14 @@ class Exchange:
         else:
             self.abandon()
 
-    def abandon(self, reason: CloseReason = CloseReason.DISCARDED) -> None:
+    def abandon(self) -> None:
         """Close the connection, and stop the upload, unless the exchange has ended already."""
+        self._stop_upload()
+        self._lease.close(CloseReason.STALE if self.was_stale else CloseReason.DISCARDED)
+
+    def _stop_upload(self) -> None:
         if self._upload is not None:
             self._upload.stop()
-        self._lease.close(reason)
 
     @property
     def worth_draining(self) -> bool:
@@ -542,11 +568,6 @@ class Exchange:
             self.abandon()
 
     # ── Errors ─────────────────────────────────────────────────────────────────────────────────
-
-    @property
-    def was_stale(self) -> bool:
-        """Whether it failed as a connection does that the server closed while it was idle."""
-        return self.reused and not self.connection.bytes_received
 
     @property
     def nothing_sent(self) -> bool:

@@ -23,6 +23,7 @@ from ._exchange import Exchange
 from ._http11 import Connection
 from ._instruments import SILENT
 from ._request import Request
+from ._slot import Lease
 from ._slots import Slots
 from .abc import Instrument
 
@@ -38,20 +39,22 @@ async def send(
       TriopoolError: any phase's; and what the caller's body raised.
     """
     first: TriopoolError | None = None
+    lease: Lease[Connection] | None = None
     if request.to_be_measured:
         await request.measure()
     try:
         while True:
-            lease = await slots.acquire(request.key, request.timeouts)
-            # No checkpoint between here and open(), which looks after the lease.
+            lease = await slots.acquire(request.key, request.timeouts, lease)
+            # No checkpoint between here and attempt(), which looks after the lease.
             exchange = Exchange(request, lease, background)
             if tell is not SILENT:
                 tell.request_sent(request.info(), lease.connection.info)
             try:
-                await exchange.open()
+                await exchange.attempt()
             except (ReadError, WriteError) as exc:
                 first = first or exc
                 if not may_retry(exchange):
+                    exchange.abandon()
                     raise
                 _prepare_next(request, exc, slots, tell)
             else:

@@ -54,7 +54,7 @@ class State(enum.Enum):
 
 
 class Upload:
-    """Sends one request.
+    """Sends the body of one request.
 
     Attributes:
       state: see the module.
@@ -142,7 +142,6 @@ class Upload:
 
     async def _send_everything(self) -> None:
         request = self._request
-        await self._flush()
         if request.expect_continue:
             with trio.move_on_after(CONTINUE_WAIT):
                 await self._go_ahead.wait()
@@ -191,13 +190,6 @@ class Upload:
             raise
         if piece:
             self._count_sent(len(piece))
-
-    async def _flush(self) -> None:
-        try:
-            await self._connection.flush()
-        except TriopoolError as exc:
-            self._of_connection = exc
-            raise
 
 
 def _cut(data: bytes) -> list[Bytes]:

@@ -126,6 +126,7 @@ class Wire(trio.abc.Stream):
         """
         self.look_before_write = False
         if self.socket.is_readable():
+            self.torn = True  # TLS has framed it: nothing else can be sent on this connection.
             raise trio.BrokenResourceError("it was closed, or sent what nobody asked for")
 
     def send_now(self, data: bytes | bytearray | memoryview) -> int:
