@@ -42,7 +42,6 @@ from ._errors import (
 )
 from ._http11 import (
     NEED_DATA,
-    NOT_TOLD,
     Connection,
     Data,
     EndOfMessage,
@@ -52,6 +51,7 @@ from ._http11 import (
     raw_headers,
 )
 from ._progress import Progress
+from ._scanner import NOT_TOLD
 from ._upgraded import UpgradedStream
 from ._upload import ONE_WRITE_BYTES, Upload, write_timeout
 
