@@ -153,9 +153,10 @@ class Scanner:
             self._data, self._at, self._searched = data, 0, 0
         else:
             # What waits for its end may come byte by byte: bytes would be copied each time.
-            if not isinstance(self._data, bytearray):
-                self._data = bytearray(self._data)
-            del self._data[: self._at]
+            if isinstance(self._data, bytearray):
+                del self._data[: self._at]
+            else:
+                self._data = bytearray(self._data[self._at :])
             self._searched = max(0, self._searched - self._at)
             self._at = 0
             self._data += data
@@ -338,9 +339,8 @@ class Scanner:
         # RFC 9112 section 6.1, RFC 9110 section 8.6: with both, one may have been smuggled past a
         # program that read the other; where there can be no body, others may wait for one. (A
         # length of 0 says the same to all, and many servers tell it with each 204.)
-        if chunked and length is not None:
-            self.tainted = True
-        elif (status < 200 or status == 204) and (chunked or length):
+        both, bodiless = chunked and length is not None, status < 200 or status == 204
+        if both or (bodiless and (chunked or length)):
             self.tainted = True
         if status >= 200:
             encoding = b", ".join(told[_ENCODING]).decode("latin-1") if _ENCODING in told else ""
