@@ -249,18 +249,15 @@ class Connection:
           RemoteProtocolError: they are not legal HTTP/1.1, or exceed a bound.
           ReadError: the peer closed the connection in the middle of a message.
         """
-        while True:
-            try:
-                some = self._scanner.take()
-            except NotLegal as exc:
-                raise self.illegal(str(exc)) from None
-            if some:
-                self._h11.receive_data(some)  # type: ignore[arg-type] # whatever is like bytes
-            event = self._ask_h11()
-            if event is not h11.NEED_DATA:
-                return event  # type: ignore[no-any-return]
-            if not some:
-                return NEED_DATA
+        try:
+            some = self._scanner.take()
+        except NotLegal as exc:
+            raise self.illegal(str(exc)) from None
+        # Whatever the scanner gives makes an event: a whole head, a whole chunk, a part of a body.
+        if some:
+            self._h11.receive_data(some)  # type: ignore[arg-type] # takes whatever is like bytes
+        event = self._ask_h11()
+        return NEED_DATA if event is h11.NEED_DATA else event
 
     def _ask_h11(self) -> Any:
         try:
@@ -272,7 +269,7 @@ class Connection:
         # Not from h11's exception, nor in its context: it may quote what was sent.
         if self._scanner.status == 101:
             raise self.illegal("101 Switching Protocols, which was not asked for")
-        raise self.illegal("what is not legal HTTP/1.1: a field of its trailers")
+        raise self.illegal("what is not legal HTTP/1.1: h11 refuses its head, or its trailers")
 
     def _cut(self) -> ReadError:
         if not self.bytes_received:

@@ -6,17 +6,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
-import h11
 from exchange.world import URL, Answer, Answering
 from fuzz.responses import raws
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from triopool import ConnectionPool, RemoteProtocolError
-from triopool._scanner import MAX_FIELDS, NotLegal, Scanner
+from triopool._scanner import MAX_FIELDS, Scanner
 from triopool.testing import Network
 
 from .grammar import CLOSED, REFUSED, REUSED, Case, in_chunks, pairs, singles, splits, with_length
+from .reading import read
 
 SINGLES, PAIRS = list(singles()), list(pairs())
 
@@ -89,49 +89,6 @@ def test_the_corpus_has_all_fates_in_it() -> None:
 
 
 # ── As h11 reads it ────────────────────────────────────────────────────────────────────────────
-
-Told = list[object]
-
-
-def read(pieces: Sequence[bytes], method: str, scanner: Scanner | None) -> tuple[Told, bool]:
-    """What h11 makes of a response up to its end, and whether it refuses it.
-
-    Args:
-      scanner: what has to be passed before; None for h11 alone.
-    """
-    protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 30)
-    protocol.send(h11.Request(method=method, target="/", headers=[("Host", "a")]))
-    protocol.send(h11.EndOfMessage())
-    if scanner is not None:
-        scanner.start(method.encode())
-    told: Told = []
-    body = bytearray()
-    try:
-        for piece in pieces:
-            if scanner is None:
-                protocol.receive_data(piece)
-            else:
-                scanner.put(piece)
-            while True:
-                some = scanner.take() if scanner is not None else b""
-                if some:
-                    protocol.receive_data(some)  # type: ignore[arg-type]
-                event = protocol.next_event()
-                if isinstance(event, h11.Data):
-                    body += event.data
-                elif isinstance(event, h11.EndOfMessage):
-                    return [*told, bytes(body), event.headers.raw_items()], False
-                elif isinstance(event, h11.Response | h11.InformationalResponse):
-                    told.append((event.status_code, event.headers.raw_items(), event.reason))
-                elif some:
-                    continue
-                elif scanner is not None and scanner.paused:
-                    scanner.resume()
-                else:
-                    break
-    except (h11.RemoteProtocolError, NotLegal):
-        return [*told, bytes(body)], True
-    return [*told, bytes(body)], False
 
 
 def test_what_h11_refuses_is_refused_and_the_rest_is_read_as_h11_reads_it() -> None:
