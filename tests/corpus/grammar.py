@@ -367,8 +367,11 @@ def pairs() -> Iterator[Case]:
 
 
 def splits(raw: bytes, most: int) -> Iterator[Sequence[bytes]]:
-    """Whole, byte by byte, and in two: at every point, or at about as many as *most*."""
+    """Whole, and in two: at every point, or at about as many as *most*."""
     yield [raw]
-    yield [raw[at : at + 1] for at in range(len(raw))]
     for at in range(1, len(raw), -(-len(raw) // most)):
         yield [raw[:at], raw[at:]]
+
+
+def byte_by_byte(raw: bytes) -> Sequence[bytes]:
+    return [raw[at : at + 1] for at in range(len(raw))]

@@ -15,7 +15,18 @@ from triopool import ConnectionPool, RemoteProtocolError
 from triopool._scanner import MAX_FIELDS, Scanner
 from triopool.testing import Network
 
-from .grammar import CLOSED, REFUSED, REUSED, Case, in_chunks, pairs, singles, splits, with_length
+from .grammar import (
+    CLOSED,
+    REFUSED,
+    REUSED,
+    Case,
+    byte_by_byte,
+    in_chunks,
+    pairs,
+    singles,
+    splits,
+    with_length,
+)
 from .reading import read
 
 SINGLES, PAIRS = list(singles()), list(pairs())
@@ -60,11 +71,13 @@ async def see(pool: ConnectionPool, case: Case) -> None:
 async def test_a_response_is_as_good_as_its_worst_part_however_it_is_split(
     autojump_clock: object,
 ) -> None:
-    await play((case, pieces) for case in SINGLES for pieces in splits(case.raw, 6))
+    """Whole, and in two at some points; below, at every point, and byte by byte."""
+    await play((case, pieces) for case in SINGLES for pieces in splits(case.raw, 4))
+    await play((case, byte_by_byte(case.raw)) for case in SINGLES[::4])
 
 
 async def test_two_oddities_in_one_response_are_no_better_than_one(autojump_clock: object) -> None:
-    await play((case, [case.raw]) for case in PAIRS[::7])
+    await play((case, [case.raw]) for case in PAIRS[::11])
 
 
 async def test_what_comes_behind_a_response_is_never_the_next_ones_answer(
@@ -94,8 +107,8 @@ def test_the_corpus_has_all_fates_in_it() -> None:
 def test_what_h11_refuses_is_refused_and_the_rest_is_read_as_h11_reads_it() -> None:
     """Split at every point. Two oddities in one response are split in two only."""
     for case in SINGLES:
-        read_alike(case, splits(case.raw, len(case.raw)))
-    for case in PAIRS[::2]:
+        read_alike(case, [byte_by_byte(case.raw), *splits(case.raw, len(case.raw))])
+    for case in PAIRS[::3]:
         read_alike(case, [[case.raw[:50], case.raw[50:]]])
 
 
