@@ -41,11 +41,11 @@ def read(pieces: Sequence[bytes], method: str, scanner: Scanner | None) -> tuple
                     return [*told, bytes(body), event.headers.raw_items()], False
                 elif isinstance(event, h11.Response | h11.InformationalResponse):
                     told.append((event.status_code, event.headers.raw_items(), event.reason))
-                elif some:
-                    continue
                 elif scanner is not None and scanner.paused:
                     scanner.resume()
                 else:
+                    # What the scanner gives is whole: Connection.next_event() rests on that.
+                    assert not some
                     break
     except (h11.RemoteProtocolError, NotLegal):
         return [*told, bytes(body)], True

@@ -6,6 +6,7 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
+import h11
 import pytest
 
 from triopool import ReadError, ReadTimeout, RemoteProtocolError, Timeouts, TriopoolError
@@ -26,14 +27,16 @@ async def error_for(answer: Answer | bytes, **options: Any) -> TriopoolError:
     return caught.value
 
 
+def chain(error: BaseException) -> list[BaseException]:
+    """The error, and all that is behind it, printed or not."""
+    links = [error]
+    while link := links[-1].__cause__ or links[-1].__context__:
+        links.append(link)
+    return links
+
+
 def messages(error: BaseException) -> list[str]:
-    """Of the error, and of all that is printed with it."""
-    found = []
-    link: BaseException | None = error
-    while link is not None:
-        found.append(str(link))
-        link = link.__cause__ or link.__context__
-    return found
+    return [str(link) for link in chain(error)]
 
 
 NOT_LEGAL = {
@@ -79,9 +82,10 @@ async def test_what_is_not_legal_is_told_without_quoting_it(
     error = await error_for(raw)
     assert isinstance(error, RemoteProtocolError)
     assert str(error) == (f"http://192.0.2.1:80 sent what is not legal HTTP/1.1: {NOT_LEGAL[raw]}")
-    for message in messages(error):
-        assert "s3cr3t" not in message
-        assert "bytearray" not in message
+    for link in chain(error):
+        # h11's quote the line that they are about.
+        assert not isinstance(link, h11.ProtocolError)
+        assert "s3cr3t" not in repr(link)
     assert "s3cr3t" not in "".join(traceback.format_exception(error, chain=True))
 
 
