@@ -17,6 +17,7 @@ The layers, from what a program sees down to what touches a socket; imports poin
     _slots  _queue  _slot        which connection a request gets: no HTTP, no sockets
     _snapshot  _statistics       what it counts, and how it shows it
     _http11  _wire  _patience    one connection: h11 over a socket, and how long to wait for it
+    _scanner                     what a response has to pass before h11 sees it
     _url  _errors  _config       plain nouns
     _origin  _progress  _deadlines  _channel
 """

@@ -49,7 +49,6 @@ from ._errors import (
 )
 from ._http11 import (
     NEED_DATA,
-    NOT_TOLD,
     Connection,
     Data,
     EndOfMessage,
@@ -59,6 +58,7 @@ from ._http11 import (
     raw_headers,
 )
 from ._progress import Progress
+from ._scanner import NOT_TOLD
 from ._upgraded import UpgradedStream
 from ._upload import ONE_WRITE_BYTES, State, Upload
 

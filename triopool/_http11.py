@@ -1,8 +1,8 @@
 """One HTTP/1.1 connection: h11 over a wire. The only file that knows h11.
 
 h11 says what is legal, and whether the connection can be reused: when both sides are done and
-nothing trails. What is ours is to move the bytes, to turn foreign errors into our own, and to keep
-the bounds that h11 leaves to its user.
+nothing trails. What is ours is to move the bytes, and to turn foreign errors into our own. What a
+server sends passes the scanner first, which keeps the bounds.
 
 What moves bytes (:meth:`Connection.send_now`, :meth:`~Connection.send`, :meth:`~Connection.flush`,
 :meth:`~Connection.receive`) keeps its own deadlines: the server is given so much time for each gap,
@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Sequence
-from typing import Any, NamedTuple, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import h11
 import trio
@@ -34,55 +34,18 @@ from ._errors import (
 )
 from ._origin import PoolKey
 from ._patience import Keeper
+from ._scanner import MAX_HEAD_BYTES, Framing, NotLegal, Scanner, Stage
 from ._slot import Condition
 from ._wire import Wire
-
-MAX_HEAD_BYTES = 64 * 1024
-"""Bound on the heads of one response together: 1xx ones, the final one, trailers."""
-
-MAX_FIELDS = 256
-"""Bound on the number of fields in them."""
-
-_HEEDED = frozenset({b"content-length", b"transfer-encoding", b"content-encoding", b"keep-alive"})
-
-MAX_QUOTED = 100
-"""How many characters of an illegal line a message quotes."""
 
 _END_OF_MESSAGE = h11.EndOfMessage()
 # In which the request has not been framed to its end.
 _UNDER_WAY = frozenset({h11.IDLE, h11.SEND_BODY})
-_NOTHING = memoryview(b"")
-
-FED_AT_ONCE = 64 * 1024
-"""How much of a body h11 gets at once. It copies that three times, and beyond this size malloc()
-asks the system for each copy: 50 MB cost 6 ms in pieces of 64 KiB, 50 to 70 ms in larger ones."""
-
-# Where h11 sees the end of a head. It takes a bare LF for an end of line.
-_END_OF_HEAD = re.compile(rb"\n\r?\n")
-# RFC 8446 section 5.1: a record of the type alert, or handshake.
-_TLS_RECORD = re.compile(rb"[\x15\x16]\x03")
 _NOT_TOKEN = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")
 
 Head: TypeAlias = h11.Request
 Bytes: TypeAlias = bytes | bytearray | memoryview
 RawHeaders: TypeAlias = "list[tuple[bytes, bytes]]"
-
-
-class Framing(NamedTuple):
-    """What the head of a response says about its body.
-
-    Attributes:
-      length: what Content-Length says; None where the end is told otherwise.
-      chunked: whether it comes in chunks.
-      encoding: Content-Encoding; ``""`` if there is none.
-    """
-
-    length: int | None = None
-    chunked: bool = False
-    encoding: str = ""
-
-
-NOT_TOLD = Framing()
 
 
 _NO_LIMITS = Timeouts(write=None, read=None)
@@ -150,10 +113,7 @@ class Connection:
 
     Attributes:
       info: its facts.
-      idle_limit: how long the server keeps it when idle, in seconds less a margin; None if it
-        did not say.
       bytes_received: how many bytes have arrived in this exchange.
-      framing: that of this exchange's response, once its head is here.
     """
 
     def __init__(
@@ -170,26 +130,18 @@ class Connection:
         self._write_clock = keeper.patience(wire.close)
         self._read_clock = keeper.patience(wire.close)
         self._limits: Timeouts = _NO_LIMITS
-        self.idle_limit: float | None = None
-        self.framing = NOT_TOLD
         self._wire = wire
         self._tls = tls
         self._stream: Wire | _tls.TLSStream = wire if tls is None else tls
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._scanner = Scanner()
         # Whether more is to be sent; and whether a task waits for what the server sends.
         self._sending = self._receiving = False
         # What has been framed and not been taken by the kernel.
         self._owed: Bytes = b""
         self._sent_before = 0
         self.bytes_received = 0
-        # What has arrived and is not known to be behind a head; None while a body is read.
-        self._head: list[bytes] | None = []
-        self._head_bytes = self._fields = 0
-        # Something about the exchange that h11 accepts, and after which we don't reuse.
-        self._tainted = False
         self._eof = False
-        # What has been read of a body, and not been fed to h11.
-        self._unfed = _NOTHING
 
     # ── For the slot engine ────────────────────────────────────────────────────────────────────
 
@@ -215,6 +167,11 @@ class Connection:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return False
         return False
+
+    @property
+    def idle_limit(self) -> float | None:
+        """How long the server keeps it when idle, in seconds less a margin; None if not told."""
+        return self._scanner.idle_limit
 
     def close(self) -> None:
         self._wire.close()
@@ -263,9 +220,8 @@ class Connection:
             sent something that nobody asked for. We look at it in the step in which we write.
         """
         self._sent_before = self._wire.bytes_sent
-        self.bytes_received = self._head_bytes = self._fields = 0
-        self._head = []
-        self.framing = NOT_TOLD
+        self.bytes_received = 0
+        self._scanner.start(head.method)
         self._limits = limits
         self._sending = True
         self._wire.look_before_write = served_before
@@ -418,7 +374,8 @@ class Connection:
     def _read_timeout(self) -> ReadTimeout:
         seconds = self._limits.read
         # Once the head is here, the exchange tells how far the body has come.
-        so_far = "" if self._head is None else f" ({self.bytes_received} bytes received so far)"
+        in_head = self._scanner.stage is Stage.HEAD
+        so_far = f" ({self.bytes_received} bytes received so far)" if in_head else ""
         return ReadTimeout(
             f"{self._name} sent nothing for {seconds} s{so_far}",
             origin=self.info.origin,
@@ -436,121 +393,51 @@ class Connection:
           ReadError: the peer closed the connection in the middle of a message.
         """
         try:
-            event = self._h11.next_event()
-        except h11.RemoteProtocolError as exc:
-            raise self._not_legal(exc) from exc
-        if event is h11.NEED_DATA:
-            if not self._unfed:
-                return NEED_DATA
-            self._feed()
-            return self.next_event()
-        if isinstance(event, h11.EndOfMessage):
-            self._check_trailers(event)
-        elif not isinstance(event, h11.Data):
-            # ConnectionClosed and PAUSED come behind a whole response, or 101, where nobody asks.
-            assert isinstance(event, (h11.Response, h11.InformationalResponse))
-            self._check_head(event)
-        return event
+            some = self._scanner.take()
+        except NotLegal as exc:
+            raise self.illegal(str(exc)) from None
+        # Whatever the scanner gives makes an event: a whole head, a whole chunk, a part of a body.
+        if some:
+            self._h11.receive_data(some)  # type: ignore[arg-type] # takes whatever is like bytes
+        event = self._ask_h11()
+        return NEED_DATA if event is h11.NEED_DATA else event
 
-    def _not_legal(self, exc: h11.RemoteProtocolError) -> ReadError | RemoteProtocolError:
-        if str(exc).startswith("Received server _SWITCH_UPGRADE"):
-            return self.illegal("101 Switching Protocols, which was not asked for")
-        if self._head is not None and _TLS_RECORD.match(b"".join(self._head)):
-            return self.illegal("a TLS record and no response: is it an https port?")
-        if not self._eof:
-            return self.illegal(f"what is not legal HTTP/1.1: {_legible(exc)}")
+    def _ask_h11(self) -> Any:
+        try:
+            # ConnectionClosed and PAUSED come behind a whole response, or 101, where nobody asks.
+            return self._h11.next_event()
+        except h11.RemoteProtocolError as exc:
+            if self._eof:
+                raise self._cut() from exc
+        # Not from h11's exception, nor in its context: it may quote what was sent.
+        if self._scanner.status == 101:
+            raise self.illegal("101 Switching Protocols, which was not asked for")
+        raise self.illegal("what is not legal HTTP/1.1: h11 refuses its head, or its trailers")
+
+    def _cut(self) -> ReadError:
         if not self.bytes_received:
             where = "without sending a response"
-        elif self._head is not None:
+        elif self._scanner.stage is Stage.HEAD:
             where = f"in the middle of a head, after {self.bytes_received} bytes"
         else:
             where = "in the middle of the response"
         origin = self.info.origin
         return ReadError(f"{origin} closed the connection {where}", origin=origin, phase="read")
 
+    @property
+    def framing(self) -> Framing:
+        """What the head of this exchange's response says about its body, once it is here."""
+        return self._scanner.framing
+
     def illegal(self, what: str) -> RemoteProtocolError:
         """The error that says that the server sent *what*."""
         origin = self.info.origin
         return RemoteProtocolError(f"{origin} sent {what}", origin=origin, phase="read")
 
-    def _check_head(self, event: Response | InformationalResponse) -> None:
-        """Keep the bounds, which h11 keeps for what is incomplete only."""
-        fields = raw_headers(event)
-        self._count_fields(len(fields))
-        self._check_head_bytes()
-        if isinstance(event, h11.Response):
-            self._head = None
-            self._heed(event, fields)
-
-    def _check_trailers(self, event: EndOfMessage) -> None:
-        if self.framing.chunked:
-            fields = raw_headers(event)
-            self._count_fields(len(fields))
-            self._count_head_bytes(sum(len(name) + len(value) + 4 for name, value in fields))
-
-    def _count_fields(self, number: int) -> None:
-        self._fields += number
-        if self._fields > MAX_FIELDS:
-            raise self.illegal(f"{self._fields} fields, more than {MAX_FIELDS}")
-
-    def _check_head_bytes(self) -> None:
-        assert self._head is not None
-        raw = b"".join(self._head)
-        size = raw.find(b"\r\n\r\n") + 4
-        # A bare LF, and the continuation of a folded line (RFC 9112 sections 2.2 and 5.2): others
-        # may see other fields there than we do.
-        if raw.count(b"\n", 0, size) != raw.count(b"\r\n", 0, size) or size < 4:
-            self._tainted = True
-            end = _END_OF_HEAD.search(raw)
-            assert end is not None
-            size = end.end()
-        elif raw.find(b"\n ", 0, size) >= 0 or raw.find(b"\n\t", 0, size) >= 0:
-            self._tainted = True
-        self._head = [raw[size:]]
-        self._count_head_bytes(size)
-
-    def _count_head_bytes(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES:
-            raise self.illegal(f"a head of more than {MAX_HEAD_BYTES} bytes")
-
-    def _heed(self, response: Response, fields: RawHeaders) -> None:
-        """Look at what the server says about the body, and about the connection."""
-        length, chunked, encodings = None, False, []
-        for raw_name, value in fields:
-            name = raw_name.lower()
-            if name not in _HEEDED:
-                continue
-            if name == b"content-length":
-                length = int(value)
-            elif name == b"transfer-encoding":
-                chunked = True
-            elif name == b"content-encoding":
-                encodings.append(value)
-            else:
-                self._heed_keep_alive(value)
-        self.framing = Framing(length, chunked, b", ".join(encodings).decode("latin-1"))
-        # RFC 9112 section 6.1: with both, the one may have been smuggled past somebody who read
-        # the other. Other versions know no Transfer-Encoding, or what we can't know.
-        if (chunked and length is not None) or response.http_version != b"1.1":
-            self._tainted = True
-
-    def _heed_keep_alive(self, value: bytes) -> None:
-        """Keep a margin, so that a request does not meet the server's close half-way.
-
-        The header is RFC 2068 section 19.7.1's; servers still send it.
-        """
-        for part in value.split(b","):
-            name, _, number = (word.strip() for word in part.partition(b"="))
-            if name.lower() == b"timeout" and number.isdigit():
-                seconds = float(number[:9])
-                self.idle_limit = max(seconds - 1.0, seconds / 2)
-                self._tainted |= seconds == 0
-            elif name.lower() == b"max" and number.isdigit():
-                self._tainted |= int(number[:9]) == 0
-
     async def receive(self, max_bytes: int | None = None) -> bytes:
         """Read from the network for :meth:`next_event`. If cancelled, no byte is lost.
+
+        A checkpoint, and nothing more, if what has been read would take long to look at in a row.
 
         Returns what was read, for who knows that it is the body as it stands.
 
@@ -559,6 +446,10 @@ class Connection:
           ReadTimeout: nothing came for the time that is the limit, since all had been sent.
           PoolClosed: the pool was left meanwhile.
         """
+        if self._scanner.paused:
+            await trio.lowlevel.checkpoint()
+            self._scanner.resume()
+            return b""
         self._receiving = True
         if not self._sending:
             self._read_clock.begin(self._limits.read)
@@ -578,19 +469,11 @@ class Connection:
             self._read_clock.end()
         self._eof = not data
         self.bytes_received += len(data)
-        if self._head is not None:
-            self._head.append(data)
-            self._h11.receive_data(data)
+        if data:
+            self._scanner.put(data)
         else:
-            self._unfed = memoryview(data)
-            self._feed()
+            self._h11.receive_data(b"")
         return data
-
-    def _feed(self) -> None:
-        some, rest = self._unfed[:FED_AT_ONCE], self._unfed[FED_AT_ONCE:]
-        # An empty view would keep all that it is a view of, for as long as the connection is idle.
-        self._unfed = rest or _NOTHING
-        self._h11.receive_data(some)  # type: ignore[arg-type] # takes whatever is like bytes
 
     # ── Another protocol ───────────────────────────────────────────────────────────────────────
 
@@ -603,14 +486,14 @@ class Connection:
         """The stream underneath, and what has been read of it behind the response."""
         assert self.switched
         self._wire.on_progress = None
-        return self._stream, bytes(self._h11.trailing_data[0])
+        return self._stream, self._scanner.rest
 
     # ── Reuse ──────────────────────────────────────────────────────────────────────────────────
 
     @property
     def may_be_reused(self) -> bool:
         """Whether, once the response has been read, the connection can serve another exchange."""
-        spoilt = self._tainted or self._eof or self._wire.is_unfit
+        spoilt = self._scanner.tainted or self._eof or self._wire.is_unfit
         return self._h11.our_state is h11.DONE and not self._owed and not spoilt
 
     async def next_cycle(self) -> bool:
@@ -621,7 +504,7 @@ class Connection:
         TLS's buffer already.
         """
         done = self.may_be_reused and self._h11.their_state is h11.DONE
-        if not done or self._h11.trailing_data[0] or self._unfed:
+        if not done or self._h11.trailing_data[0] or self._scanner.rest:
             return False
         if not (await self.settle() if self._tls else not self._wire.is_readable()):
             return False
@@ -639,16 +522,3 @@ def _why(exc: BaseException) -> str:
     if isinstance(exc.__cause__, ssl.SSLError):
         return _tls.reason(exc.__cause__)
     return str(exc) or str(exc.__cause__ or type(exc).__name__)
-
-
-def _legible(exc: h11.RemoteProtocolError) -> str:
-    """h11's message, with the line that it quotes shortened: a server may send 64 KiB of it.
-
-    In the exception as well, which becomes the cause of ours, and is printed with it.
-    """
-    what, quotes, line = str(exc).partition("bytearray(")
-    if quotes:
-        line = line.removesuffix(")")
-        shown = line if len(line) <= MAX_QUOTED else line[:MAX_QUOTED] + "..."
-        exc.args = (f"{what}{shown}",)
-    return str(exc)

@@ -458,6 +458,30 @@ def test_decoding_with_tls_may_be_cancelled_anywhere(
     sweep(victim, (client_ssl_context, server_ssl_context), make_handler=encoding)
 
 
+# ── Chunks of one byte ─────────────────────────────────────────────────────────────────────────
+
+CHUNKS = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 9000 + b"0\r\n\r\n"
+)
+
+
+async def one_byte_chunks(w: World) -> None:
+    response = await w.pool.get(w.url + "/chunks")
+    assert response.content == b"x" * 9000
+
+
+async def one_byte_chunks_and_left_early(w: World) -> None:
+    async with w.pool.stream("GET", w.url + "/chunks") as response:
+        assert set(await response.receive_some()) == {b"x"[0]}
+    await w.get("/behind")
+
+
+@pytest.mark.parametrize("victim", [one_byte_chunks, one_byte_chunks_and_left_early])
+def test_reading_chunks_of_one_byte_may_be_cancelled_anywhere(victim: Victim) -> None:
+    """Also in the pauses that others get."""
+    sweep(victim, make_handler=lambda: Answering(once={"/chunks": Answer([CHUNKS])}))
+
+
 async def multipart(w: World) -> None:
     part = Part(lambda: pieces(b"a", b"b", gap=0.03), filename="a")
     form = {"text": "x", "part": part, "bytes": bytes(100_000)}

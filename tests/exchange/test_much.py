@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
+import trio
 
 from triopool import RemoteProtocolError, Response
+from triopool._scanner import CHUNKS_IN_A_ROW
 
 from .world import URL, Answer, Answering, ok, serving
 
@@ -83,9 +85,70 @@ async def collect(response: Response, found: list[bytes]) -> None:
 async def test_an_idle_connection_keeps_nothing_of_what_came(
     autojump_clock: object, framing: str
 ) -> None:
-    """Half a MiB for each: an empty memoryview keeps all that it is a view of."""
+    """Half a MiB for each, otherwise."""
     async with serving(Answering(ANSWERS[framing]), buffer_size=BUFFER) as (pool, _):
         await pool.get(URL)
         (slot,) = pool._slots._idle
         assert slot.connection is not None
-        assert slot.connection._unfed.obj == b""
+        assert slot.connection._scanner._data == b""
+
+
+# ── Chunks of one byte ─────────────────────────────────────────────────────────────────────────
+
+ONE_BYTE_CHUNKS = chunked(BODY[:100_000], 1)
+
+
+class Steps(trio.abc.Instrument):
+    """Counts the steps of the task that makes it."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._watched = trio.lowlevel.current_task()
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.number += task is self._watched
+
+
+async def test_others_have_their_turn_while_chunks_of_one_byte_are_read(
+    autojump_clock: object,
+) -> None:
+    """All 100,000 of them have arrived, and a read takes half a MiB."""
+    async with serving(Answering(ONE_BYTE_CHUNKS), buffer_size=BUFFER) as (pool, _):
+        steps = Steps()
+        trio.lowlevel.add_instrument(steps)
+        response = await pool.get(URL)
+        trio.lowlevel.remove_instrument(steps)
+        assert response.content == BODY[:100_000]
+        assert steps.number >= 100_000 / CHUNKS_IN_A_ROW
+        assert pool.statistics().idle == 1
+
+
+async def test_chunks_that_came_together_are_given_out_together(autojump_clock: object) -> None:
+    async with (
+        serving(Answering(ONE_BYTE_CHUNKS), buffer_size=BUFFER) as (pool, _),
+        pool.stream("GET", URL) as response,
+    ):
+        sizes = [len(piece) async for piece in response]
+    assert sum(sizes) == 100_000
+    assert len(sizes) < 2 * 100_000 / CHUNKS_IN_A_ROW
+
+
+async def test_a_read_that_is_cancelled_between_two_chunks_loses_nothing(
+    autojump_clock: object,
+) -> None:
+    async with (
+        serving(Answering(ONE_BYTE_CHUNKS), buffer_size=BUFFER) as (pool, _),
+        pool.stream("GET", URL) as response,
+    ):
+        found = []
+        cancelled = 0
+        piece = b"-"
+        while piece:
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await response.receive_some()
+            cancelled += scope.cancelled_caught
+            piece = await response.receive_some()
+            found.append(piece)
+    assert b"".join(found) == BODY[:100_000]
+    assert cancelled > 40
