@@ -8,6 +8,7 @@ The layers, from what a program sees down to what touches a socket; imports poin
     _stream  _lease  _response   what it gets
     _redirect  _retry  _watch    where a request goes next; when it may be sent again; who is told
     _reading  _decoding          a response's body, as its reader gets it
+    _charset
     _exchange  _upload           one request and its response
     _upgraded                    what is left of a connection when HTTP is over
     _request  _fields            what is sent, checked

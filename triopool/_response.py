@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import email.message
 import json as stdlib_json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -15,6 +13,7 @@ import trio
 from multidict import CIMultiDict, CIMultiDictProxy
 from trio.lowlevel import enable_ki_protection
 
+from ._charset import charset_of
 from ._connection_info import ResponseConnection
 from ._errors import StatusError, TriopoolError
 from ._http11 import raw_headers
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from ._exchange import Exchange
     from ._upgraded import UpgradedStream
     from ._url import URL
-
-# Python's own, for text in Python; what they can't decode is an error or a warning.
-_NO_CHARSETS = frozenset({"punycode", "unicode-escape", "raw-unicode-escape"})
 
 ResponseHeaders: TypeAlias = CIMultiDictProxy[str]
 
@@ -197,16 +193,8 @@ class Response(trio.abc.ReceiveStream):
 
     @property
     def encoding(self) -> str:
-        """The charset that Content-Type names; else UTF-8."""
-        message = email.message.Message()
-        message["Content-Type"] = self.headers.get("Content-Type", "")
-        charset = message.get_content_charset("utf-8")
-        try:
-            b"x".decode(charset, "replace")
-            is_charset = codecs.lookup(charset).name.replace("_", "-") not in _NO_CHARSETS
-        except (LookupError, ValueError):
-            is_charset = False  # Not known here, or not for text: "hex", "idna".
-        return charset if is_charset else "utf-8"
+        """The charset that Content-Type names, if Python has it; else UTF-8."""
+        return charset_of(self.headers.get("Content-Type", ""))
 
     @property
     def text(self) -> str:
@@ -217,9 +205,16 @@ class Response(trio.abc.ReceiveStream):
         """The body as JSON.
 
         Raises:
-          ValueError: it is not: ``json.JSONDecodeError``, or ``UnicodeDecodeError``.
+          ValueError: it is not: ``json.JSONDecodeError``, or ``UnicodeDecodeError``. Also if it is
+            nested deeper than Python can follow.
         """
-        return stdlib_json.loads(self.content)
+        content = self.content
+        try:
+            return stdlib_json.loads(content)
+        except RecursionError:
+            text = content.decode(stdlib_json.detect_encoding(content), "surrogatepass")
+        # Not where it was raised: a thousand lines of traceback tell nothing.
+        raise stdlib_json.JSONDecodeError("nested too deep", text, 0)
 
     # ── The body, as a stream ──────────────────────────────────────────────────────────────────
 
