@@ -35,6 +35,12 @@ def test_importing_the_package_imports_nothing_for_tests_or_other_clients() -> N
     assert shown.stdout.strip() == "[]", shown.stderr
 
 
+def test_importing_the_package_mixes_no_bytes_with_text() -> None:
+    arguments = [sys.executable, "-bb", "-c", "import triopool"]
+    shown = subprocess.run(arguments, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+
+
 def test_only_one_file_imports_h11() -> None:
     program = (
         "import pathlib, triopool; "

@@ -11,6 +11,7 @@ The layers, from what a program sees down to what touches a socket; imports poin
     _charset
     _exchange  _upload           one request and its response
     _upgraded                    what is left of a connection when HTTP is over
+    _preparations                the requests of a pool that are alike, checked once
     _request  _fields            what is sent, checked
     _body  _content  _auth
     _dial  _happy_eyeballs       from a name to a connection

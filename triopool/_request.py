@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -17,7 +16,7 @@ from ._config import Redirects, Timeouts, check_bool, check_count, check_redirec
 from ._content import Measured, MultipartFields, close_body
 from ._decoding import ACCEPT_ENCODING
 from ._errors import LocalProtocolError
-from ._fields import Field, FieldText, Headers
+from ._fields import Field, Headers
 from ._origin import Origin, PoolKey
 from ._progress import OnProgress
 from ._url import URL, Params
@@ -28,14 +27,14 @@ if TYPE_CHECKING:
 AuthOption: TypeAlias = Auth | tuple[str, str]
 OnInformational: TypeAlias = Callable[[int, list[tuple[bytes, bytes]]], object]
 
-IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-"""The methods that may be sent twice without asking: the safe ones (RFC 9110 section 9.2.1).
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""The safe methods (RFC 9110 section 9.2.1), which may be sent twice without asking.
 
 PUT and DELETE are idempotent by the book, but a server may have acted on the first one and answer
 the second one otherwise; whoever knows better says ``idempotent=True``.
 """
 
-USUAL = IDEMPOTENT | {"POST", "PUT", "PATCH", "DELETE", "CONNECT"}
+USUAL = SAFE | {"POST", "PUT", "PATCH", "DELETE", "CONNECT"}
 """Methods that may be given in lower case. Others are sent as they are (RFC 9110 section 9.1)."""
 
 # What other clients call it.
@@ -150,9 +149,6 @@ class Request:
         self.key = PoolKey(self.url.origin, self.server_hostname)
         target = self.target or self.url.target
         lines = self.fields if self.verbatim else _fields.complete(self.fields, self._defaults())
-        if all(name.lower() in _NO_SECRETS for name, _ in lines):
-            self.head = _kept_head(self.method, target, tuple(lines))
-            return
         self.head = _http11.make_head(self.method, target, lines)
         if self.fields:
             _fields.check(self.head.headers.raw_items(), self.body_length)
@@ -230,25 +226,11 @@ class Request:
     @property
     def may_be_repeated(self) -> bool:
         """Whether the server may get it twice."""
-        return self.method in IDEMPOTENT if self.idempotent is None else self.idempotent
+        return self.method in SAFE if self.idempotent is None else self.idempotent
 
     def info(self) -> RequestInfo:
         target = self.target or self.url.target
         return RequestInfo(self.method, self.url.origin, target, self.attempt)
-
-
-# To check a head takes longer than all that the pool does for a request, and most programs ask for
-# the same again. So the last few are kept: those of which every field is one of these, for a secret
-# should not stay in memory. (Nor are these lengths, or boundaries, which differ each time.)
-_NAMES = ("host", "accept", "accept-encoding", "accept-language", "connection", "user-agent")
-_NO_SECRETS: frozenset[FieldText] = frozenset({*_NAMES, *(name.encode() for name in _NAMES)})
-
-
-@functools.lru_cache(maxsize=512)
-def _kept_head(method: str, target: str, lines: tuple[Field, ...]) -> _http11.Head:
-    head = _http11.make_head(method, target, lines)
-    _fields.check(head.headers.raw_items(), None)
-    return head
 
 
 class RequestOptions(TypedDict, total=False):
@@ -343,26 +325,6 @@ def are_none(options: tuple[object, ...]) -> bool:
         if option is not None:
             return False
     return True
-
-
-def prepare_plain(method: str, url: str, timeouts: Timeouts) -> Request:
-    """:func:`prepare`, for who asks for nothing special.
-
-    The checks are done once for each method and URL, unless it has credentials in it.
-    """
-    if type(method) is not str or type(url) is not str or "@" in url:
-        return prepare(method, url, default_timeouts=timeouts)
-    usual, parsed, head, key = _plain(method, url)
-    request = Request(usual, parsed, timeouts)
-    request.head = head
-    request.key = key
-    return request
-
-
-@functools.lru_cache(maxsize=512)
-def _plain(method: str, url: str) -> tuple[str, URL, _http11.Head, PoolKey]:
-    request = prepare(method, url, default_timeouts=Timeouts())
-    return request.method, request.url, request.head, request.key
 
 
 def refuse_switch(request: Request) -> None:

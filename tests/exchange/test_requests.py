@@ -26,7 +26,6 @@ from triopool import (
     TriopoolError,
     WriteError,
     WriteTimeout,
-    _request,
 )
 from triopool._exchange import REFUSAL_SECONDS
 from triopool._http11 import make_head
@@ -848,25 +847,3 @@ async def test_a_usual_method_may_be_written_in_lower_case(autojump_clock: objec
         await pool.request("Get", URL)
         await pool.request("purge", URL)
     assert [request.method for request in server.requests] == ["HEAD", "GET", "purge"]
-
-
-async def test_heads_are_kept_only_if_nothing_in_them_can_be_a_secret(
-    autojump_clock: object,
-) -> None:
-
-    _request._kept_head.cache_clear()
-    _request._plain.cache_clear()
-    server = Answering()
-    async with serving(server) as (pool, _):
-        for token in ("one", "two"):
-            await pool.get(URL, headers={"X-Api-Key": token, "Accept": "text/plain"})
-        for _ in range(2):
-            await pool.get(URL, headers={"accept": "text/plain", b"User-Agent": b"me"})
-            await pool.post(URL, content=b"body")
-        await pool.get(URL.replace("//", "//name:secret@"))
-    kept = _request._kept_head.cache_info()
-    assert (kept.currsize, kept.hits) == (1, 1)
-    assert _request._plain.cache_info().currsize == 0
-    sent = [dict(request.headers) for request in server.requests]
-    assert [fields.get("x-api-key") for fields in sent[:3]] == ["one", "two", None]
-    assert [sent[number]["accept"] for number in (2, 4)] == ["text/plain"] * 2
