@@ -23,6 +23,7 @@ from ._url import URL, Params
 
 if TYPE_CHECKING:
     from ._exchange import Exchange
+    from ._response import Response
 
 AuthOption: TypeAlias = Auth | tuple[str, str]
 OnInformational: TypeAlias = Callable[[int, list[tuple[bytes, bytes]]], object]
@@ -102,6 +103,8 @@ class Request:
       content_type: what the body suggests.
       idempotent: whether the request may be sent twice; None for: if its method is safe.
       redirects: which ones to follow; None for none.
+      previous: the response that redirected here; None if none did.
+      followed: how many redirects led here.
       observer: is told how it goes.
       attempt: how often it has been sent, with this time.
       body_started: whether an iterator over the body has been asked for anything.
@@ -124,6 +127,8 @@ class Request:
     idempotent: bool | None = None
     expect_continue: bool = False
     redirects: Redirects | None = None
+    previous: Response | None = None
+    followed: int = 0
     on_informational: OnInformational | None = None
     on_progress: OnProgress | None = None
     max_body_bytes: int | None = None

@@ -58,8 +58,6 @@ class Response(trio.abc.ReceiveStream):
       raw_headers: (name, value) pairs as they were sent, in order.
       url: the URL that was asked, without its fragment.
       method: the method that was asked with; a redirect may have changed it.
-      history: the responses that redirected here, oldest first; see ``follow_redirects=``. Their
-        bodies have not been read.
     """
 
     def __init__(self, exchange: Exchange, start_drain: Callable[[Exchange], None]) -> None:
@@ -72,7 +70,7 @@ class Response(trio.abc.ReceiveStream):
         self._url: URL = request.url
         self.method: str = request.method
         self.status_code: int = head.status_code
-        self.history: tuple[Response, ...] = ()
+        self._previous = request.previous
         self._head = head
 
     # ── The head ───────────────────────────────────────────────────────────────────────────────
@@ -88,6 +86,20 @@ class Response(trio.abc.ReceiveStream):
     @property
     def url(self) -> str:
         return str(self._url)
+
+    @property
+    def history(self) -> tuple[Response, ...]:
+        """The responses that redirected here, oldest first; see ``follow_redirects=``.
+
+        Their bodies have not been read.
+        """
+        # Made when it is asked for: one for each response of a chain would take quadratic time.
+        found = []
+        response = self._previous
+        while response is not None:
+            found.append(response)
+            response = response._previous
+        return tuple(reversed(found))
 
     @cached_property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +13,14 @@ from typing import Any
 import pytest
 import trio
 
-from triopool import ConnectionPool, LocalProtocolError, RedirectError, Redirects, RequestInfo
+from triopool import (
+    ConnectionPool,
+    LocalProtocolError,
+    RedirectError,
+    Redirects,
+    RequestInfo,
+    Response,
+)
 from triopool.abc import Instrument
 from triopool.testing import HTTPServer, Network, Reply, Request, http_server
 
@@ -242,6 +250,34 @@ async def test_a_loop_ends(autojump_clock: object, limit: int) -> None:
             await w.pool.get("http://one.test/", follow_redirects=redirects)
         assert len(w.seen) == limit + 1
         assert len(caught.value.response.history) == limit
+
+
+async def test_each_redirect_of_a_long_chain_keeps_as_much_as_the_one_before(
+    autojump_clock: object,
+) -> None:
+    async def kept(redirects: int) -> int:
+        """Bytes, of all the tuples that hang on the last response of a chain."""
+        async with web(max_connections=1) as w:
+            for number in range(redirects):
+                w.redirects[f"/{number}"] = to(f"/{number + 1}")
+            follow = Redirects(limit=redirects)
+            response = await w.pool.get("http://one.test/0", follow_redirects=follow)
+            tuples = {}
+            stack: list[Any] = [response]
+            while stack:
+                thing = stack.pop()
+                if isinstance(thing, Response):
+                    stack.extend(vars(thing).values())
+                elif isinstance(thing, tuple | list) and id(thing) not in tuples:
+                    tuples[id(thing)] = sys.getsizeof(thing)
+                    stack.extend(thing)
+            assert response.url == f"http://one.test/{redirects}"
+            assert [r.url for r in response.history] == [
+                f"http://one.test/{number}" for number in range(redirects)
+            ]
+        return sum(tuples.values())
+
+    assert await kept(400) < 3 * await kept(200)
 
 
 @pytest.mark.parametrize("bad", [0, -1, 1.5, True, None])
