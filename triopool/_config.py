@@ -6,14 +6,24 @@ import math
 from dataclasses import dataclass, fields
 
 
+def described(value: object) -> str:
+    """What an error says of an argument of the wrong type: a short number, or a type.
+
+    Never text: what is in the wrong place may be a password.
+    """
+    if value is None or (isinstance(value, bool | int | float) and abs(value) < 10**9):
+        return repr(value)
+    return type(value).__name__
+
+
 def check_seconds(name: str, value: float | None) -> float | None:
     """Accept None (no limit) or a positive number of seconds; anything else is told at once."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number of seconds or None, not {value!r}")
+        raise TypeError(f"{name} must be a number of seconds or None, not {described(value)}")
     if math.isnan(value) or value <= 0:
-        raise ValueError(f"{name} must be positive (None for no limit), not {value!r}")
+        raise ValueError(f"{name} must be positive (None for no limit), not {described(value)}")
     return value
 
 
@@ -22,16 +32,18 @@ def check_count(name: str, value: int | None, *, least: int = 1) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number or None, not {value!r}")
+        raise TypeError(f"{name} must be a whole number or None, not {described(value)}")
     if value < least:
-        raise ValueError(f"{name} must be at least {least} (None for no limit), not {value!r}")
+        raise ValueError(
+            f"{name} must be at least {least} (None for no limit), not {described(value)}"
+        )
     return value
 
 
 def check_bool(name: str, value: object) -> None:
     """Accept True and False only: ``"no"`` would mean yes."""
     if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {value!r}")
+        raise TypeError(f"{name} must be True or False, not {described(value)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +90,10 @@ class Redirects:
     def __post_init__(self) -> None:
         check_bool("Redirects.allow_downgrade", self.allow_downgrade)
         if isinstance(self.limit, bool) or not isinstance(self.limit, int):
-            raise TypeError(f"Redirects.limit must be a whole number, not {self.limit!r}")
+            raise TypeError(f"Redirects.limit must be a whole number, not {described(self.limit)}")
         if self.limit < 1:
             raise ValueError(
-                f"Redirects.limit must be at least 1, not {self.limit} "
+                f"Redirects.limit must be at least 1, not {described(self.limit)} "
                 "(follow_redirects=False follows none)"
             )
 
@@ -92,4 +104,6 @@ def check_redirects(value: object) -> Redirects | None:
         return value
     if isinstance(value, bool):
         return Redirects() if value else None
-    raise TypeError(f"follow_redirects must be a bool or triopool.Redirects, not {value!r}")
+    raise TypeError(
+        f"follow_redirects must be a bool or triopool.Redirects, not {described(value)}"
+    )

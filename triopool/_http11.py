@@ -61,6 +61,13 @@ asks the system for each copy: 50 MB cost 6 ms in pieces of 64 KiB, 50 to 70 ms 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 # RFC 8446 section 5.1: a record of the type alert, or handshake.
 _TLS_RECORD = re.compile(rb"[\x15\x16]\x03")
+# RFC 9110 section 5.5: these have no business in a value. h11 refuses CR, LF and NUL only.
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+# The headers whose meaning h11 checks as well.
+_MEANING = {
+    "content-length": "it is not a number",
+    "transfer-encoding": "it can only be 'chunked'",
+}
 _NOT_TOKEN = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")
 
 Head: TypeAlias = h11.Request
@@ -135,14 +142,44 @@ def _what_is_wrong(method: str, target: str, pairs: Sequence[tuple[Any, Any]]) -
         return "the target has characters that can't be sent"
     for name, value in pairs:
         text = name if isinstance(name, str) else name.decode("latin-1")
-        legal = _NOT_TOKEN.split(text, maxsplit=1)[0]
-        if not legal or legal != text:
-            # What follows may be a value that slipped in.
-            return f"the name of a header is not a token (it begins with {legal[:40]!r})"
+        if not text or _NOT_TOKEN.search(text):
+            return f"the name of a header is not a token (it begins with {token_in(name)!r})"
         others = [] if text.lower() == "host" else host
         if isinstance(_head_or_problem("GET", "/", [*others, (name, value)]), str):
-            return f"the value of header {text[:100]!r} can't be sent (not quoted here)"
+            why = _rule_broken_by(value) or _MEANING.get(text.lower(), "it is not legal")
+            return f"the value of header {token_in(name)!r} can't be sent: {why}"
     return None
+
+
+def token_in(name: str | bytes) -> str:
+    """A header's name, as far as it is a token: what follows may be a value that slipped in."""
+    text = name if isinstance(name, str) else name.decode("latin-1")
+    return _NOT_TOKEN.split(text, maxsplit=1)[0][:40]
+
+
+def _rule_broken_by(value: str | bytes) -> str | None:
+    """What is illegal in the value of any header (RFC 9110 section 5.5); None if nothing is.
+
+    Tells where and what, and quotes nothing: it may be a secret.
+    """
+    if isinstance(value, str):
+        if not value.isascii():
+            at = next(at for at, character in enumerate(value) if ord(character) > 127)
+            return f"character {at} of {len(value)} is not ASCII (give bytes to send it as it is)"
+        value = value.encode("ascii")
+    if control := _CONTROL.search(value):
+        at = control.start()
+        return f"byte {at} of {len(value)} is a control character, 0x{value[at]:02x}"
+    return "it begins or ends with a blank" if value != value.strip(b" \t") else None
+
+
+def refuse_control_characters(name: bytes, value: bytes) -> None:
+    """Raise LocalProtocolError for a value of which h11 would send control characters."""
+    if _CONTROL.search(value):
+        raise LocalProtocolError(
+            f"the value of header {token_in(name)!r} can't be sent: {_rule_broken_by(value)}",
+            phase="write",
+        )
 
 
 class Connection:

@@ -7,6 +7,7 @@ import urllib.request
 from types import ModuleType
 from typing import Any
 
+from ._config import described
 from ._pool import ConnectionPool
 
 _ABOUT_CONNECTIONS = ("verify", "cert", "limits")
@@ -70,7 +71,7 @@ def _pool_options(library: ModuleType, given: dict[str, Any], *, trust_env: bool
         # What the library has for a default, which it does not tell.
         limits = library.Limits(max_connections=100, max_keepalive_connections=20)
     if not isinstance(limits, library.Limits):
-        raise TypeError(f"limits must be a {library.__name__}.Limits, not {limits!r}")
+        raise TypeError(f"limits must be a {library.__name__}.Limits, not {described(limits)}")
     options: dict[str, Any] = {
         "ssl_context": _ssl_context(
             library, given.get("verify", True), given.get("cert"), trust_env

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import ipaddress
 import math
@@ -17,7 +18,7 @@ from trio.lowlevel import enable_ki_protection
 from . import _request, _retry
 from ._background import Background
 from ._body import Content
-from ._config import Redirects, Timeouts, check_count, check_seconds
+from ._config import Redirects, Timeouts, check_count, check_seconds, described
 from ._connection_info import ConnectionInfo
 from ._content import MultipartFields
 from ._dial import Dialler
@@ -114,14 +115,14 @@ class ConnectionPool:
         if proxy is not None:
             raise NotImplementedError("triopool can't use a proxy yet: leave proxy=None")
         if not isinstance(timeouts, Timeouts):
-            raise TypeError(f"timeouts must be a triopool.Timeouts, not {timeouts!r}")
+            raise TypeError(f"timeouts must be a triopool.Timeouts, not {described(timeouts)}")
         if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):
-            raise TypeError(f"ssl_context must be an ssl.SSLContext, not {ssl_context!r}")
+            raise TypeError(f"ssl_context must be an ssl.SSLContext, not {described(ssl_context)}")
         if unix_socket is not None and local_address is not None:
             raise ValueError("local_address has no meaning for a unix_socket: give one of them")
         for name, seam in (("socket_factory", socket_factory), ("resolver", resolver)):
             if seam is not None and not callable(seam):
-                raise TypeError(f"{name} must be callable, not {seam!r}")
+                raise TypeError(f"{name} must be callable, not {described(seam)}")
         self._state = _State.NEW
         self._run: trio.lowlevel.TrioToken | None = None
         self._timeouts = timeouts
@@ -516,8 +517,7 @@ def _check_local_address(value: str | tuple[str, int] | None) -> tuple[str, int]
     if value is None:
         return None
     host, port = (value, 0) if isinstance(value, str) else value
-    try:
+    with contextlib.suppress(ValueError):
         ipaddress.ip_address(host)
-    except ValueError as exc:
-        raise ValueError(f"local_address must be an IP address, not {host!r}") from exc
-    return host, port
+        return host, port
+    raise ValueError("local_address must be an IP address, such as '192.0.2.1'")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
 from . import _fields, _http11, _url
 from ._auth import Auth, check_auth
 from ._body import Body, Content, to_body
-from ._config import Redirects, Timeouts, check_bool, check_count, check_redirects
+from ._config import Redirects, Timeouts, check_bool, check_count, check_redirects, described
 from ._content import Measured, MultipartFields, close_body
 from ._decoding import ACCEPT_ENCODING
 from ._errors import LocalProtocolError
@@ -67,12 +67,14 @@ class RequestInfo:
       origin: where to.
       target: path and query. May hold secrets, if the application puts them there.
       attempt: 1, or more if it is sent again after a stale connection.
+      redirects: how many led here; then the target is what a server said.
     """
 
     method: str
     origin: Origin
     target: str
     attempt: int
+    redirects: int = 0
 
 
 class Observer(Protocol):
@@ -235,7 +237,7 @@ class Request:
 
     def info(self) -> RequestInfo:
         target = self.target or self.url.target
-        return RequestInfo(self.method, self.url.origin, target, self.attempt)
+        return RequestInfo(self.method, self.url.origin, target, self.attempt, self.followed)
 
 
 class RequestOptions(TypedDict, total=False):
@@ -364,17 +366,22 @@ def _check_types(method: object, timeouts: object, server_hostname: object, targ
     if not isinstance(method, str):
         raise TypeError(f"method must be a str, not {type(method).__name__}")
     if timeouts is not None and not isinstance(timeouts, Timeouts):
-        raise TypeError(f"timeouts must be a triopool.Timeouts, not {timeouts!r}")
+        raise TypeError(f"timeouts must be a triopool.Timeouts, not {described(timeouts)}")
     if server_hostname is not None and not (isinstance(server_hostname, str) and server_hostname):
-        raise TypeError(f"server_hostname must be a name or None, not {server_hostname!r}")
+        raise TypeError(f"server_hostname must be a name or None, not {_text(server_hostname)}")
     if target is not None and not (isinstance(target, str) and target):
-        raise TypeError(f"target must be a str that is not empty, or None, not {target!r}")
+        raise TypeError(f"target must be a str that is not empty, or None, not {_text(target)}")
+
+
+def _text(value: object) -> str:
+    return "an empty one" if value == "" else described(value)
 
 
 def _check_hooks(**hooks: object) -> None:
     for name, hook in hooks.items():
         if hook is not None and (not callable(hook) or inspect.iscoroutinefunction(hook)):
-            raise TypeError(f"{name} must be callable, and not async: {hook!r} is not")
+            verdict = "is async" if callable(hook) else "is not"
+            raise TypeError(f"{name} must be callable, and not async: {described(hook)} {verdict}")
 
 
 def check_names(caller: str, options: Collection[str]) -> None:

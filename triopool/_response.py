@@ -145,12 +145,11 @@ class Response(trio.abc.ReceiveStream):
         if self.status_code >= 400:
             # The server's words, for a message: escaped and bounded.
             reason = ascii(self.reason[:100])[1:-1] or _usual_reason(self.status_code)
-            raise StatusError(
-                f"{self.method} {self._url.origin}{self._url.target.partition('?')[0]} "
-                f"was answered with {self.status_code} {reason}".rstrip(),
-                self,
-                origin=self._url.origin,
-            )
+            # Not the path of a Location, which may be as good as a password.
+            path = self._url.target.partition("?")[0] if self._previous is None else ""
+            answer = f"was answered with {self.status_code} {reason}".rstrip()
+            message = f"{self.method} {self._url.origin}{path} {answer}"
+            raise StatusError(message, self, origin=self._url.origin)
         return self
 
     # ── The body, whole ────────────────────────────────────────────────────────────────────────

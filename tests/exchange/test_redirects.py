@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 import sys
 import traceback
@@ -16,10 +17,12 @@ import trio
 from triopool import (
     ConnectionPool,
     LocalProtocolError,
+    LoggingInstrument,
     RedirectError,
     Redirects,
     RequestInfo,
     Response,
+    StatusError,
 )
 from triopool.abc import Instrument
 from triopool.testing import HTTPServer, Network, Reply, Request, http_server
@@ -250,6 +253,31 @@ async def test_a_loop_ends(autojump_clock: object, limit: int) -> None:
             await w.pool.get("http://one.test/", follow_redirects=redirects)
         assert len(w.seen) == limit + 1
         assert len(caught.value.response.history) == limit
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        f"http://one.test:x/{SECRET}",
+        f"http://one.test/{SECRET}\x7f?{SECRET}",
+        f"ftp://one.test/{SECRET}?{SECRET}#{SECRET}",
+        f"http://{SECRET}:{SECRET}@one.test:0/{SECRET}?a@{SECRET}",
+        f"{SECRET}:{SECRET}",
+        f"http://one.test/404/{SECRET}?{SECRET}",
+    ],
+)
+async def test_no_more_of_a_location_is_told_than_where_it_leads(
+    autojump_clock: object, location: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "triopool")
+    async with web(instruments=[LoggingInstrument()]) as w:
+        w.redirects["/"] = to(location)
+        w.redirects[f"/404/{SECRET}?{SECRET}"] = Reply(404)
+        with pytest.raises((RedirectError, StatusError)) as caught:
+            (await w.pool.get("http://one.test/", follow_redirects=True)).raise_for_status()
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+    assert SECRET not in caplog.text
+    assert caplog.records
 
 
 async def test_each_redirect_of_a_long_chain_keeps_as_much_as_the_one_before(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import array
+import inspect
 import io
 import ssl
 import traceback
@@ -22,6 +23,7 @@ from triopool import (
     PoolTimeout,
     ReadError,
     ReadTimeout,
+    RequestOptions,
     Timeouts,
     TriopoolError,
     WriteError,
@@ -369,10 +371,13 @@ def test_a_target_is_checked_even_if_the_url_was_not() -> None:
         ({"target": b"*"}, "target must be a str that is not empty"),
         ({"follow_redirects": 5}, "follow_redirects must be a bool or triopool.Redirects"),
         ({"follow_redirects": None}, "follow_redirects must be a bool or triopool.Redirects"),
-        ({"on_progress": trio.sleep}, "on_progress must be callable, and not async: <function"),
-        ({"decode": "no"}, "decode must be True or False, not 'no'"),
+        (
+            {"on_progress": trio.sleep},
+            "on_progress must be callable, and not async: function is async",
+        ),
+        ({"decode": "no"}, "decode must be True or False, not str"),
         ({"expect_continue": 1}, "expect_continue must be True or False, not 1"),
-        ({"idempotent": "no"}, "idempotent must be True or False, not 'no'"),
+        ({"idempotent": "no"}, "idempotent must be True or False, not str"),
         ({"content": {"a": 1}}, "not dict: is it for json= or form="),
         ({"content": [b"a"]}, "not list: join the pieces, or make the iterable async"),
         ({"form": {"a": b"a"}}, "not bytes: a file goes into multipart="),
@@ -824,6 +829,67 @@ async def test_an_argument_that_does_not_exist_is_told(
             with pytest.raises(TypeError, match=f"^a leased connection {message}"):
                 await connection.request("GET", "/", **options)
         assert network.connections_accepted("192.0.2.1", 80) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"X": "secret\n"}, "'X' can't be sent: byte 6 of 7 is a control character, 0x0a"),
+        ({"X": b"se\x00cret"}, "'X' can't be sent: byte 2 of 7 is a control character, 0x00"),
+        ({"X": "\x7fsecret"}, "'X' can't be sent: byte 0 of 7 is a control character, 0x7f"),
+        ({"X": b"secret\x1b"}, "'X' can't be sent: byte 6 of 7 is a control character, 0x1b"),
+        ({"X": "secr\u00e9t"}, "'X' can't be sent: character 4 of 6 is not ASCII"),
+        ({"X": " secret"}, "'X' can't be sent: it begins or ends with a blank"),
+        ({"X": b"secret\t"}, "'X' can't be sent: it begins or ends with a blank"),
+        ({"Content-Length": "secret"}, "'Content-Length' can't be sent: it is not a number"),
+        ({"Transfer-Encoding": "secret"}, "'Transfer-Encoding' can't be sent: it can only be"),
+    ],
+)
+async def test_a_value_that_can_t_be_sent_is_told_by_the_rule_it_breaks(
+    autojump_clock: object, fields: Any, why: str
+) -> None:
+    async with serving(Answering()) as (pool, _):
+        with pytest.raises(LocalProtocolError) as caught:
+            await pool.get(URL, headers=fields)
+    assert why in str(caught.value)
+    assert "secr" not in all_text(caught.value)
+
+
+OPTIONS = [name for name in RequestOptions.__annotations__ if name not in ("content", "json")]
+
+
+class Revealing:
+    """Neither what it is taken for, nor discreet."""
+
+    def __repr__(self) -> str:
+        return SECRET
+
+
+@pytest.mark.parametrize("value", [SECRET, SECRET.encode(), Revealing(), [SECRET], {1: SECRET}])
+@pytest.mark.parametrize("name", OPTIONS)
+async def test_an_argument_of_the_wrong_type_is_not_quoted(
+    autojump_clock: object, name: str, value: Any
+) -> None:
+    async with serving(Answering()) as (pool, _):
+        said = ""
+        try:
+            await pool.request("GET", URL, **{name: value})
+        except (TypeError, ValueError, TriopoolError) as exc:
+            said = all_text(exc)
+        assert SECRET not in said
+
+
+@pytest.mark.parametrize(
+    "value", [SECRET, SECRET.encode(), Revealing(), [SECRET], (SECRET, SECRET)]
+)
+@pytest.mark.parametrize("name", sorted(inspect.signature(ConnectionPool).parameters))
+def test_an_argument_of_a_pool_of_the_wrong_type_is_not_quoted(name: str, value: Any) -> None:
+    said = ""
+    try:
+        ConnectionPool(**{name: value})
+    except (TypeError, ValueError, NotImplementedError) as exc:
+        said = str(exc)
+    assert SECRET not in said
 
 
 async def test_http_server_agrees_about_every_body(autojump_clock: object) -> None:
