@@ -13,6 +13,7 @@ The layers, from what a program sees down to what touches a socket; imports poin
     _upgraded                    what is left of a connection when HTTP is over
     _preparations                the requests of a pool that are alike, checked once
     _request  _fields            what is sent, checked
+    _hints                       what other clients call it
     _body  _content  _auth
     _dial  _happy_eyeballs       from a name to a connection
     _resolve  _tls
@@ -20,7 +21,7 @@ The layers, from what a program sees down to what touches a socket; imports poin
     _snapshot  _statistics       what it counts, and how it shows it
     _http11  _wire  _patience    one connection: h11 over a socket, and how long to wait for it
     _url  _errors  _config       plain nouns
-    _origin  _progress  _deadlines  _channel
+    _origin  _progress  _deadlines  _channel  _trio_only
 """
 
 from . import abc

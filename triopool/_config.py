@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import Any
 
 
 def described(value: object) -> str:
@@ -46,12 +47,24 @@ def check_bool(name: str, value: object) -> None:
         raise TypeError(f"{name} must be True or False, not {described(value)}")
 
 
-@dataclass(frozen=True, slots=True)
+class _NotGiven:
+    def __repr__(self) -> str:
+        return "..."
+
+
+_NOT_GIVEN: Any = _NotGiven()
+
+
+@dataclass(frozen=True, slots=True, init=False)
 class Timeouts:
     """Limits for the phases of a request, in seconds on Trio's clock; None for no limit.
 
     They guard against a peer that hangs. A deadline for the whole request is the caller's, and a
     Trio cancel scope: ``with trio.fail_after(10): await pool.request(...)``.
+
+    ``Timeouts(read=60)`` sets one of them, the others keep their defaults. One number without a
+    name is for all four that have none of their own: ``Timeouts(5)``, ``Timeouts(5, read=60)``;
+    ``Timeouts(None)`` sets no limit at all.
 
     Attributes:
       pool: how long a request waits while neither a connection nor a dial of its own is to be
@@ -69,9 +82,23 @@ class Timeouts:
     write: float | None = 30.0
     read: float | None = 30.0
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        each: float | None = _NOT_GIVEN,
+        /,
+        *,
+        pool: float | None = _NOT_GIVEN,
+        connect: float | None = _NOT_GIVEN,
+        write: float | None = _NOT_GIVEN,
+        read: float | None = _NOT_GIVEN,
+    ) -> None:
+        given = {"pool": pool, "connect": connect, "write": write, "read": read}
         for field in fields(self):
-            check_seconds(f"Timeouts.{field.name}", getattr(self, field.name))
+            value: Any = given[field.name]
+            if value is _NOT_GIVEN:
+                value = field.default if each is _NOT_GIVEN else each
+            check_seconds(f"Timeouts.{field.name}", value)
+            object.__setattr__(self, field.name, value)  # It is frozen.
 
 
 @dataclass(frozen=True, slots=True)

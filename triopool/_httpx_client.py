@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import ssl
 import urllib.request
 from types import ModuleType
 from typing import Any
 
+from . import _hints
 from ._config import described
 from ._pool import ConnectionPool
 
@@ -28,6 +30,7 @@ def client_options(
     """
     options = dict(options)
     _refuse_what_we_lack(options)
+    _refuse_what_is_a_pools(library, options)
     given = {name: options.pop(name) for name in _ABOUT_CONNECTIONS if name in options}
     if pool is None:
         return _pool_options(library, given, trust_env=options.get("trust_env", True)), options
@@ -52,6 +55,15 @@ def _refuse_what_we_lack(options: dict[str, Any]) -> None:
         raise ValueError("triopool speaks HTTP/1.1: http1= has to be True")
     if options.get("trust_env", True):
         _refuse_proxies_of_the_environment()
+
+
+def _refuse_what_is_a_pools(library: ModuleType, options: dict[str, Any]) -> None:
+    """The client would call these unknown, and not say where they go."""
+    theirs = inspect.signature(library.AsyncClient).parameters
+    ours = inspect.signature(ConnectionPool).parameters.values()
+    names = [one.name for one in ours if one.kind is one.KEYWORD_ONLY and one.name not in theirs]
+    meant = dict.fromkeys(names, "pool=triopool.ConnectionPool(...)") | {**_hints.OF_A_CLIENT}
+    _hints.refuse("AsyncClient()", [name for name in options if name in names], meant)
 
 
 def _refuse_proxies_of_the_environment() -> None:

@@ -37,6 +37,7 @@ from ._pool import ConnectionPool
 from ._redirect import follow
 from ._request import Request
 from ._response import Response
+from ._trio_only import check_trio
 
 # WebSockets begin as HTTP, and httpx-ws leaves it to the transport to know that.
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
@@ -69,6 +70,7 @@ class Bridge:
 
     async def __aenter__(self) -> Self:
         """Open the pool, if it is our own. A client enters its transport again for each mount."""
+        check_trio()
         task = trio.lowlevel.current_task()
         if self._owns and not self._entered:
             await self.pool.__aenter__()

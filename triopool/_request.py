@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
 
-from . import _fields, _http11, _url
+from . import _fields, _hints, _http11, _url
 from ._auth import Auth, check_auth
 from ._body import Body, Content, to_body
 from ._config import Redirects, Timeouts, check_bool, check_count, check_redirects, described
@@ -37,19 +37,6 @@ the second one otherwise; whoever knows better says ``idempotent=True``.
 
 USUAL = SAFE | {"POST", "PUT", "PATCH", "DELETE", "CONNECT"}
 """Methods that may be given in lower case. Others are sent as they are (RFC 9110 section 9.1)."""
-
-# What other clients call it.
-_MEANT = {
-    "timeout": "timeouts=triopool.Timeouts(...), or a cancel scope",
-    "data": "form= or content=",
-    "body": "content=",
-    "files": "multipart=",
-    "query": "params=",
-    "allow_redirects": "follow_redirects=",
-    "ssl": "ConnectionPool(ssl_context=...)",
-    "verify": "ConnectionPool(ssl_context=...)",
-    "sni_hostname": "server_hostname=",
-}
 
 _USER_AGENT = f"triopool/{version('triopool')}"
 _WITHOUT_BODY = frozenset({"GET", "HEAD"})
@@ -326,14 +313,6 @@ def prepare(
     return request
 
 
-def are_none(options: tuple[object, ...]) -> bool:
-    """Whether nothing was asked for. (With ``==`` an option could have its own idea of it.)"""
-    for option in options:  # noqa: SIM110 - all() takes four times as long
-        if option is not None:
-            return False
-    return True
-
-
 def refuse_switch(request: Request) -> None:
     """Refuse, for want of a block that holds the connection, what may become another protocol."""
     if request.may_switch:
@@ -390,10 +369,5 @@ def check_names(caller: str, options: Collection[str]) -> None:
     Raises:
       TypeError: there is one.
     """
-    for name in options:
-        if name not in RequestOptions.__annotations__:
-            meant = _MEANT.get(name)
-            raise TypeError(
-                f"{caller} got an unexpected keyword argument {name!r}"
-                + (f": did you mean {meant}?" if meant else "")
-            )
+    unknown = [name for name in options if name not in RequestOptions.__annotations__]
+    _hints.refuse(caller, unknown, _hints.OF_A_REQUEST)

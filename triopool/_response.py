@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json as stdlib_json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -23,6 +24,30 @@ if TYPE_CHECKING:
     from ._exchange import Exchange
     from ._upgraded import UpgradedStream
     from ._url import URL
+
+
+class _Streamed(enum.Enum):
+    """How much of a body was handed out piece by piece."""
+
+    NOT = enum.auto()
+    PARTLY = enum.auto()
+    WHOLLY = enum.auto()
+
+
+_NOT_HERE = {
+    _Streamed.NOT: (
+        "the body has not been read: 'await response.read()' first, or use pool.request()"
+    ),
+    _Streamed.PARTLY: (
+        "a part of the body was read as a stream, and is not kept: "
+        "'await response.read()' reads and keeps the rest"
+    ),
+    _Streamed.WHOLLY: (
+        "the body was read as a stream, to its end, and is not kept: keep the pieces as they come, "
+        "or call 'await response.read()' instead"
+    ),
+}
+"""Why there is no content."""
 
 ResponseHeaders: TypeAlias = CIMultiDictProxy[str]
 
@@ -66,6 +91,7 @@ class Response(trio.abc.ReceiveStream):
         self._start_drain = start_drain
         self._reader = BodyReader(exchange)
         self._content: bytes | None = None
+        self._streamed = _Streamed.NOT
         self._closed = False
         self._url: URL = request.url
         self.method: str = request.method
@@ -197,9 +223,7 @@ class Response(trio.abc.ReceiveStream):
     def content(self) -> bytes:
         """The body. After ``stream()`` it has to be read first."""
         if self._content is None:
-            raise RuntimeError(
-                "the body has not been read: 'await response.read()' first, or use pool.request()"
-            )
+            raise RuntimeError(_NOT_HERE[self._streamed])
         return self._content
 
     @property
@@ -252,10 +276,12 @@ class Response(trio.abc.ReceiveStream):
         """:meth:`receive_some`, but a checkpoint only if it has to wait."""
         self._check_open()
         try:
-            return await self._reader.read(max_bytes)
+            piece = await self._reader.read(max_bytes)
         except TriopoolError:
             self._check_open()  # Another task may have closed the response.
             raise
+        self._streamed = _Streamed.PARTLY if piece else _Streamed.WHOLLY
+        return piece
 
     async def __anext__(self) -> bytes:
         # As trio's, but for the type.
