@@ -12,6 +12,7 @@ may be done by two tasks at one time, one of each.
 
 from __future__ import annotations
 
+import math
 import re
 import ssl
 from collections.abc import Sequence
@@ -187,6 +188,7 @@ class Connection:
 
     Attributes:
       info: its facts.
+      waited: for how many seconds a read that was cancelled had waited; None if not known.
       idle_limit: how long the server keeps it when idle, in seconds less a margin; None if it
         did not say.
       bytes_received: how many bytes have arrived in this exchange.
@@ -207,6 +209,7 @@ class Connection:
         self._write_clock = keeper.patience(wire.close)
         self._read_clock = keeper.patience(wire.close)
         self._limits: Timeouts = _NO_LIMITS
+        self.waited: float | None = None
         self.idle_limit: float | None = None
         self.framing = NOT_TOLD
         self._wire = wire
@@ -610,6 +613,10 @@ class Connection:
             ) from exc
         except trio.ClosedResourceError as exc:
             self._raise_closed("read", exc)
+        except trio.Cancelled:
+            if self._limits.read is not None and self._read_clock.ends_at != math.inf:
+                self.waited = trio.current_time() - self._read_clock.ends_at + self._limits.read
+            raise
         finally:
             self._receiving = False
             self._read_clock.end()

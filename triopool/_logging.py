@@ -95,5 +95,11 @@ def _line(request: RequestInfo) -> str:
 
 
 def _why(error: BaseException) -> str:
-    """The message of an error of ours; of others, such as those of a body's iterator, the type."""
-    return str(error) if isinstance(error, TriopoolError) else type(error).__name__
+    """The message of an error of ours; of others, such as those of a body's iterator, the type.
+
+    With a cancellation, what triopool was doing.
+    """
+    if isinstance(error, TriopoolError):
+        return str(error)
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith("triopool was ")]
+    return "; ".join([type(error).__name__, *notes])
