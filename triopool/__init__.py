@@ -104,3 +104,10 @@ __all__ = [
     "WriteTimeout",
     "abc",
 ]
+
+# A traceback names an error as users do. (Errors only: annotations of other classes are looked up in
+# the module that __module__ names.)
+for _value in tuple(globals().values()):
+    if isinstance(_value, type) and issubclass(_value, TriopoolError):
+        _value.__module__ = __name__
+del _value
