@@ -13,6 +13,7 @@ The layers, from what a program sees down to what touches a socket; imports poin
     _upgraded                    what is left of a connection when HTTP is over
     _preparations                the requests of a pool that are alike, checked once
     _request  _fields            what is sent, checked
+    _places                      where requests went before
     _hints                       what other clients call it
     _body  _content  _auth
     _dial  _happy_eyeballs       from a name to a connection
@@ -105,8 +106,8 @@ __all__ = [
     "abc",
 ]
 
-# A traceback names an error as users do. (Errors only: annotations of other classes are looked up in
-# the module that __module__ names.)
+# A traceback names an error as users do. (Errors only: the annotations of other classes are looked
+# up in the module that __module__ names.)
 for _value in tuple(globals().values()):
     if isinstance(_value, type) and issubclass(_value, TriopoolError):
         _value.__module__ = __name__

@@ -125,6 +125,15 @@ def make_head(method: str, target: str, fields: Sequence[tuple[Any, Any]]) -> He
     )
 
 
+def make_head_like(head: Head, method: str, target: str) -> Head:
+    """:func:`make_head`, with the fields of another one, which need not be checked again."""
+    try:
+        return h11.Request(method=method, target=target, headers=head.headers)
+    except (UnicodeEncodeError, h11.LocalProtocolError):
+        pass
+    return make_head(method, target, head.headers.raw_items())  # Which says what is wrong.
+
+
 def _head_or_problem(method: str, target: str, pairs: Sequence[tuple[Any, Any]]) -> Head | str:
     try:
         return h11.Request(method=method, target=target, headers=list(pairs))

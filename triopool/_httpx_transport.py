@@ -25,7 +25,6 @@ from typing import Any, Self
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from . import _url
 from ._config import Timeouts
 from ._content import close_body
 from ._errors import TriopoolError
@@ -153,7 +152,7 @@ class Bridge:
                 else "the URL needs a scheme: it has to begin with http:// or https://"
             )
         # Where to go is checked as strictly as for our own requests, and remembered as theirs are.
-        parsed = _url.parse(f"{scheme}://{url.netloc.decode('ascii')}/")
+        parsed = self.pool._preparations.places.parse(f"{scheme}://{url.netloc.decode('ascii')}/")
         body = self._body(request)
         ours = Request(request.method, parsed, _timeouts(**extensions.get("timeout", {})))
         ours.target = extensions.get("target", url.raw_path).decode("latin-1")

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from . import _http11
 from ._config import Timeouts
 from ._origin import PoolKey
+from ._places import Places
 from ._request import Request, prepare
 from ._url import URL
 
@@ -38,10 +39,15 @@ class Prepared(NamedTuple):
 
 
 class Preparations:
-    """What a pool keeps of the requests that it has sent."""
+    """What a pool keeps of the requests that it has sent.
+
+    Attributes:
+      places: what it keeps of where they went, for those that are not quite alike.
+    """
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], Prepared] = {}
+        self.places = Places()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -53,7 +59,7 @@ class Preparations:
           InvalidURL, LocalProtocolError, TypeError: it can't be sent.
         """
         if type(method) is not str or type(url) is not str:
-            return prepare(method, url, default_timeouts=timeouts)
+            return prepare(method, url, default_timeouts=timeouts, places=self.places)
         kept = self._kept.get((method, url))
         if kept is None:
             return self._first(method, url, timeouts)
@@ -63,7 +69,7 @@ class Preparations:
         return request
 
     def _first(self, method: str, url: str, timeouts: Timeouts) -> Request:
-        request = prepare(method, url, default_timeouts=timeouts)
+        request = prepare(method, url, default_timeouts=timeouts, places=self.places)
         if len(method) + len(url) <= MAX_CHARACTERS and not _MAY_HOLD_SECRETS.search(url):
             if len(self._kept) >= MAX_KEPT:
                 del self._kept[next(iter(self._kept))]  # The oldest.

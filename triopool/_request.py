@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
 
-from . import _fields, _hints, _http11, _url
+from . import _fields, _hints, _http11
 from ._auth import Auth, check_auth
 from ._body import Body, Content, to_body
 from ._config import Redirects, Timeouts, check_bool, check_count, check_redirects, described
@@ -18,6 +18,7 @@ from ._decoding import ACCEPT_ENCODING
 from ._errors import LocalProtocolError
 from ._fields import Field, Headers
 from ._origin import Origin, PoolKey
+from ._places import Places
 from ._progress import OnProgress
 from ._url import URL, Params
 
@@ -134,18 +135,33 @@ class Request:
 
     # ── The head ───────────────────────────────────────────────────────────────────────────────
 
-    def compose(self) -> None:
-        """Write the head.
+    def compose(self, places: Places | None = None) -> None:
+        """Write the head; with *places*, from what is known of the place.
 
         Raises:
           LocalProtocolError: it would not be legal.
         """
         self.key = PoolKey(self.url.origin, self.server_hostname)
         target = self.target or self.url.target
+        if places is not None and self._is_usual:
+            place = self.url.host_header, self.decode
+            usual = places.usual_head(place)
+            if usual is None:
+                fields = _fields.complete((), self._defaults())
+                usual = _http11.make_head("GET", "/", fields)
+                places.keep_usual_head(place, usual)
+            self.head = _http11.make_head_like(usual, self.method, target)
+            return
         lines = self.fields if self.verbatim else _fields.complete(self.fields, self._defaults())
         self.head = _http11.make_head(self.method, target, lines)
         if self.fields:
             _fields.check(self.head.headers.raw_items(), self.body_length)
+
+    @property
+    def _is_usual(self) -> bool:
+        """Whether the fields are those of all requests to the same place."""
+        special = self.fields or self.auth or self.content_type or self.expect_continue
+        return self.method in SAFE and self.body == b"" and not special
 
     def _defaults(self) -> dict[str, str]:
         """The fields that are sent unless the caller gave them."""
@@ -254,6 +270,7 @@ def prepare(
     url: str,
     *,
     default_timeouts: Timeouts,
+    places: Places,
     params: Params | None = None,
     headers: Headers | None = None,
     content: Content | None = None,
@@ -272,7 +289,11 @@ def prepare(
     on_progress: OnProgress | None = None,
     max_body_bytes: int | None = None,
 ) -> Request:
-    """Check everything that the caller gave; see :meth:`ConnectionPool.request`."""
+    """Check everything that the caller gave; see :meth:`ConnectionPool.request`.
+
+    Args:
+      places: what the pool remembers of earlier requests.
+    """
     _check_types(method, timeouts, server_hostname, target)
     check_bool("expect_continue", expect_continue)
     check_bool("decode", decode)
@@ -282,7 +303,7 @@ def prepare(
         _check_hooks(on_informational=on_informational, on_progress=on_progress)
     if method.upper() in USUAL:
         method = method.upper()
-    parsed = _url.parse(url, params)
+    parsed = places.parse(url, params)
     if server_hostname is not None and parsed.origin.scheme != "https":
         raise ValueError("server_hostname is for https URLs only")
     fields = [] if headers is None else _fields.read(headers)
@@ -309,7 +330,7 @@ def prepare(
     request.on_informational = on_informational
     request.on_progress = on_progress
     request.max_body_bytes = check_count("max_body_bytes", max_body_bytes, least=0)
-    request.compose()
+    request.compose(places)
     return request
 
 

@@ -89,7 +89,12 @@ def parse(url: str, params: Params | None = None) -> URL:
     if not isinstance(url, str):
         raise TypeError(f"url must be a str, not {type(url).__name__}")
     parsed = _parse(url)
-    query = None if params is None else encode_pairs(params, "params")
+    return parsed if params is None else add_params(parsed, params)
+
+
+def add_params(parsed: URL, params: Params) -> URL:
+    """The URL with *params* added to its query; see :func:`parse`."""
+    query = encode_pairs(params, "params")
     if not query:
         return parsed
     joint = "" if parsed.target.endswith(("?", "&")) else "&" if "?" in parsed.target else "?"

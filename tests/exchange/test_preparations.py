@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import weakref
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from triopool import ConnectionPool, Timeouts
+from triopool import ConnectionPool, InvalidURL, LocalProtocolError, Timeouts
+from triopool._places import MAX_PLACES
 from triopool._preparations import MAX_CHARACTERS, MAX_KEPT, Preparations
+from triopool._url import parse
 from triopool.httpx import TriopoolTransport
 
 from .world import URL, Answering, ok, serving
@@ -63,6 +68,65 @@ async def test_special_requests_and_redirects_are_not_kept(autojump_clock: objec
         await pool.post(URL, json={})
         assert not len(pool._preparations)
     assert [request.target for request in server.requests][:2] == ["/from", "/elsewhere"]
+
+
+def test_what_leads_to_one_place_is_checked_once() -> None:
+    places = Preparations().places
+    known = places.parse(f"{URL}:81/a?b")
+    assert len(places) == 1
+    for rest in ("", "/", "/a?b=c", "?b", "/?", "/@/%20;x", "/a#SECRET", "/#"):
+        assert places.parse(f"{URL}:81{rest}") == parse(f"{URL}:81{rest}")
+        assert places.parse(f"{URL}:81{rest}").origin is known.origin
+    assert places.parse(f"{URL}:81/a?b", {"c": 1}) == parse(f"{URL}:81/a?b&c=1")
+    assert len(places) == 1
+
+
+@given(st.text(st.sampled_from("aZ0.-_:/@[]%?#\\ \t\x7f\u00e9\ud800&=+;"), max_size=20))
+@settings(max_examples=300, derandomize=True, database=None)
+def test_a_known_place_is_found_in_the_very_urls_that_lead_there(rest: str) -> None:
+    places = Preparations().places
+    places.parse("http://a.example:80/")
+    for url in (f"http://a.example:80{rest}", f"http://a.example{rest}"):
+        expected: Any = None
+        with contextlib.suppress(InvalidURL):
+            expected = parse(url)
+        for _ in range(2):
+            if expected is None:
+                with pytest.raises(InvalidURL):
+                    places.parse(url)
+            else:
+                assert places.parse(url) == expected
+
+
+def test_no_more_places_are_remembered_than_allowed() -> None:
+    preparations = Preparations()
+    for number in range(MAX_PLACES + 10):
+        preparations.plain("GET", f"http://{number}.example/?q", USUAL)
+    assert len(preparations.places) == 2 * 10
+
+
+async def test_the_fields_of_a_known_place_are_those_of_the_first_request(
+    autojump_clock: object,
+) -> None:
+    server = Answering()
+    async with serving(server) as (pool, _):
+        for number in range(2):
+            await pool.get(f"{URL}/{number}?a=b")
+            await pool.get(URL, params={"n": number}, decode=False)
+            await pool.request("OPTIONS", URL, target="*")
+            await pool.get(URL, headers={"X": str(number)})
+            await pool.post(URL, content=b"x")
+        with pytest.raises(LocalProtocolError, match="the target has characters"):
+            await pool.get(URL, target="/a b")
+        with pytest.raises(InvalidURL):
+            await pool.get(f"{URL}:0/?q")
+    first, second = server.requests[:5], server.requests[5:]
+    for one, other in zip(first, second, strict=True):
+        names = [name.lower() for name, _ in one.headers]
+        assert names == [name.lower() for name, _ in other.headers]
+        assert names[:3] == ["host", "accept", "user-agent"]
+        assert one.header("host") == "192.0.2.1"
+    assert [request.target for request in second[:3]] == ["/1?a=b", "/?n=1", "*"]
 
 
 async def test_they_go_with_their_pool(autojump_clock: object) -> None:
