@@ -113,7 +113,7 @@ _H11 = (
 )
 
 TRIOPOOL = (
-    Seam("prepare", "triopool._request:prepare_plain"),
+    Seam("prepare", "triopool._preparations:Preparations.plain"),
     Seam("prepare", "triopool._request:refuse_switch"),
     Seam("acquire", "triopool._slots:Slots.acquire"),
     Seam("frame", "triopool._http11:Connection.start"),

@@ -14,6 +14,7 @@ import pytest
 import trio
 
 import triopool
+from triopool._preparations import Preparations
 
 # A part of the benchmarks, and tested with them: what runs the tests need not wait for it.
 pytest.importorskip("matplotlib", reason='the benchmarks need pip install -e ".[benchmarks]"')
@@ -204,13 +205,13 @@ def test_all_kinds_of_requests_are_run_and_looked_at(origin: str) -> None:
 
 def test_what_grows_is_found(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[object] = []
-    prepare = triopool._request.prepare_plain
+    prepare = Preparations.plain
 
     def leaky(*args: Any, **kwargs: Any) -> Any:
         kept.append([{} for _ in range(20)])
         return prepare(*args, **kwargs)
 
-    monkeypatch.setattr(triopool._request, "prepare_plain", leaky)
+    monkeypatch.setattr(Preparations, "plain", leaky)
     found = trio.run(lambda: memory.run_load(f"{origin}/2000", requests=400, slices=4, fill=0))
     blocks = found["growth"]["blocks"]
     assert blocks["by"] > 10 * 100  # of 100 requests in a slice, each leaves 20

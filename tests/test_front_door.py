@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
+import traceback
 import types
+import typing
 
 import pytest
 
@@ -35,6 +38,12 @@ def test_importing_the_package_imports_nothing_for_tests_or_other_clients() -> N
     assert shown.stdout.strip() == "[]", shown.stderr
 
 
+def test_importing_the_package_mixes_no_bytes_with_text() -> None:
+    arguments = [sys.executable, "-bb", "-c", "import triopool"]
+    shown = subprocess.run(arguments, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+
+
 def test_only_one_file_imports_h11() -> None:
     program = (
         "import pathlib, triopool; "
@@ -57,3 +66,16 @@ def test_every_error_is_in_the_tree_and_every_timeout_is_trios_too() -> None:
     timeouts = [error for error in errors if error.__name__.endswith("Timeout")]
     assert len(timeouts) == 4
     assert all(issubclass(error, trio.TooSlowError) for error in timeouts)
+
+
+def test_a_traceback_names_an_error_as_users_do() -> None:
+    for error in (triopool.PoolTimeout("late"), triopool.InvalidURL("what?")):
+        [line] = traceback.format_exception_only(error)
+        assert line == f"triopool.{type(error).__name__}: {error}\n"
+        assert type(pickle.loads(pickle.dumps(error))) is type(error)
+
+
+def test_the_annotations_of_all_that_is_public_can_be_looked_up() -> None:
+    for name in triopool.__all__:
+        if isinstance(value := getattr(triopool, name), type):
+            typing.get_type_hints(value)

@@ -8,9 +8,13 @@ The layers, from what a program sees down to what touches a socket; imports poin
     _stream  _lease  _response   what it gets
     _redirect  _retry  _watch    where a request goes next; when it may be sent again; who is told
     _reading  _decoding          a response's body, as its reader gets it
+    _charset
     _exchange  _upload           one request and its response
     _upgraded                    what is left of a connection when HTTP is over
+    _preparations                the requests of a pool that are alike, checked once
     _request  _fields            what is sent, checked
+    _places                      where requests went before
+    _hints                       what other clients call it
     _body  _content  _auth
     _dial  _happy_eyeballs       from a name to a connection
     _resolve  _tls
@@ -19,7 +23,7 @@ The layers, from what a program sees down to what touches a socket; imports poin
     _http11  _wire  _patience    one connection: h11 over a socket, and how long to wait for it
     _scanner                     what a response has to pass before h11 sees it
     _url  _errors  _config       plain nouns
-    _origin  _progress  _deadlines  _channel
+    _origin  _progress  _deadlines  _channel  _trio_only
 """
 
 from . import abc
@@ -102,3 +106,10 @@ __all__ = [
     "WriteTimeout",
     "abc",
 ]
+
+# A traceback names an error as users do. (Errors only: the annotations of other classes are looked
+# up in the module that __module__ names.)
+for _value in tuple(globals().values()):
+    if isinstance(_value, type) and issubclass(_value, TriopoolError):
+        _value.__module__ = __name__
+del _value

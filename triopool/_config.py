@@ -4,6 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import Any
+
+
+def described(value: object) -> str:
+    """What an error says of an argument of the wrong type: a short number, or a type.
+
+    Never text: what is in the wrong place may be a password.
+    """
+    if value is None or (isinstance(value, bool | int | float) and abs(value) < 10**9):
+        return repr(value)
+    return type(value).__name__
 
 
 def check_seconds(name: str, value: float | None) -> float | None:
@@ -11,9 +22,9 @@ def check_seconds(name: str, value: float | None) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number of seconds or None, not {value!r}")
+        raise TypeError(f"{name} must be a number of seconds or None, not {described(value)}")
     if math.isnan(value) or value <= 0:
-        raise ValueError(f"{name} must be positive (None for no limit), not {value!r}")
+        raise ValueError(f"{name} must be positive (None for no limit), not {described(value)}")
     return value
 
 
@@ -22,24 +33,38 @@ def check_count(name: str, value: int | None, *, least: int = 1) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number or None, not {value!r}")
+        raise TypeError(f"{name} must be a whole number or None, not {described(value)}")
     if value < least:
-        raise ValueError(f"{name} must be at least {least} (None for no limit), not {value!r}")
+        raise ValueError(
+            f"{name} must be at least {least} (None for no limit), not {described(value)}"
+        )
     return value
 
 
 def check_bool(name: str, value: object) -> None:
     """Accept True and False only: ``"no"`` would mean yes."""
     if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {value!r}")
+        raise TypeError(f"{name} must be True or False, not {described(value)}")
 
 
-@dataclass(frozen=True, slots=True)
+class _NotGiven:
+    def __repr__(self) -> str:
+        return "..."
+
+
+_NOT_GIVEN: Any = _NotGiven()
+
+
+@dataclass(frozen=True, slots=True, init=False)
 class Timeouts:
     """Limits for the phases of a request, in seconds on Trio's clock; None for no limit.
 
     They guard against a peer that hangs. A deadline for the whole request is the caller's, and a
     Trio cancel scope: ``with trio.fail_after(10): await pool.request(...)``.
+
+    ``Timeouts(read=60)`` sets one of them, the others keep their defaults. One number without a
+    name is for all four that have none of their own: ``Timeouts(5)``, ``Timeouts(5, read=60)``;
+    ``Timeouts(None)`` sets no limit at all.
 
     Attributes:
       pool: how long a request waits while neither a connection nor a dial of its own is to be
@@ -57,9 +82,23 @@ class Timeouts:
     write: float | None = 30.0
     read: float | None = 30.0
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        each: float | None = _NOT_GIVEN,
+        /,
+        *,
+        pool: float | None = _NOT_GIVEN,
+        connect: float | None = _NOT_GIVEN,
+        write: float | None = _NOT_GIVEN,
+        read: float | None = _NOT_GIVEN,
+    ) -> None:
+        given = {"pool": pool, "connect": connect, "write": write, "read": read}
         for field in fields(self):
-            check_seconds(f"Timeouts.{field.name}", getattr(self, field.name))
+            value: Any = given[field.name]
+            if value is _NOT_GIVEN:
+                value = field.default if each is _NOT_GIVEN else each
+            check_seconds(f"Timeouts.{field.name}", value)
+            object.__setattr__(self, field.name, value)  # It is frozen.
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +117,10 @@ class Redirects:
     def __post_init__(self) -> None:
         check_bool("Redirects.allow_downgrade", self.allow_downgrade)
         if isinstance(self.limit, bool) or not isinstance(self.limit, int):
-            raise TypeError(f"Redirects.limit must be a whole number, not {self.limit!r}")
+            raise TypeError(f"Redirects.limit must be a whole number, not {described(self.limit)}")
         if self.limit < 1:
             raise ValueError(
-                f"Redirects.limit must be at least 1, not {self.limit} "
+                f"Redirects.limit must be at least 1, not {described(self.limit)} "
                 "(follow_redirects=False follows none)"
             )
 
@@ -92,4 +131,6 @@ def check_redirects(value: object) -> Redirects | None:
         return value
     if isinstance(value, bool):
         return Redirects() if value else None
-    raise TypeError(f"follow_redirects must be a bool or triopool.Redirects, not {value!r}")
+    raise TypeError(
+        f"follow_redirects must be a bool or triopool.Redirects, not {described(value)}"
+    )

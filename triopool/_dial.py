@@ -169,13 +169,14 @@ def _take_over(made: AnySocket, address: AddressInfo) -> trio.socket.SocketType:
     """Own what the factory returned, as a Trio socket; or close it, and say what is wrong."""
     if not isinstance(made, stdlib_socket.socket | trio.socket.SocketType):
         raise TypeError(
-            f"socket_factory must return a Trio or standard-library socket, not {made!r}"
+            "socket_factory must return a Trio or standard-library socket, "
+            f"not {type(made).__name__}"
         )
     try:
         if made.type != stdlib_socket.SOCK_STREAM or made.family != address.family:
             raise TypeError(
                 "socket_factory must return a SOCK_STREAM socket of the address's own family "
-                f"({_name_of(address.family)}), not {made!r}"
+                f"({_name_of(address.family)}), not {made.type!r} of {made.family!r}"
             )
         if isinstance(made, stdlib_socket.socket):
             return trio.socket.from_stdlib_socket(made)

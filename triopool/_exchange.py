@@ -172,6 +172,8 @@ class Exchange:
             return
         except BaseException as exc:
             failure = exc
+        if isinstance(failure, trio.Cancelled):
+            failure.add_note(f"triopool was {self._doing()}")
         self.was_stale = self._looks_stale(failure)
         self._stop_upload()
         if not self.was_stale:
@@ -435,6 +437,9 @@ class Exchange:
                 await self._take_what_is_there(await self._receive())
         except TriopoolError as exc:
             self._break_off(exc)
+        except trio.Cancelled as exc:
+            exc.add_note(f"triopool was {self._doing()}")
+            raise
         finally:
             self._reading = False
 
@@ -573,6 +578,16 @@ class Exchange:
     def nothing_sent(self) -> bool:
         """Whether the kernel took not one byte of the request."""
         return not self.connection.bytes_sent
+
+    def _doing(self) -> str:
+        """What is going on, for a note on a cancellation."""
+        key, connection = self.request.key, self.connection
+        if self._answered and not self._is_whole:
+            return f"reading the response from {key}, {self._how_far()}"
+        if self._is_whole or not connection.sent_whole:
+            return f"sending the request to {key}: {connection.bytes_sent} bytes had been sent"
+        waited = "" if connection.waited is None else f", for {connection.waited:.3g} s"
+        return f"waiting for the head of the response from {key}{waited}"
 
     def _why_not_sent_whole(self) -> WriteError | None:
         """The error of a success that was said of half a request; None if it is no success.

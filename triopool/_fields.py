@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from . import _http11
 from ._errors import LocalProtocolError
 
 FieldText: TypeAlias = str | bytes
@@ -13,9 +13,6 @@ Field: TypeAlias = tuple[FieldText, FieldText]
 Headers: TypeAlias = (
     Mapping[str, str] | Mapping[str, bytes] | Mapping[bytes, bytes] | Iterable[Field]
 )
-
-# RFC 9110 section 5.5: these have no business in a value. h11 refuses CR, LF and NUL only.
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def read(headers: Headers) -> list[Field]:
@@ -31,8 +28,10 @@ def read(headers: Headers) -> list[Field]:
             case (str() | bytes() as name, str() | bytes() as value):
                 pairs.append((name, value))
             case (str() | bytes() as name, other):
+                shown = _http11.token_in(name)
                 raise TypeError(
-                    f"the value of header {name!r} must be str or bytes, not {type(other).__name__}"
+                    f"the value of header {shown!r} must be str or bytes, "
+                    f"not {type(other).__name__}"
                 )
             case _:
                 raise TypeError("headers must be a mapping, or an iterable of (name, value) pairs")
@@ -78,8 +77,7 @@ def check(fields: Iterable[tuple[bytes, bytes]], length: int | None) -> None:
     found = {}
     for name, value in fields:
         found[name.lower()] = value
-        if _CONTROL.search(value):
-            raise LocalProtocolError(f"the value of header {name.decode()!r} can't be sent")
+        _http11.refuse_control_characters(name, value)
     declared = found.get(b"content-length")
     if declared is None:
         return

@@ -12,6 +12,7 @@ may be done by two tasks at one time, one of each.
 
 from __future__ import annotations
 
+import math
 import re
 import ssl
 from collections.abc import Sequence
@@ -41,6 +42,13 @@ from ._wire import Wire
 _END_OF_MESSAGE = h11.EndOfMessage()
 # In which the request has not been framed to its end.
 _UNDER_WAY = frozenset({h11.IDLE, h11.SEND_BODY})
+# RFC 9110 section 5.5: these have no business in a value. h11 refuses CR, LF and NUL only.
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+# The headers whose meaning h11 checks as well.
+_MEANING = {
+    "content-length": "it is not a number",
+    "transfer-encoding": "it can only be 'chunked'",
+}
 _NOT_TOKEN = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")
 
 Head: TypeAlias = h11.Request
@@ -80,6 +88,15 @@ def make_head(method: str, target: str, fields: Sequence[tuple[Any, Any]]) -> He
     )
 
 
+def make_head_like(head: Head, method: str, target: str) -> Head:
+    """:func:`make_head`, with the fields of another one, which need not be checked again."""
+    try:
+        return h11.Request(method=method, target=target, headers=head.headers)
+    except (UnicodeEncodeError, h11.LocalProtocolError):
+        pass
+    return make_head(method, target, head.headers.raw_items())  # Which says what is wrong.
+
+
 def _head_or_problem(method: str, target: str, pairs: Sequence[tuple[Any, Any]]) -> Head | str:
     try:
         return h11.Request(method=method, target=target, headers=list(pairs))
@@ -98,14 +115,44 @@ def _what_is_wrong(method: str, target: str, pairs: Sequence[tuple[Any, Any]]) -
         return "the target has characters that can't be sent"
     for name, value in pairs:
         text = name if isinstance(name, str) else name.decode("latin-1")
-        legal = _NOT_TOKEN.split(text, maxsplit=1)[0]
-        if not legal or legal != text:
-            # What follows may be a value that slipped in.
-            return f"the name of a header is not a token (it begins with {legal[:40]!r})"
+        if not text or _NOT_TOKEN.search(text):
+            return f"the name of a header is not a token (it begins with {token_in(name)!r})"
         others = [] if text.lower() == "host" else host
         if isinstance(_head_or_problem("GET", "/", [*others, (name, value)]), str):
-            return f"the value of header {text[:100]!r} can't be sent (not quoted here)"
+            why = _rule_broken_by(value) or _MEANING.get(text.lower(), "it is not legal")
+            return f"the value of header {token_in(name)!r} can't be sent: {why}"
     return None
+
+
+def token_in(name: str | bytes) -> str:
+    """A header's name, as far as it is a token: what follows may be a value that slipped in."""
+    text = name if isinstance(name, str) else name.decode("latin-1")
+    return _NOT_TOKEN.split(text, maxsplit=1)[0][:40]
+
+
+def _rule_broken_by(value: str | bytes) -> str | None:
+    """What is illegal in the value of any header (RFC 9110 section 5.5); None if nothing is.
+
+    Tells where and what, and quotes nothing: it may be a secret.
+    """
+    if isinstance(value, str):
+        if not value.isascii():
+            at = next(at for at, character in enumerate(value) if ord(character) > 127)
+            return f"character {at} of {len(value)} is not ASCII (give bytes to send it as it is)"
+        value = value.encode("ascii")
+    if control := _CONTROL.search(value):
+        at = control.start()
+        return f"byte {at} of {len(value)} is a control character, 0x{value[at]:02x}"
+    return "it begins or ends with a blank" if value != value.strip(b" \t") else None
+
+
+def refuse_control_characters(name: bytes, value: bytes) -> None:
+    """Raise LocalProtocolError for a value of which h11 would send control characters."""
+    if _CONTROL.search(value):
+        raise LocalProtocolError(
+            f"the value of header {token_in(name)!r} can't be sent: {_rule_broken_by(value)}",
+            phase="write",
+        )
 
 
 class Connection:
@@ -113,6 +160,7 @@ class Connection:
 
     Attributes:
       info: its facts.
+      waited: for how many seconds a read that was cancelled had waited; None if not known.
       bytes_received: how many bytes have arrived in this exchange.
     """
 
@@ -130,6 +178,7 @@ class Connection:
         self._write_clock = keeper.patience(wire.close)
         self._read_clock = keeper.patience(wire.close)
         self._limits: Timeouts = _NO_LIMITS
+        self.waited: float | None = None
         self._wire = wire
         self._tls = tls
         self._stream: Wire | _tls.TLSStream = wire if tls is None else tls
@@ -464,6 +513,10 @@ class Connection:
             ) from exc
         except trio.ClosedResourceError as exc:
             self._raise_closed("read", exc)
+        except trio.Cancelled:
+            if self._limits.read is not None and self._read_clock.ends_at != math.inf:
+                self.waited = trio.current_time() - self._read_clock.ends_at + self._limits.read
+            raise
         finally:
             self._receiving = False
             self._read_clock.end()

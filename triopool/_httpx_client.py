@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import ssl
 import urllib.request
 from types import ModuleType
 from typing import Any
 
+from . import _hints
+from ._config import described
 from ._pool import ConnectionPool
 
 _ABOUT_CONNECTIONS = ("verify", "cert", "limits")
@@ -27,6 +30,7 @@ def client_options(
     """
     options = dict(options)
     _refuse_what_we_lack(options)
+    _refuse_what_is_a_pools(library, options)
     given = {name: options.pop(name) for name in _ABOUT_CONNECTIONS if name in options}
     if pool is None:
         return _pool_options(library, given, trust_env=options.get("trust_env", True)), options
@@ -53,6 +57,15 @@ def _refuse_what_we_lack(options: dict[str, Any]) -> None:
         _refuse_proxies_of_the_environment()
 
 
+def _refuse_what_is_a_pools(library: ModuleType, options: dict[str, Any]) -> None:
+    """The client would call these unknown, and not say where they go."""
+    theirs = inspect.signature(library.AsyncClient).parameters
+    ours = inspect.signature(ConnectionPool).parameters.values()
+    names = [one.name for one in ours if one.kind is one.KEYWORD_ONLY and one.name not in theirs]
+    meant = dict.fromkeys(names, "pool=triopool.ConnectionPool(...)") | {**_hints.OF_A_CLIENT}
+    _hints.refuse("AsyncClient()", [name for name in options if name in names], meant)
+
+
 def _refuse_proxies_of_the_environment() -> None:
     """Not to go past a proxy that somebody has set up for a reason."""
     proxies = urllib.request.getproxies()
@@ -70,7 +83,7 @@ def _pool_options(library: ModuleType, given: dict[str, Any], *, trust_env: bool
         # What the library has for a default, which it does not tell.
         limits = library.Limits(max_connections=100, max_keepalive_connections=20)
     if not isinstance(limits, library.Limits):
-        raise TypeError(f"limits must be a {library.__name__}.Limits, not {limits!r}")
+        raise TypeError(f"limits must be a {library.__name__}.Limits, not {described(limits)}")
     options: dict[str, Any] = {
         "ssl_context": _ssl_context(
             library, given.get("verify", True), given.get("cert"), trust_env

@@ -25,7 +25,6 @@ from typing import Any, Self
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from . import _url
 from ._config import Timeouts
 from ._content import close_body
 from ._errors import TriopoolError
@@ -37,6 +36,7 @@ from ._pool import ConnectionPool
 from ._redirect import follow
 from ._request import Request
 from ._response import Response
+from ._trio_only import check_trio
 
 # WebSockets begin as HTTP, and httpx-ws leaves it to the transport to know that.
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
@@ -69,6 +69,7 @@ class Bridge:
 
     async def __aenter__(self) -> Self:
         """Open the pool, if it is our own. A client enters its transport again for each mount."""
+        check_trio()
         task = trio.lowlevel.current_task()
         if self._owns and not self._entered:
             await self.pool.__aenter__()
@@ -151,7 +152,7 @@ class Bridge:
                 else "the URL needs a scheme: it has to begin with http:// or https://"
             )
         # Where to go is checked as strictly as for our own requests, and remembered as theirs are.
-        parsed = _url.parse(f"{scheme}://{url.netloc.decode('ascii')}/")
+        parsed = self.pool._preparations.places.parse(f"{scheme}://{url.netloc.decode('ascii')}/")
         body = self._body(request)
         ours = Request(request.method, parsed, _timeouts(**extensions.get("timeout", {})))
         ours.target = extensions.get("target", url.raw_path).decode("latin-1")

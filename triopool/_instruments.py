@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ._config import described
 from .abc import Instrument
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def combine(instruments: Iterable[Instrument]) -> Instrument:
     for instrument in instruments:
         if not isinstance(instrument, Instrument):
             raise TypeError(
-                f"instruments must be instances of triopool.abc.Instrument, not {instrument!r}"
+                "instruments must be instances of triopool.abc.Instrument, "
+                f"not {described(instrument)}"
             )
     return Chorus(instruments) if instruments else SILENT
 
@@ -49,7 +51,8 @@ class Chorus(Instrument):
             try:
                 getattr(instrument, hook)(*facts)
             except Exception:
-                logger.exception("instrument %r raised in %r: switched off", instrument, hook)
+                name = type(instrument).__qualname__
+                logger.exception("instrument %s raised in %r: switched off", name, hook)
                 self._dismiss(instrument)
 
     def _dismiss(self, instrument: Instrument) -> None:

@@ -20,7 +20,7 @@ from ._exchange import Exchange
 from ._http11 import Connection
 from ._instruments import SILENT
 from ._redirect import follow
-from ._request import Request, check_names, refuse_switch
+from ._request import Request, refuse_switch
 from ._response import Response
 from ._slot import Condition, Lease
 from ._stream import StreamContext
@@ -114,12 +114,11 @@ class LeasedConnection:
         return self._stream(self._check(method, url, options))
 
     def _check(self, method: str, url: str, options: RequestOptions) -> Request:
-        check_names("a leased connection", options)
         if str(url).startswith("/"):
             url = f"{self._key.origin}{url}"
         if options.get("server_hostname") is None:
             options["server_hostname"] = self._key.server_hostname
-        request = self._prepare(method, url, **options)
+        request = self._prepare("a leased connection", method, url, options)
         if request.key != self._key:
             raise ValueError(self._not_for(request))
         return request

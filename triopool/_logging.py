@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from ._errors import TriopoolError
 from .abc import Instrument
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ class LoggingInstrument(Instrument):
     """Logs each event, one line each: ``ConnectionPool(instruments=[LoggingInstrument()])``.
 
     Failures come at *level* too: whether they matter is for the caller of the request to say.
-    Query strings are left out, for they often hold secrets.
+    Query strings are left out, for they often hold secrets; so are the paths that redirects lead
+    to, and what exceptions say that are not triopool's own.
 
     Args:
       logger: where to; None for the logger named ``"triopool"``.
@@ -48,7 +50,7 @@ class LoggingInstrument(Instrument):
         )
 
     def dial_failed(self, origin: Origin, error: BaseException | None) -> None:
-        self._log("dial to %s ended: %s", origin, "called off" if error is None else error)
+        self._log("dial to %s ended: %s", origin, "called off" if error is None else _why(error))
 
     def reused(self, connection: ConnectionInfo) -> None:
         self._log("connection %d to %s is reused", connection.id, connection.origin)
@@ -70,7 +72,7 @@ class LoggingInstrument(Instrument):
         self._log("%s goes over connection %d", _line(request), connection.id)
 
     def request_retried(self, request: RequestInfo, error: BaseException) -> None:
-        self._log("%s is sent again: %s", _line(request), error)
+        self._log("%s is sent again: %s", _line(request), _why(error))
 
     def response_started(
         self, request: RequestInfo, response: ResponseInfo, connection: ConnectionInfo
@@ -84,8 +86,20 @@ class LoggingInstrument(Instrument):
         )
 
     def request_failed(self, request: RequestInfo, error: BaseException) -> None:
-        self._log("%s failed: %s", _line(request), str(error) or type(error).__name__)
+        self._log("%s failed: %s", _line(request), _why(error))
 
 
 def _line(request: RequestInfo) -> str:
-    return f"{request.method} {request.origin}{request.target.partition('?')[0]}"
+    path = "" if request.redirects else request.target.partition("?")[0]
+    return f"{request.method} {request.origin}{path}"
+
+
+def _why(error: BaseException) -> str:
+    """The message of an error of ours; of others, such as those of a body's iterator, the type.
+
+    With a cancellation, what triopool was doing.
+    """
+    if isinstance(error, TriopoolError):
+        return str(error)
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith("triopool was ")]
+    return "; ".join([type(error).__name__, *notes])

@@ -62,15 +62,12 @@ def follow(request: Request, send: Callable[[Request], Awaitable[Response]]) -> 
 
 
 async def _follow(request: Request, send: Callable[[Request], Awaitable[Response]]) -> Response:
-    history: list[Response] = []
     try:
         while True:
             response = await send(request)
-            response.history = tuple(history)
             following = await _what_follows(request, response)
             if following is None:
                 return response
-            history.append(response)
             request = following
     except BaseException:
         await request.give_up_body()
@@ -107,7 +104,7 @@ def next_request(request: Request, response: Response) -> Request | None:
     url = _location(request, response)
     if url is None:
         return None
-    if len(response.history) >= redirects.limit:
+    if request.followed >= redirects.limit:
         raise _refused(response, f"is one redirect more than the limit of {redirects.limit}")
     if request.url.origin.scheme == "https" != url.origin.scheme and not redirects.allow_downgrade:
         raise _refused(
@@ -143,6 +140,8 @@ def _rewrite(request: Request, response: Response, url: URL) -> Request:
     following.url = url
     following.target = None
     following.attempt = 1
+    following.previous = response
+    following.followed += 1
     if leaves:
         following.fields = _fields.without(request.fields, _OF_THE_ORIGIN)
         following.server_hostname = following.auth = None

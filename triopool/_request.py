@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -10,46 +9,35 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
 
-from . import _fields, _http11, _url
+from . import _fields, _hints, _http11
 from ._auth import Auth, check_auth
 from ._body import Body, Content, to_body
-from ._config import Redirects, Timeouts, check_bool, check_count, check_redirects
+from ._config import Redirects, Timeouts, check_bool, check_count, check_redirects, described
 from ._content import Measured, MultipartFields, close_body
 from ._decoding import ACCEPT_ENCODING
 from ._errors import LocalProtocolError
-from ._fields import Field, FieldText, Headers
+from ._fields import Field, Headers
 from ._origin import Origin, PoolKey
+from ._places import Places
 from ._progress import OnProgress
 from ._url import URL, Params
 
 if TYPE_CHECKING:
     from ._exchange import Exchange
+    from ._response import Response
 
 AuthOption: TypeAlias = Auth | tuple[str, str]
 OnInformational: TypeAlias = Callable[[int, list[tuple[bytes, bytes]]], object]
 
-IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-"""The methods that may be sent twice without asking: the safe ones (RFC 9110 section 9.2.1).
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""The safe methods (RFC 9110 section 9.2.1), which may be sent twice without asking.
 
 PUT and DELETE are idempotent by the book, but a server may have acted on the first one and answer
 the second one otherwise; whoever knows better says ``idempotent=True``.
 """
 
-USUAL = IDEMPOTENT | {"POST", "PUT", "PATCH", "DELETE", "CONNECT"}
+USUAL = SAFE | {"POST", "PUT", "PATCH", "DELETE", "CONNECT"}
 """Methods that may be given in lower case. Others are sent as they are (RFC 9110 section 9.1)."""
-
-# What other clients call it.
-_MEANT = {
-    "timeout": "timeouts=triopool.Timeouts(...), or a cancel scope",
-    "data": "form= or content=",
-    "body": "content=",
-    "files": "multipart=",
-    "query": "params=",
-    "allow_redirects": "follow_redirects=",
-    "ssl": "ConnectionPool(ssl_context=...)",
-    "verify": "ConnectionPool(ssl_context=...)",
-    "sni_hostname": "server_hostname=",
-}
 
 _USER_AGENT = f"triopool/{version('triopool')}"
 _WITHOUT_BODY = frozenset({"GET", "HEAD"})
@@ -67,12 +55,14 @@ class RequestInfo:
       origin: where to.
       target: path and query. May hold secrets, if the application puts them there.
       attempt: 1, or more if it is sent again after a stale connection.
+      redirects: how many led here; then the target is what a server said.
     """
 
     method: str
     origin: Origin
     target: str
     attempt: int
+    redirects: int = 0
 
 
 class Observer(Protocol):
@@ -103,6 +93,8 @@ class Request:
       content_type: what the body suggests.
       idempotent: whether the request may be sent twice; None for: if its method is safe.
       redirects: which ones to follow; None for none.
+      previous: the response that redirected here; None if none did.
+      followed: how many redirects led here.
       observer: is told how it goes.
       attempt: how often it has been sent, with this time.
       body_started: whether an iterator over the body has been asked for anything.
@@ -125,6 +117,8 @@ class Request:
     idempotent: bool | None = None
     expect_continue: bool = False
     redirects: Redirects | None = None
+    previous: Response | None = None
+    followed: int = 0
     on_informational: OnInformational | None = None
     on_progress: OnProgress | None = None
     max_body_bytes: int | None = None
@@ -141,21 +135,33 @@ class Request:
 
     # ── The head ───────────────────────────────────────────────────────────────────────────────
 
-    def compose(self) -> None:
-        """Write the head.
+    def compose(self, places: Places | None = None) -> None:
+        """Write the head; with *places*, from what is known of the place.
 
         Raises:
           LocalProtocolError: it would not be legal.
         """
         self.key = PoolKey(self.url.origin, self.server_hostname)
         target = self.target or self.url.target
-        lines = self.fields if self.verbatim else _fields.complete(self.fields, self._defaults())
-        if all(name.lower() in _NO_SECRETS for name, _ in lines):
-            self.head = _kept_head(self.method, target, tuple(lines))
+        if places is not None and self._is_usual:
+            place = self.url.host_header, self.decode
+            usual = places.usual_head(place)
+            if usual is None:
+                fields = _fields.complete((), self._defaults())
+                usual = _http11.make_head("GET", "/", fields)
+                places.keep_usual_head(place, usual)
+            self.head = _http11.make_head_like(usual, self.method, target)
             return
+        lines = self.fields if self.verbatim else _fields.complete(self.fields, self._defaults())
         self.head = _http11.make_head(self.method, target, lines)
         if self.fields:
             _fields.check(self.head.headers.raw_items(), self.body_length)
+
+    @property
+    def _is_usual(self) -> bool:
+        """Whether the fields are those of all requests to the same place."""
+        special = self.fields or self.auth or self.content_type or self.expect_continue
+        return self.method in SAFE and self.body == b"" and not special
 
     def _defaults(self) -> dict[str, str]:
         """The fields that are sent unless the caller gave them."""
@@ -230,25 +236,11 @@ class Request:
     @property
     def may_be_repeated(self) -> bool:
         """Whether the server may get it twice."""
-        return self.method in IDEMPOTENT if self.idempotent is None else self.idempotent
+        return self.method in SAFE if self.idempotent is None else self.idempotent
 
     def info(self) -> RequestInfo:
         target = self.target or self.url.target
-        return RequestInfo(self.method, self.url.origin, target, self.attempt)
-
-
-# To check a head takes longer than all that the pool does for a request, and most programs ask for
-# the same again. So the last few are kept: those of which every field is one of these, for a secret
-# should not stay in memory. (Nor are these lengths, or boundaries, which differ each time.)
-_NAMES = ("host", "accept", "accept-encoding", "accept-language", "connection", "user-agent")
-_NO_SECRETS: frozenset[FieldText] = frozenset({*_NAMES, *(name.encode() for name in _NAMES)})
-
-
-@functools.lru_cache(maxsize=512)
-def _kept_head(method: str, target: str, lines: tuple[Field, ...]) -> _http11.Head:
-    head = _http11.make_head(method, target, lines)
-    _fields.check(head.headers.raw_items(), None)
-    return head
+        return RequestInfo(self.method, self.url.origin, target, self.attempt, self.followed)
 
 
 class RequestOptions(TypedDict, total=False):
@@ -278,6 +270,7 @@ def prepare(
     url: str,
     *,
     default_timeouts: Timeouts,
+    places: Places,
     params: Params | None = None,
     headers: Headers | None = None,
     content: Content | None = None,
@@ -296,7 +289,11 @@ def prepare(
     on_progress: OnProgress | None = None,
     max_body_bytes: int | None = None,
 ) -> Request:
-    """Check everything that the caller gave; see :meth:`ConnectionPool.request`."""
+    """Check everything that the caller gave; see :meth:`ConnectionPool.request`.
+
+    Args:
+      places: what the pool remembers of earlier requests.
+    """
     _check_types(method, timeouts, server_hostname, target)
     check_bool("expect_continue", expect_continue)
     check_bool("decode", decode)
@@ -306,7 +303,7 @@ def prepare(
         _check_hooks(on_informational=on_informational, on_progress=on_progress)
     if method.upper() in USUAL:
         method = method.upper()
-    parsed = _url.parse(url, params)
+    parsed = places.parse(url, params)
     if server_hostname is not None and parsed.origin.scheme != "https":
         raise ValueError("server_hostname is for https URLs only")
     fields = [] if headers is None else _fields.read(headers)
@@ -333,36 +330,8 @@ def prepare(
     request.on_informational = on_informational
     request.on_progress = on_progress
     request.max_body_bytes = check_count("max_body_bytes", max_body_bytes, least=0)
-    request.compose()
+    request.compose(places)
     return request
-
-
-def are_none(options: tuple[object, ...]) -> bool:
-    """Whether nothing was asked for. (With ``==`` an option could have its own idea of it.)"""
-    for option in options:  # noqa: SIM110 - all() takes four times as long
-        if option is not None:
-            return False
-    return True
-
-
-def prepare_plain(method: str, url: str, timeouts: Timeouts) -> Request:
-    """:func:`prepare`, for who asks for nothing special.
-
-    The checks are done once for each method and URL, unless it has credentials in it.
-    """
-    if type(method) is not str or type(url) is not str or "@" in url:
-        return prepare(method, url, default_timeouts=timeouts)
-    usual, parsed, head, key = _plain(method, url)
-    request = Request(usual, parsed, timeouts)
-    request.head = head
-    request.key = key
-    return request
-
-
-@functools.lru_cache(maxsize=512)
-def _plain(method: str, url: str) -> tuple[str, URL, _http11.Head, PoolKey]:
-    request = prepare(method, url, default_timeouts=Timeouts())
-    return request.method, request.url, request.head, request.key
 
 
 def refuse_switch(request: Request) -> None:
@@ -397,17 +366,22 @@ def _check_types(method: object, timeouts: object, server_hostname: object, targ
     if not isinstance(method, str):
         raise TypeError(f"method must be a str, not {type(method).__name__}")
     if timeouts is not None and not isinstance(timeouts, Timeouts):
-        raise TypeError(f"timeouts must be a triopool.Timeouts, not {timeouts!r}")
+        raise TypeError(f"timeouts must be a triopool.Timeouts, not {described(timeouts)}")
     if server_hostname is not None and not (isinstance(server_hostname, str) and server_hostname):
-        raise TypeError(f"server_hostname must be a name or None, not {server_hostname!r}")
+        raise TypeError(f"server_hostname must be a name or None, not {_text(server_hostname)}")
     if target is not None and not (isinstance(target, str) and target):
-        raise TypeError(f"target must be a str that is not empty, or None, not {target!r}")
+        raise TypeError(f"target must be a str that is not empty, or None, not {_text(target)}")
+
+
+def _text(value: object) -> str:
+    return "an empty one" if value == "" else described(value)
 
 
 def _check_hooks(**hooks: object) -> None:
     for name, hook in hooks.items():
         if hook is not None and (not callable(hook) or inspect.iscoroutinefunction(hook)):
-            raise TypeError(f"{name} must be callable, and not async: {hook!r} is not")
+            verdict = "is async" if callable(hook) else "is not"
+            raise TypeError(f"{name} must be callable, and not async: {described(hook)} {verdict}")
 
 
 def check_names(caller: str, options: Collection[str]) -> None:
@@ -416,10 +390,5 @@ def check_names(caller: str, options: Collection[str]) -> None:
     Raises:
       TypeError: there is one.
     """
-    for name in options:
-        if name not in RequestOptions.__annotations__:
-            meant = _MEANT.get(name)
-            raise TypeError(
-                f"{caller} got an unexpected keyword argument {name!r}"
-                + (f": did you mean {meant}?" if meant else "")
-            )
+    unknown = [name for name in options if name not in RequestOptions.__annotations__]
+    _hints.refuse(caller, unknown, _hints.OF_A_REQUEST)

@@ -150,7 +150,8 @@ def _by_family(found: Iterable[Sequence[Any]]) -> list[list[AddressInfo]]:
             family, kind, proto, canonname, sockaddr = info
         except (TypeError, ValueError):
             raise TypeError(
-                f"resolver must return 5-tuples as getaddrinfo does, not {info!r}"
+                "resolver must return 5-tuples as getaddrinfo does, "
+                f"and this {type(info).__name__} is none"
             ) from None
         # getaddrinfo lists each address once for TCP, and again for UDP, unless told not to.
         if kind in (socket.SOCK_STREAM, 0):

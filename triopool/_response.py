@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
-import email.message
+import enum
 import json as stdlib_json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -15,6 +14,7 @@ import trio
 from multidict import CIMultiDict, CIMultiDictProxy
 from trio.lowlevel import enable_ki_protection
 
+from ._charset import charset_of
 from ._connection_info import ResponseConnection
 from ._errors import StatusError, TriopoolError
 from ._http11 import raw_headers
@@ -25,8 +25,29 @@ if TYPE_CHECKING:
     from ._upgraded import UpgradedStream
     from ._url import URL
 
-# Python's own, for text in Python; what they can't decode is an error or a warning.
-_NO_CHARSETS = frozenset({"punycode", "unicode-escape", "raw-unicode-escape"})
+
+class _Streamed(enum.Enum):
+    """How much of a body was handed out piece by piece."""
+
+    NOT = enum.auto()
+    PARTLY = enum.auto()
+    WHOLLY = enum.auto()
+
+
+_NOT_HERE = {
+    _Streamed.NOT: (
+        "the body has not been read: 'await response.read()' first, or use pool.request()"
+    ),
+    _Streamed.PARTLY: (
+        "a part of the body was read as a stream, and is not kept: "
+        "'await response.read()' reads and keeps the rest"
+    ),
+    _Streamed.WHOLLY: (
+        "the body was read as a stream, to its end, and is not kept: keep the pieces as they come, "
+        "or call 'await response.read()' instead"
+    ),
+}
+"""Why there is no content."""
 
 ResponseHeaders: TypeAlias = CIMultiDictProxy[str]
 
@@ -62,8 +83,6 @@ class Response(trio.abc.ReceiveStream):
       raw_headers: (name, value) pairs as they were sent, in order.
       url: the URL that was asked, without its fragment.
       method: the method that was asked with; a redirect may have changed it.
-      history: the responses that redirected here, oldest first; see ``follow_redirects=``. Their
-        bodies have not been read.
     """
 
     def __init__(self, exchange: Exchange, start_drain: Callable[[Exchange], None]) -> None:
@@ -72,11 +91,12 @@ class Response(trio.abc.ReceiveStream):
         self._start_drain = start_drain
         self._reader = BodyReader(exchange)
         self._content: bytes | None = None
+        self._streamed = _Streamed.NOT
         self._closed = False
         self._url: URL = request.url
         self.method: str = request.method
         self.status_code: int = head.status_code
-        self.history: tuple[Response, ...] = ()
+        self._previous = request.previous
         self._head = head
 
     # ── The head ───────────────────────────────────────────────────────────────────────────────
@@ -92,6 +112,20 @@ class Response(trio.abc.ReceiveStream):
     @property
     def url(self) -> str:
         return str(self._url)
+
+    @property
+    def history(self) -> tuple[Response, ...]:
+        """The responses that redirected here, oldest first; see ``follow_redirects=``.
+
+        Their bodies have not been read.
+        """
+        # Made when it is asked for: one for each response of a chain would take quadratic time.
+        found = []
+        response = self._previous
+        while response is not None:
+            found.append(response)
+            response = response._previous
+        return tuple(reversed(found))
 
     @cached_property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
@@ -137,12 +171,11 @@ class Response(trio.abc.ReceiveStream):
         if self.status_code >= 400:
             # The server's words, for a message: escaped and bounded.
             reason = ascii(self.reason[:100])[1:-1] or _usual_reason(self.status_code)
-            raise StatusError(
-                f"{self.method} {self._url.origin}{self._url.target.partition('?')[0]} "
-                f"was answered with {self.status_code} {reason}".rstrip(),
-                self,
-                origin=self._url.origin,
-            )
+            # Not the path of a Location, which may be as good as a password.
+            path = self._url.target.partition("?")[0] if self._previous is None else ""
+            answer = f"was answered with {self.status_code} {reason}".rstrip()
+            message = f"{self.method} {self._url.origin}{path} {answer}"
+            raise StatusError(message, self, origin=self._url.origin)
         return self
 
     # ── The body, whole ────────────────────────────────────────────────────────────────────────
@@ -190,23 +223,13 @@ class Response(trio.abc.ReceiveStream):
     def content(self) -> bytes:
         """The body. After ``stream()`` it has to be read first."""
         if self._content is None:
-            raise RuntimeError(
-                "the body has not been read: 'await response.read()' first, or use pool.request()"
-            )
+            raise RuntimeError(_NOT_HERE[self._streamed])
         return self._content
 
     @property
     def encoding(self) -> str:
-        """The charset that Content-Type names; else UTF-8."""
-        message = email.message.Message()
-        message["Content-Type"] = self.headers.get("Content-Type", "")
-        charset = message.get_content_charset("utf-8")
-        try:
-            b"x".decode(charset, "replace")
-            is_charset = codecs.lookup(charset).name.replace("_", "-") not in _NO_CHARSETS
-        except (LookupError, ValueError):
-            is_charset = False  # Not known here, or not for text: "hex", "idna".
-        return charset if is_charset else "utf-8"
+        """The charset that Content-Type names, if Python has it; else UTF-8."""
+        return charset_of(self.headers.get("Content-Type", ""))
 
     @property
     def text(self) -> str:
@@ -217,9 +240,16 @@ class Response(trio.abc.ReceiveStream):
         """The body as JSON.
 
         Raises:
-          ValueError: it is not: ``json.JSONDecodeError``, or ``UnicodeDecodeError``.
+          ValueError: it is not: ``json.JSONDecodeError``, or ``UnicodeDecodeError``. Also if it is
+            nested deeper than Python can follow.
         """
-        return stdlib_json.loads(self.content)
+        content = self.content
+        try:
+            return stdlib_json.loads(content)
+        except RecursionError:
+            text = content.decode(stdlib_json.detect_encoding(content), "surrogatepass")
+        # Not where it was raised: a thousand lines of traceback tell nothing.
+        raise stdlib_json.JSONDecodeError("nested too deep", text, 0)
 
     # ── The body, as a stream ──────────────────────────────────────────────────────────────────
 
@@ -246,10 +276,12 @@ class Response(trio.abc.ReceiveStream):
         """:meth:`receive_some`, but a checkpoint only if it has to wait."""
         self._check_open()
         try:
-            return await self._reader.read(max_bytes)
+            piece = await self._reader.read(max_bytes)
         except TriopoolError:
             self._check_open()  # Another task may have closed the response.
             raise
+        self._streamed = _Streamed.PARTLY if piece else _Streamed.WHOLLY
+        return piece
 
     async def __anext__(self) -> bytes:
         # As trio's, but for the type.

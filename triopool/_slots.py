@@ -249,8 +249,10 @@ class Slots(Generic[C]):
         self._enqueue(waiter, unfit, why)
         try:
             slot = await waiter.wait()
-        except BaseException:
+        except BaseException as exc:
             # Cancelled, or given an error; if the latter it has left already.
+            if isinstance(exc, trio.Cancelled):
+                exc.add_note(f"triopool was {self._doing(waiter)}")
             self._leave(waiter)
             self._dispatch()
             raise
@@ -360,6 +362,16 @@ class Slots(Generic[C]):
             phase="pool",
             seconds=seconds,
         )
+
+    def _doing(self, waiter: Waiter[C]) -> str:
+        """What is going on for a request that waits. Costs the same however many others wait."""
+        key, now = waiter.queue.key, trio.current_time()
+        if (dial := waiter.dial) is not None:
+            return f"dialling {key}, for {now - dial.dial_started_at:.3g} s: {_tried(dial)}"
+        what = f"waiting for a connection to {key}, for {now - waiter.queued_at:.3g} s"
+        if waiter in waiter.queue.waiting:
+            what += f", with no slot free, and {self._waiting - 1} other requests waiting"
+        return what
 
     def _leave(self, waiter: Waiter[C]) -> None:
         """Forget a waiter that was not served. Its dial goes on without it."""
@@ -911,13 +923,16 @@ def _too_slow(slot: Slot[C]) -> ConnectTimeout | None:
     if slot.owner is None:
         return None
     key, seconds = slot.queue.key, slot.connect_timeout
-    doing = "; ".join(slot.notes) or "nothing had been tried yet"
     return ConnectTimeout(
-        f"no connection to {key} within {seconds} s: {doing}",
+        f"no connection to {key} within {seconds} s: {_tried(slot)}",
         origin=key.origin,
         phase="connect",
         seconds=seconds,
     )
+
+
+def _tried(slot: Slot[C]) -> str:
+    return "; ".join(slot.notes) or "nothing had been tried yet"
 
 
 def _or_infinity(limit: float | None) -> float:

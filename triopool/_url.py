@@ -5,18 +5,21 @@ lenient reading could send a request elsewhere than its author thought (control 
 numeric hosts, what looks like credentials and is none), and to leave everything else as it was
 written: characters that may not stand in a target are percent-encoded, and nothing that is
 encoded already is touched. (URL libraries that normalise break signed URLs.)
+
+A URL may hold a secret anywhere: a password, a token in its path or query. So a message tells of a
+URL no more than where it leads, and nothing here remembers one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import ipaddress
 import os
 import re
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
-from urllib.parse import SplitResult, quote, unquote, urlencode, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
 
 import idna
 
@@ -29,6 +32,10 @@ Scalar: TypeAlias = str | int | float | bool | None
 Params: TypeAlias = Mapping[str, Any] | Iterable[tuple[str, Scalar]]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# The standard library keeps the last URLs that it has split, with all that is in them, for as long
+# as the process runs. This is the same function without its cache.
+_urlsplit: Callable[[str], SplitResult] = inspect.unwrap(urlsplit)
 
 # Control characters anywhere, space at either end: the standard library would strip some.
 _STRIPPED = re.compile(r"[\x00-\x1f\x7f]|\A\s|\s\Z")
@@ -44,6 +51,13 @@ _LEGAL = "!$&'()*+,;=:@/?%"
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
 # WHATWG URL, "ends in a number": a last label that an IPv4 parser may take for a number.
 _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?", re.ASCII)
+# RFC 3986 appendix B: scheme, authority, path, query with its "?". The fragment is left out.
+_REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?")
+# The part of a URL that can be told, if there is no doubt about it: scheme, host and port.
+_TELLABLE = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.-]{0,15}://)(?:[^/?#@]*@)?"
+    r"([A-Za-z0-9._-]{1,60}|\[[0-9A-Fa-f:.]{1,60}\])(:[0-9]{1,5})?(?=[/?#]|\Z)"
+)
 
 
 class URL(NamedTuple):
@@ -75,14 +89,18 @@ def parse(url: str, params: Params | None = None) -> URL:
     if not isinstance(url, str):
         raise TypeError(f"url must be a str, not {type(url).__name__}")
     parsed = _parse(url)
-    query = None if params is None else encode_pairs(params, "params")
+    return parsed if params is None else add_params(parsed, params)
+
+
+def add_params(parsed: URL, params: Params) -> URL:
+    """The URL with *params* added to its query; see :func:`parse`."""
+    query = encode_pairs(params, "params")
     if not query:
         return parsed
     joint = "" if parsed.target.endswith(("?", "&")) else "&" if "?" in parsed.target else "?"
     return parsed._replace(target=f"{parsed.target}{joint}{query}")
 
 
-@lru_cache(maxsize=512)
 def _parse(url: str) -> URL:
     if _STRIPPED.search(url):
         raise InvalidURL(f"{_shown(url)} has a control character in it, or space around it")
@@ -109,24 +127,47 @@ def _parse(url: str) -> URL:
 
 
 def join(base: URL, reference: str) -> URL:
-    """The URL that *reference* means in a response from *base* (RFC 3986 section 5).
+    """The URL that *reference* means in a response from *base* (RFC 3986 section 5.2).
+
+    As in browsers, a reference that repeats the scheme and has no host is a relative one.
 
     Raises:
       InvalidURL: as :func:`parse`.
     """
-    if _STRIPPED.search(reference):
-        return _parse(reference)  # which says what is wrong with it
-    try:
-        joined = urljoin(str(base), reference)
-    except ValueError:
-        joined = reference
-    return _parse(joined)
+    match = _REFERENCE.match(reference)
+    assert match is not None  # Every part may be missing.
+    scheme, authority, path, query = match.groups(default="")
+    if _STRIPPED.search(reference) or scheme.lower() not in ("", base.origin.scheme):
+        return _parse(reference)
+    if authority:
+        return _parse(reference if scheme else f"{base.origin.scheme}:{reference}")
+    base_path, mark, base_query = base.target.partition("?")
+    if path:
+        above = "" if path.startswith("/") else base_path[: base_path.rindex("/") + 1]
+        path = _without_dots(above + path)
+    else:
+        path, query = base_path, query or mark + base_query
+    return base._replace(target=_quoted_target(reference, path, query), auth=None)
+
+
+def _without_dots(path: str) -> str:
+    """Follow the segments "." and ".." of a path that begins with a slash (section 5.2.4)."""
+    kept: list[str] = []
+    *above, last = path.split("/")[1:]
+    for segment in above:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    if last == "..":
+        del kept[-1:]
+    return "/".join(["", *kept, "" if last in (".", "..") else last])
 
 
 def _split(url: str) -> tuple[SplitResult, int | None] | None:
     """None if it can't be done. (The error quotes what may be credentials.)"""
     try:
-        parts = urlsplit(url)
+        parts = _urlsplit(url)
         return parts, parts.port
     except ValueError:
         return None
@@ -155,12 +196,16 @@ def _credentials(url: str, parts: SplitResult) -> BasicAuth | None:
 
 
 def _target(url: str, parts: SplitResult) -> str:
-    path, query = _quoted(parts.path), _quoted(parts.query)
-    if path is None or query is None:
-        raise InvalidURL(f"{_shown(url)} has half a surrogate pair in it")
     # The standard library doesn't tell "/?" from "/"; who signed the one meant it.
-    has_query = "?" in url.partition("#")[0]
-    return f"{path or '/'}?{query}" if has_query else path or "/"
+    query = f"?{parts.query}" if "?" in url.partition("#")[0] else ""
+    return _quoted_target(url, parts.path or "/", query)
+
+
+def _quoted_target(url: str, path: str, query: str) -> str:
+    target = _quoted(path + query)
+    if target is None:
+        raise InvalidURL(f"{_shown(url)} has half a surrogate pair in it")
+    return target
 
 
 def _quoted(text: str) -> str | None:
@@ -192,11 +237,11 @@ def _host(url: str, parts: SplitResult) -> str:
 
 
 def _idna(host: str) -> tuple[str, str]:
-    """The name in ASCII, or what is wrong with it. (The error quotes it at any length.)"""
+    """The name in ASCII, or what is wrong with it. (The error quotes the name at any length.)"""
     try:
         return idna.encode(host, uts46=True).decode("ascii"), ""
     except idna.IDNAError as exc:
-        return "", _short(str(exc))
+        return "", re.sub(r"(['\"]).*\1", "it", str(exc), flags=re.DOTALL)
 
 
 def _ipv6(url: str, host: str) -> str:
@@ -224,13 +269,12 @@ def _ipv4(url: str, host: str) -> str:
     ``http://127.1/`` and ``http://2130706433/`` reach the loopback interface through
     ``getaddrinfo``, past many a filter that looks at the URL.
     """
-    try:
+    with contextlib.suppress(ValueError):
         return str(ipaddress.IPv4Address(host))
-    except ValueError as exc:
-        raise InvalidURL(
-            f"the host of {_shown(url)} looks like a number but is no IPv4 address: "
-            "write it as four decimal numbers"
-        ) from exc
+    raise InvalidURL(
+        f"the host of {_shown(url)} looks like a number but is no IPv4 address: "
+        "write it as four decimal numbers"
+    )
 
 
 def encode_pairs(pairs: Any, what: str) -> str:
@@ -288,18 +332,12 @@ def _text(what: str, name: str, value: object) -> str:
 
 
 def _shown(url: str) -> str:
-    """A URL for a message: shortened, escaped, without credentials, query and fragment.
+    """What a message says of a URL: where it leads, if there is no doubt about that.
 
-    What looks like a path may be the rest of a password with a slash in it, so nothing is shown
-    that has an "@" behind it.
+    Where an "@" follows, what looks like host and port may be a name and a part of a password.
     """
-    if "@" in url:
-        scheme = re.match(r"https?:", url)
-        url = f"{scheme[0] if scheme else ''}//{url.rpartition('@')[2]}"
-    return _short(re.split(r"[?#]", url, maxsplit=1)[0])
-
-
-def _short(text: str) -> str:
-    """Escaped, in quotes, and cut after that: an escape is up to ten characters for one."""
-    shown = ascii(text)
-    return shown if len(shown) <= 100 else f"{shown[:97]}...'"
+    match = _TELLABLE.match(url)
+    if match is None or "@" in url[match.end() :]:
+        return "the URL"
+    scheme, host, port = match.groups(default="")
+    return f"the URL to {scheme}{host}{port}"

@@ -99,4 +99,7 @@ class Instrument:
         """The head of the final response is here, *response.seconds* after the request was made."""
 
     def request_failed(self, request: RequestInfo, error: BaseException) -> None:
-        """A request raised *error*, which may be ``trio.Cancelled``."""
+        """A request raised *error*, which may be ``trio.Cancelled``.
+
+        Then a note on it (``__notes__``) tells what triopool was doing.
+        """

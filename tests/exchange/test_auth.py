@@ -26,6 +26,7 @@ from triopool import (
     TriopoolError,
 )
 from triopool._auth import check_auth
+from triopool._places import Places
 from triopool._request import prepare
 from triopool.abc import Instrument
 
@@ -219,7 +220,7 @@ def test_no_repr_shows_them() -> None:
 @pytest.mark.parametrize("kind", CREDENTIALS)
 def test_no_request_shows_them(kind: str) -> None:
     given: dict[str, Any] = {"method": "GET", "url": f"{URL}/path"} | CREDENTIALS[kind]
-    request = prepare(**given, content=SECRET, default_timeouts=Timeouts())
+    request = prepare(**given, content=SECRET, default_timeouts=Timeouts(), places=Places())
     assert repr(request) == str(request) == f"<Request GET to http://{HOST}:80>"
     for part in (request.url, request.auth, request.info()):
         assert is_silent(f"{part!r} {part}")

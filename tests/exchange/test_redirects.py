@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
+import sys
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +14,16 @@ from typing import Any
 import pytest
 import trio
 
-from triopool import ConnectionPool, LocalProtocolError, RedirectError, Redirects, RequestInfo
+from triopool import (
+    ConnectionPool,
+    LocalProtocolError,
+    LoggingInstrument,
+    RedirectError,
+    Redirects,
+    RequestInfo,
+    Response,
+    StatusError,
+)
 from triopool.abc import Instrument
 from triopool.testing import HTTPServer, Network, Reply, Request, http_server
 
@@ -243,6 +254,59 @@ async def test_a_loop_ends(autojump_clock: object, limit: int) -> None:
             await w.pool.get("http://one.test/", follow_redirects=redirects)
         assert len(w.seen) == limit + 1
         assert len(caught.value.response.history) == limit
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        f"http://one.test:x/{SECRET}",
+        f"http://one.test/{SECRET}\x7f?{SECRET}",
+        f"ftp://one.test/{SECRET}?{SECRET}#{SECRET}",
+        f"http://{SECRET}:{SECRET}@one.test:0/{SECRET}?a@{SECRET}",
+        f"{SECRET}:{SECRET}",
+        f"http://one.test/404/{SECRET}?{SECRET}",
+    ],
+)
+async def test_no_more_of_a_location_is_told_than_where_it_leads(
+    autojump_clock: object, location: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "triopool")
+    async with web(instruments=[LoggingInstrument()]) as w:
+        w.redirects["/"] = to(location)
+        w.redirects[f"/404/{SECRET}?{SECRET}"] = Reply(404)
+        with pytest.raises((RedirectError, StatusError)) as caught:
+            (await w.pool.get("http://one.test/", follow_redirects=True)).raise_for_status()
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+    assert SECRET not in caplog.text
+    assert caplog.records
+
+
+async def test_each_redirect_of_a_long_chain_keeps_as_much_as_the_one_before(
+    autojump_clock: object,
+) -> None:
+    async def kept(redirects: int) -> int:
+        """Bytes, of all the tuples that hang on the last response of a chain."""
+        async with web(max_connections=1) as w:
+            for number in range(redirects):
+                w.redirects[f"/{number}"] = to(f"/{number + 1}")
+            follow = Redirects(limit=redirects)
+            response = await w.pool.get("http://one.test/0", follow_redirects=follow)
+            tuples = {}
+            stack: list[Any] = [response]
+            while stack:
+                thing = stack.pop()
+                if isinstance(thing, Response):
+                    stack.extend(vars(thing).values())
+                elif isinstance(thing, tuple | list) and id(thing) not in tuples:
+                    tuples[id(thing)] = sys.getsizeof(thing)
+                    stack.extend(thing)
+            assert response.url == f"http://one.test/{redirects}"
+            assert [r.url for r in response.history] == [
+                f"http://one.test/{number}" for number in range(redirects)
+            ]
+        return sum(tuples.values())
+
+    assert await kept(400) < 3 * await kept(200)
 
 
 @pytest.mark.parametrize("bad", [0, -1, 1.5, True, None])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from json import JSONDecodeError
 from typing import Any
 
 import pytest
@@ -676,7 +677,7 @@ async def test_a_body_that_was_cut_never_looks_complete(autojump_clock: object) 
                         await response.receive_some()
                 with pytest.raises(ReadError):
                     await response.read()
-                with pytest.raises(RuntimeError, match="has not been read"):
+                with pytest.raises(RuntimeError, match="was read as a stream"):
                     _ = response.content
 
 
@@ -814,6 +815,17 @@ async def test_json_is_decoded(autojump_clock: object) -> None:
         response = await get(ok(raw))
         with pytest.raises(ValueError, match=r"Expecting|can't decode"):
             response.json()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+async def test_json_that_is_nested_too_deep_is_a_value_error(
+    autojump_clock: object, encoding: str
+) -> None:
+    response = await get(ok(("[" * 30_000).encode(encoding)))
+    with pytest.raises(JSONDecodeError, match="nested too deep") as caught:
+        response.json()
+    assert caught.value.doc == "[" * 30_000
+    assert caught.value.__context__ is None
 
 
 @pytest.mark.parametrize(

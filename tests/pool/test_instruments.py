@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -213,6 +214,31 @@ async def test_the_logging_instrument_logs_each_event_and_no_secret(
         assert words in caplog.text
     assert "geheim" not in caplog.text
     assert {record.levelno for record in caplog.records} == {logging.DEBUG}
+
+
+async def test_what_others_raise_is_logged_by_its_type(
+    autojump_clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"x"
+        raise ValueError("geheim")
+
+    class Failing(Instrument):
+        def __repr__(self) -> str:
+            return "geheim"
+
+        def reused(self, connection: object) -> None:
+            raise RuntimeError
+
+    caplog.set_level(logging.DEBUG, "triopool")
+    async with world(instruments=[LoggingInstrument(), Failing()]) as w:
+        with pytest.raises(ValueError, match="geheim"):
+            await w.pool.post(f"{A}/1", content=body())
+        for number in (2, 3):
+            await w.get(f"{A}/{number}")
+    assert "POST http://192.0.2.1:80/1 failed: ValueError" in caplog.text
+    assert "Failing raised in 'reused': switched off" in caplog.text
+    assert "geheim" not in caplog.text
 
 
 def test_the_logging_instrument_takes_a_logger_and_a_level(

@@ -91,6 +91,7 @@ async def wrapped(
 
 async def use_wrapped(pool: triopool.ConnectionPool) -> None:
     await wrapped(pool, "", timeouts=None)
+    await pool.request("GET", URL, **triopool.RequestOptions(timeouts=None))
     await wrapped(pool, "", timeout=3)  # type: ignore[call-arg]
 
 
@@ -230,6 +231,10 @@ async def pools(context: ssl.SSLContext) -> None:
     async with pool as entered:
         assert_type(entered, triopool.ConnectionPool)
 
+    assert_type(triopool.Timeouts(5), triopool.Timeouts)
+    triopool.Timeouts(None, read=5.5)
+    triopool.Timeouts(5, 6)  # type: ignore[call-arg]
+    triopool.Timeouts(each=5)  # type: ignore[call-arg]
     triopool.ConnectionPool(timeout=3)  # type: ignore[call-arg]
     triopool.ConnectionPool(socket_factory=make_nothing)  # type: ignore[arg-type]
     triopool.ConnectionPool(resolver=make_socket)  # type: ignore[arg-type]
@@ -240,6 +245,8 @@ async def pools(context: ssl.SSLContext) -> None:
 
 async def mistakes(pool: triopool.ConnectionPool) -> None:
     await pool.request("GET", URL, timeout=3)  # type: ignore[call-arg]
+    await pool.get(URL, timeout=3)  # type: ignore[call-arg]
+    pool.lease(URL, timeout=3)  # type: ignore[call-arg]
     await pool.request(URL)  # type: ignore[call-arg]
     await pool.request("GET", URL, timeouts=3)  # type: ignore[arg-type]
     print(pool.get(URL).status_code)  # type: ignore[attr-defined]

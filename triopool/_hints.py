@@ -1,0 +1,94 @@
+"""What other clients call it: keywords that nothing of ours has, and what to write instead."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, cast
+
+F = TypeVar("F", bound=Callable[..., object])
+
+_A_LIMIT = "timeouts=triopool.Timeouts(...), or a cancel scope such as trio.fail_after()"
+_A_CONTEXT = "ssl_context="
+_EACH = "the same argument of each request"
+
+OF_A_REQUEST: Mapping[str, str] = {
+    "allow_redirects": "follow_redirects=",
+    "body": "content=",
+    "cert": "ConnectionPool(ssl_context=...)",
+    "cookies": "headers={'Cookie': ...}",
+    "data": "form= or content=",
+    "fields": "form= or multipart=",
+    "files": "multipart=",
+    "max_redirects": "follow_redirects=triopool.Redirects(limit=...)",
+    "query": "params=",
+    "redirect": "follow_redirects=",
+    "sni_hostname": "server_hostname=",
+    "ssl": "ConnectionPool(ssl_context=...)",
+    "ssl_context": "ConnectionPool(ssl_context=...)",
+    "stream": "pool.stream(...)",
+    "timeout": _A_LIMIT,
+    "verify": "ConnectionPool(ssl_context=...)",
+}
+
+OF_A_POOL: Mapping[str, str] = {
+    "auth": _EACH,
+    "cert": _A_CONTEXT,
+    "connector": "the pool's own options",
+    "follow_redirects": _EACH,
+    "headers": _EACH,
+    "keepalive_expiry": "idle_timeout=",
+    "limit": "max_connections=",
+    "limit_per_host": "max_connections_per_origin=",
+    "limits": "max_connections= and max_idle=",
+    "max_keepalive_connections": "max_idle=",
+    "maxsize": "max_connections=",
+    "network_backend": "socket_factory=",
+    "ssl": _A_CONTEXT,
+    "timeout": _A_LIMIT,
+    "ttl_dns_cache": "dns_ttl=",
+    "uds": "unix_socket=",
+    "verify": _A_CONTEXT,
+}
+
+OF_A_CLIENT: Mapping[str, str] = {
+    "idle_timeout": "limits=",
+    "max_connections": "limits=",
+    "max_idle": "limits=",
+    "ssl_context": "verify=",
+    "timeouts": "timeout=",
+}
+"""Keywords of a pool, given to a client of httpx that makes its own."""
+
+
+def refuse(caller: str, names: Iterable[str], meant: Mapping[str, str]) -> None:
+    """Refuse keywords that *caller* does not have, and say what was *meant* where it is known.
+
+    Raises:
+      TypeError: there is one.
+    """
+    for name in names:
+        hint = f": did you mean {meant[name]}?" if name in meant else ""
+        if name in ("proxy", "proxies"):
+            hint = ": triopool can't use a proxy yet"
+        raise TypeError(f"{caller} got an unexpected keyword argument {name!r}{hint}")
+
+
+def given(caller: str, meant: Mapping[str, str]) -> Callable[[F], F]:
+    """Decorate a method, so that its error for a keyword that it does not have is :func:`refuse`'s.
+
+    A decorator, and not ``**unexpected``, so that type checkers see the very signature.
+    """
+
+    def decorate(method: F) -> F:
+        parameters = inspect.signature(method).parameters
+
+        @functools.wraps(method)
+        def checked(*args: Any, **options: Any) -> object:
+            refuse(caller, [name for name in options if name not in parameters], meant)
+            return method(*args, **options)
+
+        return cast("F", checked)
+
+    return decorate
