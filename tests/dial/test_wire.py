@@ -15,7 +15,7 @@ from trio.testing import (
     wait_all_tasks_blocked,
 )
 
-from triopool._wire import RECEIVE_SIZE, Wire, nowait
+from triopool._wire import IMPATIENT_BYTES, RECEIVE_SIZE, Wire, nowait
 from triopool.testing import Network, NetworkSocket
 
 from .helpers import ipv4
@@ -184,6 +184,69 @@ async def test_an_impatient_wire_reads_what_is_there_and_never_waits(
             await wire.receive_some()
         server.close()
         assert await wire.receive_some() == b""
+
+
+async def test_an_impatient_wire_answers_at_once_or_not_at_all(
+    autojump_clock: MockClock, network: Network, at_once: bool
+) -> None:
+    """TLS may have to answer while an idle connection is looked at: a key update, say. A peer that
+    asks and does not read would hold its request, and the slot, beyond every timeout."""
+    wire, server = await connected(network)
+    with wire.impatient():
+        if at_once:
+            await wire.send_all(b"answer")
+            assert not wire.torn
+            assert await server.recv(6) == b"answer"
+        for _ in range(2):  # It stays so.
+            with pytest.raises(trio.BrokenResourceError):
+                await wire.send_all(bytes(1000))
+            assert wire.torn
+    assert trio.current_time() == 0.0
+
+
+async def test_an_impatient_wire_does_not_read_without_end(autojump_clock: MockClock) -> None:
+    """A peer may send what means nothing for as long as it is read."""
+    async with Network() as network:
+        network.listen("192.0.2.1", 80, stay)
+        wire, server = await connected(network)
+        read = 0
+        with wire.impatient():
+            while read < IMPATIENT_BYTES:
+                server.send_nowait(bytes(50_000))
+                read += len(await wire.receive_some())
+            server.send_nowait(b"x")
+            with pytest.raises(trio.BrokenResourceError):
+                await wire.receive_some()
+        with wire.impatient():  # Each look has its own allowance.
+            assert await wire.receive_some() == b"x"
+
+
+@pytest.mark.parametrize("how", ["send_all", "send_now"])
+async def test_a_wire_that_has_to_be_quiet_is_written_to_only_if_it_is(
+    autojump_clock: MockClock, network: Network, how: str, at_once: bool
+) -> None:
+    if how == "send_now" and not at_once:
+        return  # It writes nothing.
+
+    async def write(wire: Wire) -> None:
+        wire.look_before_write = True
+        if how == "send_all":
+            await wire.send_all(b"request")
+        else:
+            wire.send_now(b"request")
+
+    wire, server = await connected(network)
+    await write(wire)
+    server.send_nowait(b"answer")
+    await wire.send_all(b", more")  # What comes behind the first byte may be the answer.
+    assert await server.recv(100) == b"request, more"
+
+    wire, server = await connected(network)
+    server.send_nowait(b"noise")
+    with pytest.raises(trio.BrokenResourceError):
+        await write(wire)
+    assert wire.torn
+    assert wire.bytes_sent == 0
 
 
 async def test_a_glance_shows_bytes_an_end_and_a_reset(
