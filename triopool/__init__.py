@@ -107,9 +107,15 @@ __all__ = [
     "abc",
 ]
 
-# A traceback names an error as users do. (Errors only: the annotations of other classes are looked
-# up in the module that __module__ names.)
-for _value in tuple(globals().values()):
-    if isinstance(_value, type) and issubclass(_value, TriopoolError):
-        _value.__module__ = __name__
-del _value
+
+def _name_errors_as_users_do() -> None:
+    """So that a traceback says ``triopool.ReadTimeout``.
+
+    Errors only: the annotations of other classes are looked up in the module that they name.
+    """
+    for value in globals().values():
+        if isinstance(value, type) and issubclass(value, TriopoolError):
+            value.__module__ = __name__
+
+
+_name_errors_as_users_do()
