@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import inspect
 import pickle
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 
 import triopool.httpx
 from triopool import ConnectionPool, Timeouts
+from triopool._trio_only import check_trio
 from triopool.testing import KeepOpen, ReceiveRequest, Send, script
 
 from .world import URL, Answering, ok, serving
@@ -188,6 +190,12 @@ async def test_a_pool_that_is_used_in_another_thread_says_so(autojump_clock: obj
             thread.join()
     assert "not in a Trio task (in another thread?)" in raised[0]
     assert "under asyncio: run the program with trio.run()" in raised[1]
+
+
+def test_outside_of_any_run_nothing_is_said_of_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "asyncio")
+    with pytest.raises(RuntimeError, match="not in a Trio task"):
+        check_trio()
 
 
 # ── The content of a stream ────────────────────────────────────────────────────────────────────
