@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 90
+PATIENCE = 180
 """How long one run may take, in seconds. A planted bug may well make the tests hang."""
 
 # The quick ones first.
@@ -201,8 +201,8 @@ BUGS = [
     Bug(
         "a returned connection becomes idle although somebody waits",
         "_slots.py",
-        "        while (waiter := self._whose_turn(queue, owner)) is not None:",
-        "        while owner and (waiter := self._whose_turn(queue, owner)) is not None:",
+        "        while (waiter := self._whose_turn(slot, owner)) is not None:",
+        "        while owner and (waiter := self._whose_turn(slot, owner)) is not None:",
     ),
     Bug(
         "age does not count across origins",
@@ -362,9 +362,15 @@ BUGS = [
         "                if False:\n",
     ),
     Bug(
+        "an owner whose time is over swaps",
+        "_slots.py",
+        "        if owner is not None and _is_over(slot):\n",
+        "        if False:\n",
+    ),
+    Bug(
         "a dial whose time is over is inherited",
         "_slots.py",
-        "    return dial is not None and dial.scope.cancel_called\n",
+        "    if dial is None:\n        return False\n",
         "    return False\n",
     ),
     Bug(

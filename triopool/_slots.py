@@ -44,7 +44,8 @@ The rules
    for a slot: then it is closed, and the slot is his. With no waiter at all it becomes idle.
 4. A fresh connection goes to its origin's oldest waiter. If that is not its owner, the two swap:
    the owner inherits the other one's dial, so that everybody still has one. If the older one has
-   none, the owner waits for a slot again; if its dial's time is over, it is passed by.
+   none, the owner waits for a slot again; if its dial's time is over, it is passed by. An owner
+   whose own time is over by now keeps what it has.
 5. A failed dial is told to its owner and to nobody else, and its slot goes to the next in line.
 
 6. A waiter that has no dial by the end of its pool timeout is given the error. It is the keeper of
@@ -461,8 +462,7 @@ class Slots(Generic[C]):
         *owner* is the waiter that a fresh connection was dialled for, if it still waits. Then
         the slot is spoken for within the origin, and nobody of another origin has a claim to it.
         """
-        queue = slot.queue
-        while (waiter := self._whose_turn(queue, owner)) is not None:
+        while (waiter := self._whose_turn(slot, owner)) is not None:
             if owner is None and self._somebody_elsewhere_is_older(waiter):
                 break
             if self._hand_over(slot, waiter, owner):
@@ -478,12 +478,17 @@ class Slots(Generic[C]):
             if len(self._idle) > self._max_idle:
                 self._close(next(iter(self._idle)), CloseReason.EVICTED)
 
-    def _whose_turn(self, queue: OriginQueue[C], owner: Waiter[C] | None) -> Waiter[C] | None:
+    def _whose_turn(self, slot: Slot[C], owner: Waiter[C] | None) -> Waiter[C] | None:
         """The oldest waiter of an origin; for a fresh connection, the oldest who can swap.
 
         A dial that was cancelled in this very step, because its time is over, is none that the
-        owner could inherit. It fails, and its waiter with it, as if there were no other dial.
+        owner could inherit. It fails, and its waiter with it, as if there were no other dial. And
+        an owner whose own time is over, just when its dial has succeeded, has none to wait for
+        another one.
         """
+        queue = slot.queue
+        if owner is not None and _is_over(slot):
+            return owner
         oldest = queue.oldest
         if owner is None or oldest is None or oldest is owner or not _is_over(oldest.dial):
             return oldest
@@ -915,7 +920,10 @@ class Slots(Generic[C]):
 
 def _is_over(dial: Slot[C] | None) -> bool:
     """Whether a dial has been cancelled, or its time has passed."""
-    return dial is not None and dial.scope.cancel_called
+    if dial is None:
+        return False
+    # A scope that has been left does not look at the clock any more.
+    return dial.scope.cancel_called or dial.scope.deadline <= trio.current_time()
 
 
 def _too_slow(slot: Slot[C]) -> ConnectTimeout | None:

@@ -159,7 +159,7 @@ def sweep(
 
     name = f"{victim.__name__}, warm={warm}, tls={contexts is not None}"
     # What is left of a response is drained for 0.05 s, and then the leased connection is closed.
-    busy_for = 0.04 if victim is leasing_and_leaving_early else BUSY_FOR
+    busy_for = 0.02 if victim is leasing_and_leaving_early else BUSY_FOR
     points = sweep_and_count(
         scenario, with_signal=with_signal, busy_for=busy_for, name=f"exchange: {name}"
     )

@@ -11,9 +11,10 @@ import pytest
 import trio
 import trustme
 from sweeping import sweep
+from trio.testing import wait_all_tasks_blocked
 
 from triopool import ConnectionPool, PoolClosed, ReadError, ReadTimeout, Timeouts
-from triopool.testing import Network, Reply, Request, Sweep, http_server
+from triopool.testing import Network, Reply, Request, Sweep, cancel_sweep, http_server
 
 from .world import A, B, world
 
@@ -153,6 +154,38 @@ def test_what_the_server_or_the_program_does_in_the_tick_of_the_cancellation(
             await w.works_at_full_size()
 
     sweep(scenario, with_other=True)
+
+
+@pytest.mark.parametrize("round_", range(3))
+def test_an_answer_in_time_is_never_lost_however_busy_the_program(round_: int) -> None:
+    """The answer comes, and the program is busy beyond the deadline, at every point in turn; those
+    in which the keeper is awake for another request's timeout among them."""
+
+    async def scenario(sweep: Sweep) -> None:
+        async with world(max_connections=4) as w, trio.open_nursery() as nursery:
+            server = Told("answer")
+            w.network.listen("192.0.2.1", 80, server)
+            w.network.listen("192.0.2.2", 80, Told("answer"))
+
+            async def time_out(seconds: float) -> None:
+                with pytest.raises(ReadTimeout):
+                    await w.get(f"{B}/victim", timeouts=Timeouts(read=seconds))
+
+            async def victim() -> None:
+                await w.get(f"{A}/victim", timeouts=Timeouts(read=0.15))
+
+            async def later() -> None:
+                await trio.sleep(0.12)
+                other()
+
+            other = sweep.other(server.now)
+            for seconds in (0.1, 0.11):
+                nursery.start_soon(time_out, seconds)
+            nursery.start_soon(later)
+            await wait_all_tasks_blocked()
+            await sweep.victim(victim)
+
+    assert cancel_sweep(scenario, happens=("other", 0.08)) > 20
 
 
 def test_two_dials_that_swap() -> None:

@@ -1065,6 +1065,21 @@ async def test_a_dial_whose_time_is_over_is_not_inherited(mock_clock: MockClock)
         assert older.error.seconds == 1
 
 
+async def test_a_request_whose_time_ends_as_its_dial_succeeds_has_its_connection(
+    mock_clock: MockClock,
+) -> None:
+    """In a swap it would have no time left for the dial that it inherits."""
+    mock_clock.autojump_threshold = 0
+    async with bench(Computing(mock_clock), max_connections=2) as pool:
+        pool.dialler.script(A, 5, 0.5)
+        older = await pool.ask(A, timeouts=Timeouts(connect=10))
+        younger = await pool.ask(A, timeouts=Timeouts(connect=1))
+        await younger.ended.wait()
+        assert younger.connection.info.id == 1
+        await older.ended.wait()
+        assert older.connection.info.id == 2
+
+
 async def test_a_request_whose_dial_is_over_can_still_be_handed_what_comes_back(
     mock_clock: MockClock,
 ) -> None:
