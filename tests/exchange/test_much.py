@@ -152,3 +152,23 @@ async def test_a_read_that_is_cancelled_between_two_chunks_loses_nothing(
             found.append(piece)
     assert b"".join(found) == BODY[:100_000]
     assert cancelled > 40
+
+
+async def test_a_response_that_is_closed_between_two_chunks_is_closed_for_its_reader(
+    autojump_clock: object,
+) -> None:
+    async with (
+        serving(Answering(ONE_BYTE_CHUNKS), buffer_size=BUFFER) as (pool, network),
+        pool.stream("GET", URL) as response,
+        trio.open_nursery() as nursery,
+    ):
+
+        @nursery.start_soon
+        async def _() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await response.read()
+
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+        response.close()
+        assert not network.open_sockets
