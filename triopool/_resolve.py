@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from ._errors import ResolveError
 from ._origin import Origin
@@ -113,6 +114,7 @@ class Names:
         assert lookup.answer is not None
         return lookup.answer
 
+    @enable_ki_protection
     async def _look_up(self, key: tuple[str, int], lookup: _Lookup) -> None:
         try:
             with trio.move_on_after(LOOKUP_LIMIT):
