@@ -13,12 +13,12 @@ The layers, from what a program sees down to what touches a socket; imports poin
     _request  _fields            what is sent, checked
     _body  _content  _auth
     _dial  _happy_eyeballs       from a name to a connection
-    _resolve  _tls
+    _resolve  _system_resolver  _tls
     _slots  _queue  _slot        which connection a request gets: no HTTP, no sockets
     _snapshot  _statistics       what it counts, and how it shows it
     _http11  _wire  _patience    one connection: h11 over a socket, and how long to wait for it
     _url  _errors  _config       plain nouns
-    _origin  _progress  _deadlines  _channel
+    _origin  _progress  _deadlines  _channel  _threads
 """
 
 from . import abc
