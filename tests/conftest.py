@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -49,6 +50,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if tally := sweeping.tally:
         points, scenarios = sum(tally.values()), len(tally)
         terminalreporter.write_line(f"cancel sweeps: {points} points in {scenarios} scenarios")
+
+
+@pytest.fixture(autouse=True)
+def sigint_is_not_ignored() -> Iterator[None]:
+    """Many a test presses control-C. Started by nohup, or with "&", Python leaves it ignored."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ The layers, from what a program sees down to what touches a socket; imports poin
     _reading  _decoding          a response's body, as its reader gets it
     _charset
     _exchange  _upload           one request and its response
+    _background                  what runs beside it
     _upgraded                    what is left of a connection when HTTP is over
     _preparations                the requests of a pool that are alike, checked once
     _request  _fields            what is sent, checked
@@ -17,13 +18,14 @@ The layers, from what a program sees down to what touches a socket; imports poin
     _hints                       what other clients call it
     _body  _content  _auth
     _dial  _happy_eyeballs       from a name to a connection
-    _resolve  _tls
+    _resolve  _system_resolver  _tls
     _slots  _queue  _slot        which connection a request gets: no HTTP, no sockets
     _snapshot  _statistics       what it counts, and how it shows it
     _http11  _wire  _patience    one connection: h11 over a socket, and how long to wait for it
     _scanner                     what a response has to pass before h11 sees it
     _url  _errors  _config       plain nouns
-    _origin  _progress  _deadlines  _channel  _trio_only
+    _origin  _progress  _deadlines  _channel
+    _threads  _trio_only
 """
 
 from . import abc

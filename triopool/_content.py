@@ -62,15 +62,24 @@ from collections.abc import (
 from contextlib import aclosing
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import PurePath
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, TypeVarTuple, cast
 
 import trio
 
+from ._threads import run_in_thread
 from ._url import as_text
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 FILE_BLOCK_BYTES = 1024 * 1024
 """How much of a file is read at once. A thread costs about 100 µs, whatever it reads: the upload of
 50 MB takes 1.6 times as long in blocks of 256 KiB."""
+
+MAX_DISK_THREADS = 40
+"""How many threads touch the disk at one time, for all pools of a Trio run: the disk is the
+machine's, and a body knows no pool. As many as Trio has for everything else, which are left alone:
+a network disk that hangs stops other uploads of files, and nothing else."""
 
 JOINED_BYTES = 64 * 1024
 """The small things of a form are joined to pieces of at most this size."""
@@ -100,7 +109,7 @@ class FileContent:
         self.size: int | None = None
 
     async def measure(self) -> int:
-        size = await trio.to_thread.run_sync(_size_of, self.path, abandon_on_cancel=True)
+        size = await _touch_disk(_size_of, self.path, abandon_on_cancel=True)
         self.size = size
         return size
 
@@ -108,12 +117,30 @@ class FileContent:
         reader = _Reader(self.path, await self.measure() if self.size is None else self.size)
         try:
             while reader.left:
-                yield await trio.to_thread.run_sync(reader.read)
+                yield await _touch_disk(reader.read)
         finally:
             file = reader.file
             if file is not None and not file.closed:
                 with trio.CancelScope(shield=True):
-                    await trio.to_thread.run_sync(file.close)
+                    await _touch_disk(file.close)
+
+
+_disk_threads: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar(
+    "triopool: threads that touch the disk"
+)
+
+
+async def _touch_disk(
+    function: Callable[[*Ts], T], *args: *Ts, abandon_on_cancel: bool = False
+) -> T:
+    try:
+        limiter = _disk_threads.get()
+    except LookupError:
+        limiter = trio.CapacityLimiter(MAX_DISK_THREADS)
+        _disk_threads.set(limiter)
+    return await run_in_thread(
+        function, *args, limiter=limiter, abandon_on_cancel=abandon_on_cancel
+    )
 
 
 def _size_of(path: str) -> int:
@@ -256,7 +283,7 @@ class Multipart:
         if files:
             asked = [(file.path, None if one.content_type else one.filename) for one, file in files]
             # Nothing is stored by the thread, for it may be abandoned.
-            found = await trio.to_thread.run_sync(_look_at, asked, abandon_on_cancel=True)
+            found = await _touch_disk(_look_at, asked, abandon_on_cancel=True)
             for (one, file), (size, guessed) in zip(files, found, strict=True):
                 file.size = size
                 one.content_type = one.content_type or guessed

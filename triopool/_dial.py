@@ -29,9 +29,13 @@ from ._happy_eyeballs import interleave, race
 from ._http11 import Connection
 from ._origin import PoolKey
 from ._patience import Keeper
-from ._resolve import Names
+from ._resolve import Addresses, Names
+from ._threads import run_in_thread
 from ._wire import Wire, nowait
 from .abc import AddressInfo, AnySocket, SocketFactory
+
+MAX_TOLD = 10
+"""How many addresses a message names."""
 
 
 class Dialler:
@@ -74,7 +78,7 @@ class Dialler:
             notes[:] = ["reading the trust store"]
             context = await self._context()
         notes[:] = ["looking up the host's addresses"]
-        addresses = await self._addresses(key)
+        addresses, left_out = await self._addresses(key)
         failures: dict[AddressInfo, Exception] = {}
 
         def failed(address: AddressInfo, exc: Exception) -> None:
@@ -92,13 +96,14 @@ class Dialler:
                     return await self._make_connection(key, wire, context)
                 except TLSError as exc:
                     failed(address, exc)
-        raise _all_failed(key, failures)
+        raise _all_failed(key, failures, left_out)
 
-    async def _addresses(self, key: PoolKey) -> list[AddressInfo]:
+    async def _addresses(self, key: PoolKey) -> Addresses:
         if self._unix_socket is not None:
             family, kind = stdlib_socket.AF_UNIX, stdlib_socket.SOCK_STREAM
-            return [AddressInfo(family, kind, 0, "", self._unix_socket)]
-        return interleave(await self._names.addresses(key.origin))
+            return Addresses([AddressInfo(family, kind, 0, "", self._unix_socket)])
+        found = await self._names.addresses(key.origin)
+        return found._replace(to_try=interleave(found.to_try))
 
     async def _connect_socket(self, address: AddressInfo) -> Wire:
         """Make a socket, bind it, connect it; close it on every other way out."""
@@ -146,7 +151,9 @@ class Dialler:
         # One for all dials that begin together; in a thread, for it takes some 20 ms.
         async with self._loading:
             if self._ssl_context is None:
-                self._ssl_context = await trio.to_thread.run_sync(_tls.default_context)
+                self._ssl_context = await run_in_thread(
+                    _tls.default_context, limiter=trio.CapacityLimiter(1)
+                )
             return self._ssl_context
 
 
@@ -208,11 +215,18 @@ def _shown(address: AddressInfo) -> str:
 
 
 def _listed(addresses: list[AddressInfo]) -> str:
-    return ", ".join(map(_shown, addresses))
+    shown = ", ".join(map(_shown, addresses[:MAX_TOLD]))
+    more = len(addresses) - MAX_TOLD
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
-def _told(failures: dict[AddressInfo, Exception]) -> list[str]:
-    return [f"{_shown(address)}: {_reason(address, exc)}" for address, exc in failures.items()]
+def _told(failures: dict[AddressInfo, Exception], left_out: int = 0) -> list[str]:
+    some = itertools.islice(failures.items(), MAX_TOLD)
+    told = [f"{_shown(address)}: {_reason(address, exc)}" for address, exc in some]
+    more = max(len(failures) - MAX_TOLD, 0) + left_out
+    if more:
+        told.append(f"and {more} more" + (f" ({left_out} not tried)" if left_out else ""))
+    return told
 
 
 def _reason(address: AddressInfo, exc: Exception) -> str:
@@ -221,10 +235,12 @@ def _reason(address: AddressInfo, exc: Exception) -> str:
     return reason.removeprefix(f"Error connecting to {address.sockaddr!r}: ") or type(exc).__name__
 
 
-def _all_failed(key: PoolKey, failures: dict[AddressInfo, Exception]) -> ConnectError:
-    """One error that tells all; its cause is the one failure, or the group of them."""
+def _all_failed(
+    key: PoolKey, failures: dict[AddressInfo, Exception], left_out: int
+) -> ConnectError:
+    """One error that tells why; its cause is the one failure, or the group of them."""
     errors = list(failures.values())
-    message = f"could not connect to {key}: " + "; ".join(_told(failures))
+    message = f"could not connect to {key}: " + "; ".join(_told(failures, left_out))
     kind = TLSError if all(isinstance(exc, TLSError) for exc in errors) else ConnectError
     error = kind(message, origin=key.origin, phase="connect")
     if len(errors) == 1:

@@ -22,6 +22,9 @@ Each attempt owns its socket until it has put it into ``_Race.winner``; there is
 between a connect that returns and that line, so a socket is never nobody's. Should two connect in
 one tick, the second finds the place taken and closes its own. Whatever the race raises, be it
 ``Cancelled`` or the crash of a factory in another attempt, it closes the winner on the way out.
+
+Each attempt is a task, and a task does not inherit protection from control-C: without its own, a
+``KeyboardInterrupt`` could fall between the connect and that line, and would end the pool's tasks.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from .abc import AddressInfo
 
@@ -90,6 +94,7 @@ class _Race(Generic[S]):
             raise
         return self._winner
 
+    @enable_ki_protection
     async def _attempt(self, address: AddressInfo, race: trio.CancelScope) -> None:
         try:
             socket = await self._connect(address)

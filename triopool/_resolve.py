@@ -14,19 +14,26 @@ over a host's addresses while the system's preference between families (RFC 6724
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from ._errors import ResolveError
 from ._origin import Origin
+from ._system_resolver import SystemResolver
 from .abc import AddressInfo, Resolver
 
 MAX_REMEMBERED = 1024
 """Answers kept at one time; the oldest goes first."""
+
+MAX_ADDRESSES = 50
+"""Addresses kept for a name, the same number for each family. A DNS response may have thousands,
+and each costs time to try, memory to keep, and room in messages. Picked arbitrarily."""
 
 LOOKUP_LIMIT = 60.0
 """Seconds after which a lookup that does not end is given up.
@@ -41,25 +48,33 @@ The time after which the C library repeats its own question (resolv.conf, RES_TI
 """
 
 
-async def system_resolver(host: str, port: int) -> Sequence[AddressInfo]:
-    """Ask the system, Trio's way: ``trio.socket.set_custom_hostname_resolver`` is honoured."""
-    found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [AddressInfo(*info) for info in found]
+class Addresses(NamedTuple):
+    """The addresses of a host.
+
+    Attributes:
+      to_try: in the order to try them.
+      left_out: how many more the host has.
+    """
+
+    to_try: list[AddressInfo]
+    left_out: int = 0
 
 
 @dataclass(eq=False, slots=True)
 class _Answer:
     families: list[list[AddressInfo]]
-    expires_at: float
+    left_out: int
+    expires_at: float = 0.0
     uses: int = 0
 
-    def rotated(self) -> list[AddressInfo]:
+    def rotated(self) -> Addresses:
         turn, self.uses = self.uses, self.uses + 1
-        return [
+        to_try = [
             address
             for family in self.families
             for address in (*family[turn % len(family) :], *family[: turn % len(family)])
         ]
+        return Addresses(to_try, self.left_out)
 
 
 @dataclass(eq=False, slots=True)
@@ -76,13 +91,13 @@ class Names:
 
     def __init__(self, nursery: trio.Nursery, resolver: Resolver | None, ttl: float) -> None:
         self._nursery = nursery
-        self._resolver: Resolver = resolver or system_resolver
+        self._resolver: Resolver = resolver or SystemResolver(nursery)
         self._ttl = ttl
         self._lookups: dict[tuple[str, int], _Lookup] = {}
         self._answers: dict[tuple[str, int], _Answer] = {}
 
-    async def addresses(self, origin: Origin) -> list[AddressInfo]:
-        """The addresses of a host, in the order to try them. A literal address is itself.
+    async def addresses(self, origin: Origin) -> Addresses:
+        """The addresses of a host, at most MAX_ADDRESSES. A literal address is itself.
 
         If cancelled, the lookup goes on for the others who wait for it, and for the next.
 
@@ -91,7 +106,7 @@ class Names:
         """
         literal = _literal(origin)
         if literal is not None:
-            return literal
+            return Addresses(literal)
         key = (origin.host, origin.port)
         answer = self._answers.get(key)
         if answer is None or trio.current_time() >= answer.expires_at:
@@ -113,10 +128,11 @@ class Names:
         assert lookup.answer is not None
         return lookup.answer
 
+    @enable_ki_protection
     async def _look_up(self, key: tuple[str, int], lookup: _Lookup) -> None:
         try:
             with trio.move_on_after(LOOKUP_LIMIT):
-                lookup.answer = _Answer(_by_family(await self._resolver(*key)), 0.0)
+                lookup.answer = _checked(await self._resolver(*key))
                 self._remember(key, lookup.answer)
             if lookup.answer is None:
                 raise OSError(f"no answer within {LOOKUP_LIMIT:g} s")
@@ -137,14 +153,14 @@ class Names:
                 del self._answers[next(iter(self._answers))]
 
 
-def _by_family(found: Iterable[Sequence[Any]]) -> list[list[AddressInfo]]:
-    """Check and sort what a resolver returned.
+def _checked(found: Iterable[Sequence[Any]]) -> _Answer:
+    """Check what a resolver returned, sort it by family, and cut it to MAX_ADDRESSES.
 
     Raises:
       OSError: there is no address.
       TypeError: it is not what a resolver must return.
     """
-    families: dict[int, list[AddressInfo]] = {}
+    families: dict[int, dict[AddressInfo, None]] = {}
     for info in found:
         try:
             family, kind, proto, canonname, sockaddr = info
@@ -156,10 +172,12 @@ def _by_family(found: Iterable[Sequence[Any]]) -> list[list[AddressInfo]]:
         # getaddrinfo lists each address once for TCP, and again for UDP, unless told not to.
         if kind in (socket.SOCK_STREAM, 0):
             address = AddressInfo(family, socket.SOCK_STREAM, proto, canonname, sockaddr)
-            families.setdefault(family, []).append(address)
+            families.setdefault(family, {})[address] = None
     if not families:
         raise OSError("it has no address")
-    return list(families.values())
+    each = MAX_ADDRESSES // len(families)
+    kept = [list(itertools.islice(family, each)) for family in families.values()]
+    return _Answer(kept, sum(map(len, families.values())) - sum(map(len, kept)))
 
 
 def _unresolved(origin: Origin, why: OSError) -> ResolveError:

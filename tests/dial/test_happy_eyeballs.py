@@ -175,6 +175,35 @@ async def test_all_failures_are_told_together(autojump_clock: MockClock) -> None
         assert trio.current_time() == 0.3
 
 
+async def test_of_a_thousand_addresses_fifty_are_tried_and_ten_are_told(
+    autojump_clock: MockClock,
+) -> None:
+    async with Network() as network:
+        six = [f"2001:db8::{number:x}" for number in range(1, 501)]
+        four = [f"192.0.2.{number % 256}" for number in range(256)]
+        four += [f"198.51.100.{number}" for number in range(244)]
+        network.host("host.test", *six, *four)
+        with pytest.raises(ConnectError) as caught:
+            await dial(network)
+        assert [address for _, _, address in told(network, "connect")] == [
+            address for pair in zip(six[:25], four[:25], strict=True) for address in pair
+        ]
+        message = str(caught.value)
+        assert message.endswith("; and 990 more (950 not tried)")
+        assert message.count("Connection refused") == 10
+        assert len(message) < 1000
+        group = caught.value.__cause__
+        assert isinstance(group, ExceptionGroup)
+        assert len(group.exceptions) == 50
+
+        for address in (*six, *four):
+            network.hang(address, 80)
+        with pytest.raises(ConnectTimeout) as late:
+            await dial(network)
+        assert "connecting to [2001:db8::1]:80, 192.0.2.0:80, " in str(late.value)
+        assert str(late.value).endswith(" and 40 more")
+
+
 async def test_the_only_failure_is_the_cause_itself(autojump_clock: MockClock) -> None:
     async with Network() as network:
         with pytest.raises(ConnectError) as caught:

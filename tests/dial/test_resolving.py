@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import trio
+import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triopool import ConnectionPool, ConnectTimeout, PoolClosed, ResolveError, Timeouts, _resolve
 from triopool._origin import Origin
 from triopool._resolve import LOOKUP_LIMIT, MAX_REMEMBERED, SHARED_FOR, Names
+from triopool._system_resolver import HANGS_AFTER, MAX_LOOKUPS, SystemResolver
 from triopool.abc import AddressInfo
 from triopool.testing import Network
 
@@ -52,7 +56,7 @@ async def test_when_the_first_is_cancelled_the_others_get_the_answer(
         answers: list[list[AddressInfo]] = []
 
         async def ask() -> None:
-            answers.append(await names.addresses(origin))
+            answers.append((await names.addresses(origin)).to_try)
 
         async def ask_and_go() -> None:
             with trio.move_on_after(0.5) as scope:
@@ -136,7 +140,10 @@ async def test_each_use_of_an_answer_begins_with_another_address_of_each_family(
         )
         names = Names(nursery, network.resolve, ttl=60.0)
         origin = Origin("http", "host.test", 80)
-        turns = [[a.sockaddr[0][-1] for a in await names.addresses(origin)] for _ in range(4)]
+        turns = []
+        for _ in range(4):
+            found = await names.addresses(origin)
+            turns.append([a.sockaddr[0][-1] for a in found.to_try])
         assert turns == [
             ["1", "2", "1", "2", "3"],
             ["2", "1", "2", "3", "1"],
@@ -449,9 +456,89 @@ async def test_trios_own_hook_for_name_resolution_is_honoured(autojump_clock: Mo
 
 
 async def test_localhost_is_found_by_the_system() -> None:
-    found = await _resolve.system_resolver("localhost", 80)
+    async with trio.open_nursery() as nursery:
+        found = await SystemResolver(nursery)("localhost", 80)
     assert {address.sockaddr[0] for address in found} & {"127.0.0.1", "::1"}
     assert {address.type for address in found} == {socket.SOCK_STREAM}
+
+
+class HangingNames:
+    """In place of the system's ``getaddrinfo``: looks up literals, and host.test, and else hangs.
+
+    Attributes:
+      asked: how many look-ups hang.
+    """
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._end = threading.Event()
+
+    def __call__(self, host: str | bytes, port: int, **options: Any) -> Any:
+        if host in (b"host.test", "192.0.2.1"):
+            return [tuple(ipv4(1, port))]
+        self.asked += 1
+        self._end.wait()
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    def end(self) -> None:
+        self._end.set()
+
+
+@pytest.fixture
+def hanging_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[HangingNames]:
+    names = HangingNames()
+    monkeypatch.setattr(socket, "getaddrinfo", names)
+    yield names
+    names.end()
+
+
+async def until_so_many_hang(names: HangingNames, number: int) -> None:
+    while names.asked < number:
+        await trio.lowlevel.checkpoint()
+    await wait_all_tasks_blocked()
+
+
+async def test_look_ups_that_hang_leave_room_for_others_and_for_other_threads(
+    mock_clock: MockClock, hanging_names: HangingNames, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    async with Network() as network, trio.open_nursery() as nursery:
+        network.listen("192.0.2.1", 80, hello_server())
+
+        async def ask_in_vain(number: int) -> None:
+            with pytest.raises(PoolClosed):
+                await pool.get(f"http://dead{number}.test/")
+
+        async with pool_on(network, resolver=None, timeouts=Timeouts(connect=None)) as pool:
+            for number in range(2 * MAX_LOOKUPS):
+                nursery.start_soon(ask_in_vain, number)
+            await until_so_many_hang(hanging_names, MAX_LOOKUPS)
+            assert hanging_names.asked == MAX_LOOKUPS
+
+            # Nobody else notices: not an upload, not a thread of the program's own.
+            await pool.put("http://192.0.2.1/", content=tmp_path / "file")
+            assert await trio.to_thread.run_sync(len, "abc") == 3
+
+            # After a while they don't count any more; not even for other names of the pool.
+            mock_clock.jump(HANGS_AFTER)
+            await until_so_many_hang(hanging_names, 2 * MAX_LOOKUPS)
+            mock_clock.jump(HANGS_AFTER)
+            await wait_all_tasks_blocked()
+            await get(pool)
+            assert pool.statistics().dialling == 2 * MAX_LOOKUPS
+
+
+async def test_leaving_the_pool_waits_for_no_look_up_that_hangs(
+    hanging_names: HangingNames,
+) -> None:
+    async with trio.open_nursery() as nursery, ConnectionPool() as pool:
+
+        async def ask_in_vain() -> None:
+            with pytest.raises(PoolClosed):
+                await pool.get("http://dead.test/")
+
+        nursery.start_soon(ask_in_vain)
+        await until_so_many_hang(hanging_names, 1)
 
 
 # ── The end of the pool ────────────────────────────────────────────────────────────────────────

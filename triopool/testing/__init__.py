@@ -2,6 +2,11 @@
 
 Nothing here is used by the pool itself, and nothing here reaches into it: the network is plugged in
 where any resolver and socket factory would be.
+
+On a clock that jumps, what the pool does in threads takes no time: to read the files of an upload,
+to read the trust store, to ask the system for a name. The pool keeps the clock from jumping until
+the thread is back. It can't do that for threads that your own code starts: keep the clock from it
+there with ``clock.autojump_threshold = math.inf``.
 """
 
 from ._http_server import HTTPServer, Reply, http_server
