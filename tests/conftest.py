@@ -23,6 +23,9 @@ from servers import (
     serve_hypercorn,
     server_certificate,
 )
+from strictness import Audit
+
+from triopool.testing import NetworkSocket
 
 # On CI the same examples every time: a change is not to be blamed for what it did not do. Elsewhere
 # Hypothesis is free to find something new. A deadline per example would measure the machine.
@@ -49,6 +52,34 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if tally := sweeping.tally:
         points, scenarios = sum(tally.values()), len(tally)
         terminalreporter.write_line(f"cancel sweeps: {points} points in {scenarios} scenarios")
+
+
+_NOT_HTTP = {"testing", "dial"}
+"""Tests that send bytes of their own over the network."""
+
+
+@pytest.fixture(autouse=True)
+def only_requests_are_sent(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Fail the test if a client sends anything but requests over the in-memory network.
+
+    Also what no server reads, or what one reads without a look at it. TLS is left to the servers.
+    """
+    if request.path.parent.name in _NOT_HTTP:
+        yield
+        return
+    audit, send = Audit(), NetworkSocket._send
+
+    def read_along(sock: NetworkSocket, data: memoryview) -> int:
+        count = send(sock, data)
+        if not sock._server_side:
+            audit.sent(sock, f"to {sock._remote}", bytes(data[:count]))
+        return count
+
+    monkeypatch.setattr(NetworkSocket, "_send", read_along)
+    yield
+    assert not audit.findings, "\n".join(audit.findings)
 
 
 @pytest.fixture
