@@ -54,8 +54,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"cancel sweeps: {points} points in {scenarios} scenarios")
 
 
-_NOT_HTTP = {"testing", "dial"}
-"""Tests that send bytes of their own over the network."""
+_NOT_HTTP = {"testing", "dial", "soak"}
+"""Tests that send bytes of their own over the network, or have strict servers of their own."""
 
 
 @pytest.fixture(autouse=True)

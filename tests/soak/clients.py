@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -34,7 +36,7 @@ DOCUMENTED = (
     *(ConnectError, LocalProtocolError, PoolFull, PoolTimeout),
     *(ReadError, ReadTimeout, RemoteProtocolError, WriteError, WriteTimeout),
 )
-HOSTS = ("192.0.2.1", "192.0.2.1", "192.0.2.2")
+HOSTS = ("192.0.2.1", "192.0.2.1", "192.0.2.2", "both.test")
 SIZES = (1, 200, 5000, 70_000, 70_000, 300_000)
 
 
@@ -291,6 +293,8 @@ class Client:
         if body is None:
             return
         world.counts["answers"] += 1
+        if response.is_success:
+            world.whole.append(visit)
         expected = expected_body(asked.token, attempt, told, plan.size)
         if asked.method == "HEAD" or plan.status in (204, 304):
             expected = b""
@@ -307,6 +311,8 @@ class Client:
         world = self._world
         world.counts[type(exc).__name__] += 1
         world.tell(f"{asked.token}: {type(exc).__name__}: {exc}")
+        if isinstance(exc, PoolClosed) and world.leaving:
+            return
         if not isinstance(exc, DOCUMENTED):
             kind = "closed" if isinstance(exc, PoolClosed) else "exception"
             world.find(kind, f"{asked.token}: {exc!r}, caused by {exc.__cause__!r}")
@@ -337,6 +343,14 @@ async def _in_pieces(body: bytes, pause: float | None) -> AsyncIterator[bytes]:
             await trio.sleep(pause)
 
 
+def flat(exc: BaseException) -> str:
+    """What an exception says, in one line; for a group, what is in it."""
+    if isinstance(exc, BaseExceptionGroup):
+        return ", ".join(map(flat, exc.exceptions))
+    where = traceback.extract_tb(exc.__traceback__)[-1:]
+    return f"{exc!r} at {where and f'{Path(where[0].filename).name}:{where[0].lineno}'}"
+
+
 class _Odd(Exception):
     """The program's own."""
 
@@ -351,7 +365,7 @@ class _Judging:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> bool:
+    def __exit__(self, kind: Any, exc: BaseException | None, where: Any) -> bool:
         if isinstance(exc, _Odd):
             return True
         if isinstance(exc, Exception) and not isinstance(exc, BaseExceptionGroup):
@@ -370,11 +384,12 @@ class _Catching:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> bool:
-        if isinstance(exc, DOCUMENTED):  # A lease's, or a warm-up's.
+    def __exit__(self, kind: Any, exc: BaseException | None, where: Any) -> bool:
+        closed = isinstance(exc, PoolClosed) and self._world.leaving
+        if closed or isinstance(exc, DOCUMENTED):  # A lease's, or a warm-up's.
             self._world.counts[type(exc).__name__] += 1
             return True
         if isinstance(exc, Exception):
-            self._world.find("exception", f"{self._name}: {exc!r}")
+            self._world.find("exception", f"{self._name}: {flat(exc)}")
             return True
         return False

@@ -1,7 +1,7 @@
 """One cycle: a world of its own, made of a seed; the same again each time.
 
-Trio tosses a coin for the order of tasks that can run at the same time. Here the coin is seeded, and
-the order is shuffled, so that a seed reproduces a cycle step by step, and so that all orders come.
+Trio tosses a coin for the order of tasks that can run at the same time. Here the coin is seeded,
+and the order is shuffled, so that a seed reproduces a cycle step by step, and all orders come.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import gc
 import hashlib
 import logging
 import random
+import signal
 import sys
 import warnings
 from collections import Counter
@@ -25,7 +26,7 @@ from trio.testing import MockClock
 from triopool import ConnectionPool, Timeouts
 from triopool.testing import Network
 
-from .clients import Client
+from .clients import Client, flat
 from .servers import Servers
 from .world import Checking, World
 
@@ -63,12 +64,15 @@ def run(seed: str) -> Report:
     """Run one cycle."""
     findings: list[Finding] = []
     worlds: list[World] = []
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     with _seeded(seed), _listening(findings), warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
             trio.run(_main, seed, worlds, clock=MockClock(autojump_threshold=0))
-        except (Exception, BaseExceptionGroup) as exc:
-            findings.append(("the end", _flat(exc)))
+        except (Exception, BaseExceptionGroup, KeyboardInterrupt) as exc:
+            findings.append(("the end", flat(exc)))
+        finally:
+            signal.signal(signal.SIGINT, handler)
         gc.collect()
     (world,) = worlds
     told = "\n".join(world.told)
@@ -81,12 +85,6 @@ def run(seed: str) -> Report:
     )
 
 
-def _flat(exc: BaseException) -> str:
-    if isinstance(exc, BaseExceptionGroup):
-        return ", ".join(map(_flat, exc.exceptions))
-    return repr(exc)
-
-
 async def _main(seed: str, worlds: list[World]) -> None:
     scope = trio.CancelScope(deadline=trio.current_time() + ENOUGH_SECONDS)
     with scope:
@@ -97,17 +95,11 @@ async def _main(seed: str, worlds: list[World]) -> None:
             for address in ("192.0.2.1", "192.0.2.2"):
                 delay = world.random.choice((0.0, 0.01, 0.05, 0.3))
                 network.listen(address, 80, servers, connect_delay=delay)
+            network.host("both.test", "192.0.2.1", "192.0.2.2", lookup_delay=world.moment())
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(world.deliver)
                 world.post(ENOUGH_SECONDS - 1, lambda: _tell_where_all_are(world))
-                async with _pool(world) as pool:
-                    world.pool = pool
-                    checking = Checking(world, scope, ENOUGH_STEPS)
-                    trio.lowlevel.add_instrument(checking)
-                    try:
-                        await _play(world, servers)
-                    finally:
-                        trio.lowlevel.remove_instrument(checking)
+                await _play(world, servers, Checking(world, scope, ENOUGH_STEPS))
                 nursery.cancel_scope.cancel()
             if network.open_sockets:
                 world.find("left", f"{len(network.open_sockets)} sockets outlived the pool")
@@ -150,14 +142,48 @@ def _pool(world: World) -> ConnectionPool:
     )
 
 
-async def _play(world: World, servers: Servers) -> None:
-    async with trio.open_nursery() as nursery:
-        for number in range(world.random.randint(2, 6)):
-            client = Client(world, servers, f"client{number}")
-            nursery.start_soon(client.run, world.random.randint(3, 8))
-    world.honest = True
-    await trio.sleep(QUIET_SECONDS)
-    await _works_at_full_size(world, servers)
+async def _play(world: World, servers: Servers, checking: Checking) -> None:
+    """Let clients do what they like, and end in one of three ways."""
+    how = world.random.choice(("quiet",) * 8 + ("drain", "leave"))
+    async with trio.open_nursery() as clients, _pool(world) as pool:
+        world.pool = pool
+        trio.lowlevel.add_instrument(checking)
+        try:
+            for number in range(world.random.randint(2, 6)):
+                client = Client(world, servers, f"client{number}")
+                clients.start_soon(client.run, world.random.randint(3, 8), name=f"client{number}")
+            if world.chance(0.2):
+                await _be_interrupted(world, servers, checking)
+            if how == "quiet":
+                while len(clients.child_tasks):
+                    await trio.sleep(1.0)
+                world.honest = True
+                await trio.sleep(QUIET_SECONDS)
+                await _works_at_full_size(world, servers)
+                return
+            await trio.sleep(world.random.choice((0.05, 0.3, 1.0)))
+            world.leaving = True
+            world.tell(f"ends by: {how}")
+            if how == "drain":
+                await pool.drain()
+                world.check()
+        finally:
+            trio.lowlevel.remove_instrument(checking)
+
+
+async def _be_interrupted(world: World, servers: Servers, checking: Checking) -> None:
+    """Do as the clients do, in the main task, which control-C reaches."""
+    checking.press_at = checking.steps + world.random.randrange(400)
+    world.pressing = True
+    try:
+        await Client(world, servers, "main").run(3)
+        world.pressing = False
+        if world.pressed:  # It may still be due.
+            await trio.lowlevel.checkpoint()
+    except* KeyboardInterrupt:
+        world.tell("was interrupted")
+        world.counts["control-C"] += 1
+    world.pressing = False
 
 
 async def _works_at_full_size(world: World, servers: Servers) -> None:
@@ -166,6 +192,7 @@ async def _works_at_full_size(world: World, servers: Servers) -> None:
     if not pool.is_open:
         return
     world.check()
+    _check_uploads(world)
     slots = 3
     world.resize(slots)
     figures = pool.statistics()
@@ -174,7 +201,6 @@ async def _works_at_full_size(world: World, servers: Servers) -> None:
     if figures.open != len(world.network.open_sockets):
         world.find("left", f"{figures.open} open, {len(world.network.open_sockets)} sockets")
     started_at = trio.current_time()
-    answers: list[str] = []
 
     async def ask(number: int) -> None:
         token = f"full-{number}"
@@ -183,19 +209,26 @@ async def _works_at_full_size(world: World, servers: Servers) -> None:
         response = await pool.get(url, timeouts=timeouts, headers={"Digest": EMPTY})
         if response.headers["Token"] != token:
             world.find("stranger", f"{token} got the answer to {response.headers['Token']}")
-        answers.append(token)
 
     try:
         async with trio.open_nursery() as nursery:
             for number in range(slots):
                 nursery.start_soon(ask, number)
     except* Exception as group:
-        world.find("full size", _flat(group))
+        world.find("full size", flat(group))
     took = trio.current_time() - started_at
     # A second each, and at one connection for each origin one after the other.
     if took > 2 * 1.0 + 2 * 0.3 + 0.1:
         world.find("full size", f"{slots} requests took {took} s with as many slots")
     world.check()
+
+
+def _check_uploads(world: World) -> None:
+    """What was answered with a 2xx, and called a success, has arrived."""
+    for visit in world.whole:
+        if not visit.received.complete:
+            size = len(visit.received.body)
+            world.find("lost", f"{visit.token}: a 2xx, and {size} bytes of its body: {visit.plan}")
 
 
 EMPTY = hashlib.sha256(b"").hexdigest()[:16]
