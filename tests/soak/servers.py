@@ -234,9 +234,8 @@ class _Line:
         assert visit is not None
         digest = _digest(received)
         if (told := received.head.field("digest")) != digest:
-            self._world.find(
-                "body", f"{visit.token}: the body is not the one that was meant: {told}"
-            )
+            size = len(received.body)
+            self._world.find("body", f"{visit.token}: a body of {size} bytes, but not {told}'s")
         if visit.plan.when == "end" and visit.plan.fault not in ("deaf", "drop"):
             self._due = max(self._due, trio.current_time())
             self._answer(visit)

@@ -18,6 +18,7 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -33,6 +34,9 @@ MOMENTS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.3)
 
 CHECKED_EVERY = 5
 """The books are looked at after each so many steps; a prime number, so that all kinds come."""
+
+IDLE_AT_MOST = 1000
+"""How often the clock may jump in vain."""
 
 
 class World:
@@ -116,6 +120,14 @@ class World:
             self._clock.jump(max(0.0, at - trio.current_time()))
             self._deliver_until(at)
         self._clock.jump(max(0.0, end - trio.current_time()))
+
+    def end_the_run(self) -> None:
+        """Let Trio crash: nothing else ends tasks that wait in a shield."""
+
+        def crash(deadline: float) -> float:
+            raise RuntimeError("it hangs")
+
+        self._clock.deadline_to_sleep_time = crash  # type: ignore[method-assign]
 
     # ── The network ────────────────────────────────────────────────────────────────────────────
 
@@ -256,13 +268,24 @@ class Checking(trio.abc.Instrument):
     def __init__(self, world: World, scope: trio.CancelScope, steps: int) -> None:
         self.steps = 0
         self.press_at = math.inf
+        self._idle = 0
         self._world = world
         self._scope = scope
         self._enough = steps
 
+    def before_io_wait(self, timeout: float) -> None:
+        """See that somebody does something: what waits for ever in a shield is not cancelled."""
+        self._idle += 1
+        if self._idle == IDLE_AT_MOST:
+            tell_where_all_are(self._world)
+            self._world.find("hangs", "all wait for ever")
+            self._world.end_the_run()
+
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         self.steps += 1
+        self._idle = 0
         if self.steps == self._enough:
+            tell_where_all_are(self._world)
             self._world.find("spins", f"more than {self._enough} steps")
             self._scope.cancel()
         if self._world.pressing and self.steps >= self.press_at:
@@ -272,3 +295,17 @@ class Checking(trio.abc.Instrument):
                 self._world.check()
             except Exception as exc:  # Trio would only log it.
                 self._world.find("books", repr(exc))
+
+
+def tell_where_all_are(world: World) -> None:
+    """For a cycle that hangs: which lines its tasks wait in."""
+    tasks = [trio.lowlevel.current_root_task()]
+    for task in tasks:
+        if task is None:
+            continue
+        tasks += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+        frames = [
+            f"{Path(frame.f_code.co_filename).name}:{line} {frame.f_code.co_name}"
+            for frame, line in task.iter_await_frames()
+        ]
+        world.tell(f"{task.name}: {' > '.join(frames)}")
