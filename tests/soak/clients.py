@@ -326,7 +326,7 @@ class Client:
             if last.watch.had_its_answer(exc.seconds):
                 world.find("in time", f"{asked.token} had its answer in time: {exc}")
             return
-        if last.answered_at is not None and last.plan.is_whole and not asked.disturbed:
+        if last.answered_at is not None and last.must_succeed and not asked.disturbed:
             world.find("answered", f"{asked.token} was answered, but: {exc!r}; {last.plan}")
 
 

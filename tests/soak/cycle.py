@@ -208,7 +208,7 @@ async def _works_at_full_size(world: World, servers: Servers) -> None:
 def _check_uploads(world: World) -> None:
     """What was answered with a 2xx, and called a success, has arrived, if the server stayed."""
     for visit in world.whole:
-        if visit.plan.is_whole and not visit.received.complete:
+        if visit.must_succeed and not visit.received.complete:
             size = len(visit.received.body)
             world.find("lost", f"{visit.token}: a 2xx, and {size} bytes of its body: {visit.plan}")
 

@@ -61,14 +61,6 @@ class Plan:
     fault: str | None = None
     at: float = 0.0
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether the client can't but get its answer."""
-        # A reset takes with it what the client has not read; so does a close with an upload unread.
-        stays = self.ending == "keep" and self.framing != "until close"
-        polite = stays or (self.when == "end" and self.ending != "rst")
-        return polite and self.fault in (None, "stray", "slow", "behind")
-
 
 FAULTS = (
     *("cut", "reset", "silent", "stalled", "garbage", "longer", "behind", "deaf", "slow", "drop"),
@@ -117,6 +109,19 @@ class Visit:
     received: Received
     watch: Watch
     answered_at: float | None = None
+
+    @property
+    def closes(self) -> bool:
+        """Whether the server closes the connection behind its answer."""
+        asked = self.received.head.field("connection") == "close"
+        return asked or self.plan.ending != "keep" or self.plan.framing == "until close"
+
+    @property
+    def must_succeed(self) -> bool:
+        """Whether the client, once it has been answered, can't but get its answer."""
+        # A reset takes with it what the client has not read; so does a close with an upload unread.
+        polite = self.plan.ending != "rst" and (self.plan.when == "end" or not self.closes)
+        return polite and self.plan.fault in (None, "stray", "slow", "behind")
 
 
 class Servers:
