@@ -24,6 +24,7 @@ from triopool import (
     ReadTimeout,
     RemoteProtocolError,
     Response,
+    Timeouts,
     TriopoolError,
     WriteError,
     WriteTimeout,
@@ -71,6 +72,7 @@ class Client:
             *(self.stream,) * 3,
             *(self.two_tasks,) * 2,
             *(self.impatient,) * 3,
+            *(self.busy,) * 2,
             self.lease,
             self.operate,
         ]
@@ -104,6 +106,9 @@ class Client:
             fields["Repeatable"] = "no"
         if world.chance(0.05):
             fields["Connection"] = "close"
+        if world.chance(0.3):
+            limits = {"read": world.random.choice((0.1, 0.12, 0.15, 0.16, 0.3))}
+            options["timeouts"] = Timeouts(pool=30.0, connect=10.0, write=5.0, **limits)
         if world.chance(0.1):
             options["on_informational"] = lambda status, raw: self._hook()
         if world.chance(0.1):
@@ -252,6 +257,12 @@ class Client:
                 raise
         except TriopoolError as exc:
             self.judge(asked, exc)
+
+    async def busy(self) -> None:
+        """Computes, when others may have their answers, or run out of time."""
+        for _ in range(self._world.random.randint(1, 6)):
+            await trio.sleep(self._world.moment())
+            self._world.compute(self._world.moment())
 
     async def operate(self) -> None:
         """What an operator does, while everything goes on."""

@@ -190,8 +190,8 @@ class Watch:
 
     Attributes:
       acted_at: when it last sent or received something.
-      unread_since: since when something has been there to be read; None if nothing is.
-      ignored: whether it was closed for a timeout's sake with that there, and since when.
+      unread_since: when something came that a task waited for, and has not read yet; else None.
+      closed_at: when it was closed.
     """
 
     def __init__(self, world: World, sock: NetworkSocket) -> None:
@@ -200,8 +200,11 @@ class Watch:
         self.unread_since: float | None = None
         self.closed_at: float | None = None
         self._socket = sock
+        self._awaited = False
         for name in ("send_nowait", "recv_nowait"):
             setattr(sock, name, self._watched(getattr(sock, name)))
+        self._wait_readable = sock.wait_readable
+        sock.wait_readable = self.wait_readable  # type: ignore[method-assign]
         self._connect, self._send, self._recv, self._close = (
             sock.connect,
             sock.send,
@@ -232,6 +235,13 @@ class Watch:
         await self._connect(address)
         self.world.watches[self._socket.getsockname()[1]] = self
 
+    async def wait_readable(self) -> None:
+        self._awaited = True
+        try:
+            await self._wait_readable()
+        finally:
+            self._awaited = False
+
     async def send(self, data: Any, flags: int = 0, /) -> int:
         count = await self._send(data, flags)
         self._acted()
@@ -249,8 +259,12 @@ class Watch:
         self._close()
 
     def delivered(self) -> None:
-        """Something has just arrived."""
-        if self.unread_since is None:
+        """Something has just arrived.
+
+        It counts if a task sleeps until then. One that is awake and has not come to read would be
+        cancelled by a scope too.
+        """
+        if self._awaited and self.unread_since is None:
             self.unread_since = trio.current_time()
 
     def had_its_answer(self, limit: float) -> bool:
