@@ -24,6 +24,9 @@ from servers import (
     serve_hypercorn,
     server_certificate,
 )
+from strictness import Audit
+
+from triopool.testing import NetworkSocket
 
 # On CI the same examples every time: a change is not to be blamed for what it did not do. Elsewhere
 # Hypothesis is free to find something new. A deadline per example would measure the machine.
@@ -61,6 +64,34 @@ def sigint_is_not_ignored() -> Iterator[None]:
     yield
     if before is signal.SIG_IGN:
         signal.signal(signal.SIGINT, before)
+
+
+_NOT_HTTP = {"testing", "dial", "soak"}
+"""Tests that send bytes of their own over the network, or have strict servers of their own."""
+
+
+@pytest.fixture(autouse=True)
+def only_requests_are_sent(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Fail the test if a client sends anything but requests over the in-memory network.
+
+    Also what no server reads, or what one reads without a look at it. TLS is left to the servers.
+    """
+    if request.path.parent.name in _NOT_HTTP:
+        yield
+        return
+    audit, send = Audit(), NetworkSocket._send
+
+    def read_along(sock: NetworkSocket, data: memoryview) -> int:
+        count = send(sock, data)
+        if not sock._server_side:
+            audit.sent(sock, f"to {sock._remote}", bytes(data[:count]))
+        return count
+
+    monkeypatch.setattr(NetworkSocket, "_send", read_along)
+    yield
+    assert not audit.findings, "\n".join(audit.findings)
 
 
 @pytest.fixture

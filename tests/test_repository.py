@@ -37,7 +37,7 @@ def test_trio_typing_is_nobodys_dependency() -> None:
     assert not [name for name in project["dependencies"] + extras if "trio-typing" in name]
 
 
-@pytest.mark.parametrize("page", ["docs/scenarios.md", "docs/httpx.md"])
+@pytest.mark.parametrize("page", ["docs/scenarios.md", "docs/httpx.md", "docs/security.md"])
 def test_every_test_that_a_page_names_exists(page: str) -> None:
     named = set(re.findall(r"`(test_\w+)`", read(page)))
     there = {

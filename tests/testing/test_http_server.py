@@ -171,6 +171,21 @@ async def test_what_is_not_http_is_an_error() -> None:
         await always(Reply())(theirs)
 
 
+@pytest.mark.parametrize("reply", [Reply(), Reply(close=True), Reply(drop=True)])
+@pytest.mark.parametrize("rest", [b" and more", b"\0\0\0", b"s" * 30])
+async def test_bytes_behind_a_body_that_do_not_begin_a_request_are_an_error(
+    reply: Reply, rest: bytes
+) -> None:
+    """No blank line follows, so that h11 alone would wait for one for ever."""
+    server = always(reply)
+    ours, theirs = memory_stream_pair()
+    await ours.send_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody" + rest)
+    await ours.send_eof()
+    with pytest.raises(h11.RemoteProtocolError, match="where a request was to begin"):
+        await server(theirs)
+    assert [request.body for request in server.requests] == [b"body"]
+
+
 async def test_an_exception_of_respond_passes() -> None:
     async def respond(request: Request) -> Reply:
         raise LookupError("respond")

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import h11
 import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair
@@ -86,6 +87,20 @@ async def test_requests_are_read_with_their_body() -> None:
         Request("GET", "/", (("host", "a"),), b"", 1),
         Request("POST", "/", (("host", "a"), ("content-length", "2")), b"xy", 1),
     ]
+
+
+async def test_bytes_behind_a_request_that_do_not_begin_another_are_an_error() -> None:
+    ours, theirs = memory_stream_pair()
+    await ours.send_all(GET + b"\0\0")
+    with pytest.raises(h11.RemoteProtocolError, match="where a request was to begin"):
+        await script(ReceiveRequest(), Send(b"done"))(theirs)
+
+
+async def test_bytes_behind_an_upgrade_are_another_protocols() -> None:
+    server = script(ReceiveRequest(), ReceiveBytes(2), Send(b"done"))
+    async with connected(server) as stream:
+        await stream.send_all(GET.replace(b"\r\n\r\n", b"\r\nUpgrade: x\r\n\r\n") + b"\0\0")
+        assert await stream.receive_some() == b"done"
 
 
 @pytest.mark.parametrize("step", [Receive(), ReceiveBytes(100), ReceiveRequest()])

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import h11
 import trio
 
-from ._request import Request, read_request
+from ._request import Request, check_begins_request, read_request
 from ._stream import served
 
 Fields: TypeAlias = Sequence[tuple[str, str]]
@@ -74,7 +74,8 @@ class HTTPServer:
         """Serve one connection until either side closes it.
 
         Raises:
-          h11.RemoteProtocolError: the client sent something that is not HTTP.
+          h11.RemoteProtocolError: the client sent something that is not HTTP, or bytes behind a
+            body that don't begin a request.
           Exception: whatever *respond* raised.
         """
         self.connections += 1
@@ -85,6 +86,7 @@ class HTTPServer:
                 reply = await self._respond(request)
                 await connection.send(request, reply)
                 if reply.drop or not connection.is_reusable:
+                    connection.check_rest()
                     break
 
 
@@ -94,7 +96,8 @@ def http_server(respond: Respond) -> HTTPServer:
     It reads each request to its end before it asks for the reply, having sent ``100 Continue`` if
     the client waits for that. It goes on with the next request on the same connection unless one of
     both sides has asked for its end. A client that goes away in the middle is no error; one that
-    sends something else than HTTP is, and so is whatever *respond* raises.
+    sends something else than HTTP is, and so is whatever *respond* raises. Each byte behind a body
+    has to begin the next request, also where the server closes the connection and serves no more.
     """
     return HTTPServer(respond)
 
@@ -128,6 +131,10 @@ class _Connection:
             wire += self._protocol.send(h11.Data(data=piece))
         wire += self._protocol.send(h11.EndOfMessage(headers=list(reply.trailers)))
         await self._stream.send_all(wire)
+
+    def check_rest(self) -> None:
+        """See that what came behind the last request, and is not served, begins one."""
+        check_begins_request(self._protocol.trailing_data[0])
 
     @property
     def is_reusable(self) -> bool:

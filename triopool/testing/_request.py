@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import h11
+
+# RFC 9112 section 3: a method, which is a token, and a space; or as much of it as has come. No
+# method is longer than 24 characters; with no bound, the rest of a body could be one for ever.
+_BEGINNING = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,24}( |\Z)")
+_SHOWN_BYTES = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,23 @@ class Request:
         return next((value for field, value in self.headers if field == name.lower()), None)
 
 
+def check_begins_request(data: bytes) -> None:
+    """See that *data*, all that has come behind the last request, is how a request begins.
+
+    A client whose idea of where a body ends differs from what it told the server is noticed here,
+    and not at the next blank line, which may never come.
+
+    Raises:
+      h11.RemoteProtocolError: it does not begin a request.
+    """
+    if data and not _BEGINNING.match(data):
+        shown = f"{data[:_SHOWN_BYTES]!r}{'...' if len(data) > _SHOWN_BYTES else ''}"
+        raise h11.RemoteProtocolError(
+            f"the client sent {len(data)} bytes where a request was to begin, and they don't "
+            f"begin one: {shown}"
+        )
+
+
 async def read_request(
     protocol: h11.Connection, receive: Callable[[], Awaitable[bytes]], connection_number: int
 ) -> Request | None:
@@ -47,6 +70,8 @@ async def read_request(
     head: h11.Request | None = None
     body = bytearray()
     while True:
+        if head is None:
+            check_begins_request(protocol.trailing_data[0])
         event = protocol.next_event()
         if isinstance(event, h11.Request):
             head = event

@@ -29,7 +29,7 @@ from typing import TypeAlias
 import h11
 import trio
 
-from ._request import Request, read_request
+from ._request import Request, check_begins_request, read_request
 from ._stream import Handler, reset, served
 
 
@@ -143,14 +143,21 @@ class ReceiveBytes:
 
 @dataclass(frozen=True)
 class ReceiveRequest:
-    """Read one request, with its body. Sends no ``100 Continue``."""
+    """Read one request, with its body. Sends no ``100 Continue``.
+
+    What has come together with the request has to begin the next one (unless it asked for another
+    protocol), or ``h11.RemoteProtocolError`` is raised.
+    """
 
     async def __call__(self, conversation: Conversation) -> None:
         protocol = h11.Connection(h11.SERVER)
         request = await read_request(protocol, conversation.receive_some, conversation.number)
         assert request is not None  # receive_some raises EOFError instead
         conversation.requests.append(request)
-        conversation.unread(protocol.trailing_data[0])
+        behind = protocol.trailing_data[0]
+        if request.method != "CONNECT" and request.header("upgrade") is None:
+            check_begins_request(behind)
+        conversation.unread(behind)
 
 
 @dataclass(frozen=True)

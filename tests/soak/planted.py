@@ -1,0 +1,149 @@
+"""Does the soak find bugs? Plant some, one at a time, and see.
+
+``python tests/soak/planted.py`` replaces a few lines in a copy of the package, lets the soak run on
+it until something is found, and prints what, and in which cycle. It fails if a bug is not found,
+and also if the code has moved on, so that the lines to be replaced are not there, or not just once.
+With arguments, plants only the bugs whose names contain one of them.
+
+Each of them was there once, or is one that somebody could make who mends something else. For those
+of the slot engine: ``tests/planted_bugs.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CYCLES = 1500
+"""How many cycles there are to find a bug in; the rarest needs some hundred."""
+
+
+class Edit(NamedTuple):
+    file: str
+    old: str
+    new: str
+
+
+class Bug(NamedTuple):
+    name: str
+    edits: list[Edit]
+
+
+BUGS = [
+    Bug(
+        "a request counts as sent when its last piece is framed",
+        [
+            Edit(
+                "_http11.py",
+                "        return framed and not (self._owed or self._wire.torn)\n",
+                "        return framed\n",
+            ),
+            Edit("_http11.py", "h11.DONE and not self._owed and not spoilt", "h11.DONE"),
+            Edit(
+                "_exchange.py",
+                "            if not self._is_sending:\n",
+                "            if not self._is_sending or self.connection.sent_whole:\n",
+            ),
+        ],
+    ),
+    Bug(
+        "a response may be read twice at a time, and drained meanwhile",
+        [
+            Edit("_reading.py", "        if self._busy:\n", "        if False:\n"),
+            Edit("_response.py", " and not self._reader.is_busy:\n", ":\n"),
+            Edit("_exchange.py", "        if self._reading or not", "        if not"),
+        ],
+    ),
+    Bug(
+        "no glance between the hand-over and the first write",
+        [Edit("_http11.py", "look_before_write = served_before", "look_before_write = False")],
+    ),
+    Bug(
+        "the keeper of timeouts takes a later clock than it woke by",
+        [
+            Edit(
+                "_deadlines.py",
+                "                await trio.lowlevel.checkpoint()\n"
+                "                await self._end(due)\n",
+                "                await self._end(trio.current_time())\n",
+            )
+        ],
+    ),
+    Bug(
+        "bytes behind a response that came with it are not looked for",
+        [Edit("_http11.py", "self._h11.trailing_data[0] or self._scanner.rest", "False")],
+    ),
+    Bug(
+        "a success is one also if the server has not taken the request",
+        [
+            Edit(
+                "_exchange.py",
+                "        if not self.connection.sent_whole:\n",
+                "        if False:\n",
+            )
+        ],
+    ),
+    Bug(
+        "a request is sent again whatever it is",
+        [Edit("_retry.py", "exchange.nothing_sent or request.may_be_repeated", "True")],
+    ),
+]
+
+
+def plant(bug: Bug | None, copy: Path) -> None:
+    """Copy the package and the soak to *copy*, with *bug*."""
+    shutil.copytree(ROOT / "triopool", copy / "triopool")
+    shutil.copytree(ROOT / "tests" / "soak", copy / "tests" / "soak")
+    shutil.copy(ROOT / "tests" / "strictness.py", copy / "tests")
+    for edit in bug.edits if bug is not None else []:
+        file = copy / "triopool" / edit.file
+        text = file.read_text()
+        if (times := text.count(edit.old)) != 1:
+            raise LookupError(f"{bug and bug.name}: found {times} times:\n{edit.old}")
+        file.write_text(text.replace(edit.old, edit.new))
+
+
+def first_finding(bug: Bug | None, cycles: int = CYCLES) -> str | None:
+    """In which cycle it shows, and how; None if it does not."""
+    with tempfile.TemporaryDirectory(prefix="triopool-") as directory:
+        copy = Path(directory)
+        plant(bug, copy)
+        run = subprocess.run(
+            [sys.executable, "tests/soak/run.py", "--seed=1", f"--cycles={cycles}", "--stop"],
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": str(copy)},
+            capture_output=True,
+            text=True,
+        )
+    if run.returncode == 0:
+        return None
+    found = re.search(r"^--cycle (\S+) +(.+)$", run.stdout, re.MULTILINE)
+    if found is None:
+        raise RuntimeError(run.stdout + run.stderr)
+    return f"{found[1]}: {found[2][:90]}"
+
+
+def main(words: list[str]) -> int:
+    bugs = [bug for bug in BUGS if not words or any(word in bug.name for word in words)]
+    if finding := first_finding(None, 100):
+        print(f"without any bug planted, something is found, in cycle {finding}")
+        return 1
+    survivors = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for bug, finding in zip(bugs, pool.map(first_finding, bugs), strict=True):
+            survivors += finding is None
+            print(f"{bug.name:<64} → {finding or 'NOT FOUND'}", flush=True)
+    print(f"{len(bugs) - survivors} of {len(bugs)} found")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
