@@ -8,7 +8,8 @@ Each ```` ```python ```` block of README.md is run as well:
 
 * as a program of its own, in an empty folder, with warnings as errors;
 * with ``https://www.example.org`` (any host of example.org or example.com, http or https) replaced
-  by the address of a server. It sends back what it is sent to ``/echo``, redirects from ``/moved``,
+  by the address of a server. It sends back what it is sent to ``/echo``, or piece by piece to
+  ``/chat``, redirects from ``/moved``,
   echoes for whoever asks for another protocol, and answers all else with 200 and
   ``{"hello": "world"}``;
 * below a line ``<!-- run: in a pool -->``, which a reader does not see, as the body of an async
@@ -29,6 +30,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import h11
 import pytest
 import trio
 from servers import Nginx
@@ -72,6 +74,9 @@ async def serve_connection(stream: trio.SocketStream) -> None:
         if not data:
             return
         head += data
+    if b" /chat " in head:
+        await chat(stream, head)
+        return
     upgrade = re.search(rb"^upgrade: *(.*?)\r$", head, re.IGNORECASE | re.MULTILINE)
     if upgrade is None:
         await http_server(respond)(trio.StapledStream(stream, Replayed(head, stream)))
@@ -82,6 +87,22 @@ async def serve_connection(stream: trio.SocketStream) -> None:
     )
     async for data in stream:
         await stream.send_all(data)
+
+
+async def chat(stream: trio.SocketStream, head: bytes) -> None:
+    """Send back each piece of the body as it comes."""
+    protocol = h11.Connection(h11.SERVER)
+    protocol.receive_data(head)
+    while not isinstance(event := protocol.next_event(), h11.EndOfMessage):
+        if isinstance(event, h11.Request):
+            chunked = h11.Response(status_code=200, headers=[("Transfer-Encoding", "chunked")])
+            await stream.send_all(protocol.send(chunked) or b"")
+        elif isinstance(event, h11.Data):
+            await stream.send_all(protocol.send(h11.Data(data=bytes(event.data))) or b"")
+        else:
+            protocol.receive_data(await stream.receive_some())
+    await stream.send_all(protocol.send(event) or b"")
+    await stream.aclose()
 
 
 class Replayed(trio.abc.ReceiveStream):

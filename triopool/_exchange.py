@@ -179,11 +179,15 @@ class Exchange:
         if not self.was_stale:
             self.abandon()  # Now: the slot does not wait for the iterator.
         await self.join()
+        cause = self.first_cause(failure)
+        if not isinstance(cause, ReadError | WriteError):
+            self.was_stale = False
+            self.abandon()
         try:
             # Not where it was caught: what the caller's iterator raised keeps its own context.
-            raise self.first_cause(failure)
+            raise cause
         finally:
-            del failure  # which refers to this frame
+            del failure, cause  # which refer to this frame
 
     def _looks_stale(self, failure: BaseException) -> bool:
         """Whether it failed as a connection does that the server closed while it was idle."""

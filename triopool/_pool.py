@@ -283,10 +283,15 @@ class ConnectionPool:
 
         ``async with pool.stream("GET", url) as response: async for chunk in response: ...``
 
-        The arguments and errors are those of :meth:`request`. The connection is given back when the
-        body has been read to its end. When the block is left before that: if little is left it is
-        read by the pool, without letting the caller wait; else the connection is closed. An
-        exception in the block, ``Cancelled`` included, always closes it.
+        The arguments and errors are those of :meth:`request`. A body that does not go out in one
+        write (64 KiB) is sent beside the block, so what is sent may depend on what is read. The end
+        of the response comes when the request has been sent, too; to leave the block before that
+        stops the upload. Its iterator has been closed when the block has been left.
+
+        The connection is given back when the body has been read to its end. When the block is left
+        before that: if little is left it is read by the pool, without letting the caller wait; else
+        the connection is closed. An exception in the block, ``Cancelled`` included, always closes
+        it.
         """
         self._check_usable()
         request = self._prepare("stream()", method, url, options)
