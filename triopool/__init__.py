@@ -12,6 +12,7 @@ The layers, from what a program sees down to what touches a socket; imports poin
     _upgraded                    what is left of a connection when HTTP is over
     _request  _fields            what is sent, checked
     _body  _content  _auth
+    _only_public                 a socket factory to put into it
     _dial  _happy_eyeballs       from a name to a connection
     _resolve  _system_resolver  _tls
     _slots  _queue  _slot        which connection a request gets: no HTTP, no sockets
@@ -48,6 +49,7 @@ from ._errors import (
 )
 from ._lease import LeasedConnection
 from ._logging import LoggingInstrument
+from ._only_public import OnlyPublic, only_public
 from ._origin import Origin, PoolKey
 from ._pool import ConnectionPool
 from ._progress import Progress
@@ -70,6 +72,7 @@ __all__ = [
     "LeasedConnection",
     "LocalProtocolError",
     "LoggingInstrument",
+    "OnlyPublic",
     "Origin",
     "OriginStatistics",
     "Part",
@@ -100,4 +103,5 @@ __all__ = [
     "WriteError",
     "WriteTimeout",
     "abc",
+    "only_public",
 ]

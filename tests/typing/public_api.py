@@ -230,6 +230,10 @@ async def pools(context: ssl.SSLContext) -> None:
     async with pool as entered:
         assert_type(entered, triopool.ConnectionPool)
 
+    guarded = triopool.OnlyPublic(refuse=["192.0.2.1"], allow=[], socket_factory=factories[0])
+    triopool.ConnectionPool(socket_factory=guarded)
+    triopool.ConnectionPool(socket_factory=triopool.only_public)
+
     triopool.ConnectionPool(timeout=3)  # type: ignore[call-arg]
     triopool.ConnectionPool(socket_factory=make_nothing)  # type: ignore[arg-type]
     triopool.ConnectionPool(resolver=make_socket)  # type: ignore[arg-type]
