@@ -8,8 +8,6 @@ any more.
 
 from __future__ import annotations
 
-import errno
-import ipaddress
 import socket
 from contextlib import AsyncExitStack
 from typing import Any
@@ -75,25 +73,6 @@ def _has_ipv6() -> bool:
 # ── A guard: fetch what users ask for, but nothing in our own network ──────────────────────────
 
 
-def refuse_internal(address: triopool.AddressInfo) -> None:
-    """Raise for every address that is not on the public internet.
-
-    OSError, of which PermissionError is one, skips this address; if all are skipped the request
-    fails with ConnectError. Any other exception would reach the caller as itself.
-    """
-    ip = ipaddress.ip_address(address.sockaddr[0])
-    # ::ffff:10.0.0.5 is an IPv6 address that reaches 10.0.0.5.
-    ip = getattr(ip, "ipv4_mapped", None) or ip
-    if not ip.is_global or ip.is_multicast:
-        raise PermissionError(errno.EACCES, "not a public address")
-
-
-def guarded(address: triopool.AddressInfo) -> trio.socket.SocketType:
-    """The factory to use: ``ConnectionPool(socket_factory=guarded)``."""
-    refuse_internal(address)
-    return trio.socket.socket(address.family, address.type, address.proto)
-
-
 async def shop(request: Request) -> Reply:
     if request.target == "/moved":
         return Reply(status=302, headers=[("Location", "http://metadata.internal/token")])
@@ -115,9 +94,8 @@ async def guard() -> None:
         network.host("half-evil.example", "10.0.0.5", "93.184.215.14")
         network.host("metadata.internal", "169.254.169.254")
 
-        def factory(address: triopool.AddressInfo) -> trio.socket.SocketType:
-            refuse_internal(address)
-            return network.socket(address)
+        # On the real internet it is ``socket_factory=triopool.only_public``.
+        guarded = triopool.OnlyPublic(socket_factory=network.socket)
 
         async def attempt(what: str, url: str) -> None:
             try:
@@ -132,7 +110,7 @@ async def guard() -> None:
         # dns_ttl=0 so that the rebinding below is noticed at once. It makes the guard no better:
         # what is remembered are addresses, and the factory sees them each time.
         async with triopool.ConnectionPool(
-            resolver=network.resolve, socket_factory=factory, dns_ttl=0
+            resolver=network.resolve, socket_factory=guarded, dns_ttl=0
         ) as pool:
             await attempt("a public host", "http://shop.example/")
             await attempt("a literal address", "http://10.0.0.5/")

@@ -146,7 +146,7 @@ EXPECTED = {
     "socket_factory": [
         r"IP_TOS is 0xb8",
         r"a public host: what the shop sells\n",
-        r"a literal address: ConnectError: .*10\.0\.0\.5:80: not a public address\n",
+        r"a literal address: ConnectError: .*10\.0\.0\.5:80: not a public address: 10\.0\.0\.5",
         r"the same, as IPv6: ConnectError",
         r"the same, as a number: InvalidURL",
         r"a name for an internal address: ConnectError",

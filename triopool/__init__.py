@@ -17,6 +17,7 @@ The layers, from what a program sees down to what touches a socket; imports poin
     _places                      where requests went before
     _hints                       what other clients call it
     _body  _content  _auth
+    _only_public                 a socket factory to put into it
     _dial  _happy_eyeballs       from a name to a connection
     _resolve  _system_resolver  _tls
     _slots  _queue  _slot        which connection a request gets: no HTTP, no sockets
@@ -55,6 +56,7 @@ from ._errors import (
 )
 from ._lease import LeasedConnection
 from ._logging import LoggingInstrument
+from ._only_public import OnlyPublic, only_public
 from ._origin import Origin, PoolKey
 from ._pool import ConnectionPool
 from ._progress import Progress
@@ -77,6 +79,7 @@ __all__ = [
     "LeasedConnection",
     "LocalProtocolError",
     "LoggingInstrument",
+    "OnlyPublic",
     "Origin",
     "OriginStatistics",
     "Part",
@@ -107,6 +110,7 @@ __all__ = [
     "WriteError",
     "WriteTimeout",
     "abc",
+    "only_public",
 ]
 
 

@@ -56,7 +56,7 @@ class Dialler:
         self._keeper = keeper
         self._ssl_context = ssl_context
         self._loading = trio.Lock()
-        self._socket_factory: SocketFactory = socket_factory or _plain_socket
+        self._socket_factory: SocketFactory = socket_factory or plain_socket
         self._local_address = local_address
         self._unix_socket = unix_socket
         self._delay = happy_eyeballs_delay
@@ -157,7 +157,8 @@ class Dialler:
             return self._ssl_context
 
 
-def _plain_socket(address: AddressInfo) -> AnySocket:
+def plain_socket(address: AddressInfo) -> AnySocket:
+    """The socket factory of a pool that has no other."""
     # Asked of Trio, because a program may have told it how: set_custom_socket_factory().
     made = trio.socket.socket(address.family, address.type, address.proto)
     try:

@@ -77,7 +77,8 @@ class ConnectionPool:
       ssl_context: for https; never modified. None for one that verifies against the operating
         system's trust store.
       socket_factory: makes each socket, before it is bound and connected; see
-        :data:`triopool.abc.SocketFactory`. None for plain ones.
+        :data:`triopool.abc.SocketFactory`. :data:`triopool.only_public` refuses those to our own
+        network. None for plain ones.
       local_address: the address to connect from, as ``"192.0.2.1"`` or ``("192.0.2.1", port)``.
       resolver: finds a host's addresses; see :class:`triopool.abc.Resolver`. None for the system's.
       dns_ttl: for how many seconds addresses are remembered; 0 for not at all, None for ever.

@@ -235,6 +235,10 @@ async def pools(context: ssl.SSLContext) -> None:
     triopool.Timeouts(None, read=5.5)
     triopool.Timeouts(5, 6)  # type: ignore[call-arg]
     triopool.Timeouts(each=5)  # type: ignore[call-arg]
+    guarded = triopool.OnlyPublic(refuse=["192.0.2.1"], allow=[], socket_factory=factories[0])
+    triopool.ConnectionPool(socket_factory=guarded)
+    triopool.ConnectionPool(socket_factory=triopool.only_public)
+
     triopool.ConnectionPool(timeout=3)  # type: ignore[call-arg]
     triopool.ConnectionPool(socket_factory=make_nothing)  # type: ignore[arg-type]
     triopool.ConnectionPool(resolver=make_socket)  # type: ignore[arg-type]
