@@ -82,16 +82,6 @@ BUGS = [
         [Edit("_http11.py", "self._h11.trailing_data[0] or self._scanner.rest", "False")],
     ),
     Bug(
-        "a success is one also if the server has not taken the request",
-        [
-            Edit(
-                "_exchange.py",
-                "        if not self.connection.sent_whole:\n",
-                "        if False:\n",
-            )
-        ],
-    ),
-    Bug(
         "a request is sent again whatever it is",
         [Edit("_retry.py", "exchange.nothing_sent or request.may_be_repeated", "True")],
     ),

@@ -6,7 +6,7 @@ import pytest
 
 from . import cycle
 
-SEEDS = range(12)
+SEEDS = range(8)
 CYCLES = 15
 
 
