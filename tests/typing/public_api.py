@@ -274,7 +274,7 @@ async def errors(pool: triopool.ConnectionPool) -> None:
 async def scenario(sweep: Sweep) -> None:
     async def respond(request: Request) -> Reply:
         assert_type(request.header("host"), str | None)
-        return Reply(body=b"hello")
+        return Reply(headers={"Content-Type": "text/plain"}, body=b"hello")
 
     async with Network() as network:
         network.listen("192.0.2.1", 80, http_server(respond))
