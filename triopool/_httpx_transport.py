@@ -258,9 +258,9 @@ class BridgeStream:
             piece = await self._receive()
             if not piece:
                 await self._say("receive_response_body.complete", {"return_value": None})
-        except BaseException:
+        except BaseException as exc:
             # Whoever iterates can't go on: the library has an async generator on top of this.
-            self._response.close(drain=False)
+            self._response._close_for(exc)
             await self._response._join()
             raise
         if not piece:

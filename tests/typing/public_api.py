@@ -181,6 +181,26 @@ class Counter(Instrument):
 
     def closed(self, connection: triopool.ConnectionInfo, reason: triopool.CloseReason) -> None: ...
 
+    def request_connected(
+        self,
+        request: triopool.RequestInfo,
+        connection: triopool.ResponseConnection,
+        seconds: float,
+    ) -> None:
+        assert_type(request.id, int)
+        assert_type(request.redirected_from, int | None)
+
+    def response_ended(
+        self,
+        request: triopool.RequestInfo,
+        response: triopool.ResponseInfo,
+        end: triopool.ResponseEnd,
+    ) -> None:
+        assert_type(end.outcome, triopool.Outcome)
+        assert_type(end.body_bytes, int)
+        assert_type(end.seconds, float)
+        assert_type(end.error, BaseException | None)
+
 
 class WrongCounter(Instrument):
     def reused(self, connection: int) -> None: ...  # type: ignore[override]
