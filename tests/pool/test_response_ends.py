@@ -13,6 +13,7 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sweeping import sweep
 from trio.testing import MockClock
 
 from triopool import (
@@ -39,6 +40,7 @@ from triopool.testing import (
     Reply,
     Request,
     Send,
+    Sweep,
     Wait,
     http_server,
     script,
@@ -490,6 +492,33 @@ async def test_the_end_is_logged_with_the_id_and_without_a_secret(
 def test_a_request_info_can_be_made_as_before() -> None:
     info = RequestInfo("GET", Origin("http", "example.org", 80), "/", 1)
     assert (info.id, info.redirected_from) == (0, None)
+
+
+def test_a_request_that_is_cancelled_anywhere_has_one_end() -> None:
+    async def scenario(sweep: Sweep) -> None:
+        listener = Listener()
+        reply = Reply(body=[b"x" * 10, LARGE], gap=0.01, delay=0.1)
+        async with serving(always(reply), listener) as pool:
+            await pool.get(f"{A}/first")
+            await sweep.victim(pool.get, f"{A}/victim")
+        if listener.infos[len(listener.told)].target == "/victim":
+            told = listener.told[2]
+            assert told[-1] == ("ended" if "answered" in told else "failed")
+        if len(listener.ends) == 2:
+            _, _, end = listener.ends[1]
+            assert end.outcome in {Outcome.COMPLETE, Outcome.CANCELLED}
+
+    sweep(scenario)
+
+
+async def test_without_instruments_nothing_is_watched(autojump_clock: MockClock) -> None:
+    async with Network() as network:
+        network.listen("192.0.2.1", 80, always(Reply()))
+        async with (
+            ConnectionPool(socket_factory=network.socket) as pool,
+            pool.stream("GET", A) as response,
+        ):
+            assert response._exchange.request.watch is None
 
 
 # ── Any ending ─────────────────────────────────────────────────────────────────────────────────
