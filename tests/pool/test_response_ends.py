@@ -31,14 +31,17 @@ from triopool import (
     ResponseInfo,
     Timeouts,
     TriopoolError,
+    WriteError,
 )
 from triopool.abc import Instrument
 from triopool.testing import (
     Handler,
     Network,
+    Receive,
     ReceiveRequest,
     Reply,
     Request,
+    Reset,
     Send,
     Sweep,
     Wait,
@@ -322,6 +325,42 @@ async def test_an_exception_of_on_progress_is_a_failure(autojump_clock: MockCloc
     assert isinstance(listener.end.error, LookupError)
 
 
+async def test_a_success_that_was_said_of_half_a_request_is_a_failure(
+    autojump_clock: MockClock,
+) -> None:
+    listener = Listener()
+    server = script(Receive(), Send(head(2) + b"ok"), Wait(1), Reset())
+    async with serving(server, listener) as pool:
+        with pytest.raises(WriteError):
+            await pool.put(A, content=bytes(10_000_000))
+    assert listener.end.outcome is Outcome.FAILED
+    assert isinstance(listener.end.error, WriteError)
+
+
+async def test_a_refusal_of_half_a_request_is_complete(autojump_clock: MockClock) -> None:
+    listener = Listener()
+    answer = b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno"
+    async with serving(script(Receive(), Send(answer), Wait(1), Reset()), listener) as pool:
+        await pool.put(A, content=bytes(10_000_000))
+    assert (listener.end.outcome, listener.end.error) == (Outcome.COMPLETE, None)
+
+
+async def test_what_the_iterator_of_a_request_raises_is_how_its_response_fails(
+    autojump_clock: MockClock,
+) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"x"
+        await trio.sleep(1)
+        raise LookupError
+
+    listener = Listener()
+    async with serving(script(Receive(), Send(head(2) + b"ok"), Wait(9)), listener) as pool:
+        with pytest.raises(LookupError):
+            await pool.put(A, content=body())
+    assert listener.end.outcome is Outcome.FAILED
+    assert isinstance(listener.end.error, LookupError)
+
+
 async def test_a_response_that_is_open_when_the_pool_is_left_fails(
     autojump_clock: MockClock,
 ) -> None:
@@ -573,14 +612,9 @@ async def _close_twice(pool: ConnectionPool, url: str, options: dict[str, Any]) 
         response.close(drain=False)
 
 
-async def _close_soon(response: trio.abc.AsyncResource) -> None:
-    await trio.sleep(0.005)
-    await response.aclose()
-
-
 async def _close_from_another_task(pool: ConnectionPool, url: str, options: dict[str, Any]) -> None:
     async with pool.stream("GET", url, **options) as response, trio.open_nursery() as nursery:
-        nursery.start_soon(_close_soon, response)
+        nursery.start_soon(response.aclose)
         await response.read()
 
 
