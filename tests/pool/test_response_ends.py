@@ -229,7 +229,7 @@ async def test_an_exception_in_the_block_is_told(autojump_clock: MockClock) -> N
     assert isinstance(listener.end.error, LookupError)
 
 
-@pytest.mark.parametrize("how", ["request", "stream", "stream with a nursery"])
+@pytest.mark.parametrize("how", ["request", "stream", "stream with a group"])
 async def test_a_cancelled_response_is_told_as_cancelled(
     how: str, autojump_clock: MockClock
 ) -> None:
@@ -241,9 +241,10 @@ async def test_a_cancelled_response_is_told_as_cancelled(
         async with pool.stream("GET", A) as response:
             if how == "stream":
                 await response.read()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(response.read)
-                nursery.start_soon(trio.sleep_forever)
+            try:
+                await trio.sleep_forever()
+            except trio.Cancelled as exc:
+                raise BaseExceptionGroup("as of an older nursery", [exc]) from None
 
     async with serving(stalls, listener) as pool:
         with trio.move_on_after(3):
@@ -390,6 +391,45 @@ async def test_a_response_that_is_open_when_the_pool_is_left_fails(
         assert ends["/"].seconds == pytest.approx(1)
         assert ends["/here"].outcome is Outcome.COMPLETE
     assert len(listener.ends) == 2
+
+
+async def test_a_failure_that_nobody_has_read_is_told_when_the_block_is_left(
+    autojump_clock: MockClock,
+) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nno chunk\r\n"
+    listener = Listener()
+    server = script(ReceiveRequest(), Send(answer), Wait(9))
+    async with serving(server, listener) as pool, pool.stream("GET", A):
+        assert not listener.ends
+    assert (listener.end.outcome, listener.end.body_bytes) == (Outcome.FAILED, 3)
+    assert isinstance(listener.end.error, RemoteProtocolError)
+
+
+async def test_a_failure_that_is_read_again_and_again_is_told_once(
+    autojump_clock: MockClock,
+) -> None:
+    listener = Listener()
+    async with serving(cut, listener) as pool, pool.stream("GET", A) as response:
+        await response.receive_some()
+        for _ in range(3):
+            with pytest.raises(ReadError):
+                await response.receive_some()
+    assert listener.end.outcome is Outcome.FAILED
+
+
+async def test_a_response_that_starts_when_the_pool_was_left_ends_at_once(
+    autojump_clock: MockClock,
+) -> None:
+    listener = Listener()
+    answer = b"HTTP/1.1 103 Early Hints\r\n\r\n" + head(1000) + b"only"
+    async with serving(script(ReceiveRequest(), Send(answer), Wait(9)), listener) as pool:
+
+        def leave(status_code: int, fields: object) -> None:
+            pool._shut()
+
+        async with pool.stream("GET", A, on_informational=leave):
+            assert listener.end.outcome is Outcome.FAILED
+            assert isinstance(listener.end.error, PoolClosed)
 
 
 async def test_what_switched_is_complete_when_its_block_is_left(
