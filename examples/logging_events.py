@@ -14,7 +14,7 @@ import triopool
 
 
 class Health(triopool.abc.Instrument):
-    """Counts why connections end, and complains of whoever waits too long.
+    """Counts how responses and connections end, and complains of long waits.
 
     Override the hooks you need. They are plain functions, called in the middle of things: be quick,
     and hand over to a task (by a memory channel's ``send_nowait``, say) what takes long.
@@ -23,22 +23,28 @@ class Health(triopool.abc.Instrument):
     def __init__(self, patience: float) -> None:
         self.patience = patience
         self.closed_because: Counter[str] = Counter()
-        self.statuses: Counter[int] = Counter()
+        self.responses: Counter[str] = Counter()
 
-    def handed_over(self, connection: triopool.ConnectionInfo, seconds: float) -> None:
+    def request_connected(
+        self,
+        request: triopool.RequestInfo,
+        connection: triopool.ResponseConnection,
+        seconds: float,
+    ) -> None:
         if seconds > self.patience:
-            print(f"a request waited {seconds * 1000:.0f} ms for a connection")
+            print(f"request {request.id} waited {seconds * 1000:.0f} ms for a connection")
 
     def closed(self, connection: triopool.ConnectionInfo, reason: triopool.CloseReason) -> None:
         self.closed_because[reason.value] += 1
 
-    def response_started(
+    def response_ended(
         self,
         request: triopool.RequestInfo,
         response: triopool.ResponseInfo,
-        connection: triopool.ConnectionInfo,
+        end: triopool.ResponseEnd,
     ) -> None:
-        self.statuses[response.status_code] += 1
+        # The status alone does not say whether the body arrived.
+        self.responses[f"{response.status_code} {end.outcome.value}"] += 1
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -69,7 +75,7 @@ async def main() -> None:
             await pool.get(f"{url}/slow")
         await pool.get(url, headers={"Connection": "close"})
 
-    print("answers:", dict(health.statuses))
+    print("responses:", dict(health.responses))
     print("connections closed:", dict(health.closed_because))
 
 

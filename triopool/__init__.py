@@ -25,7 +25,8 @@ The layers, from what a program sees down to what touches a socket; imports poin
     _http11  _wire  _patience    one connection: h11 over a socket, and how long to wait for it
     _scanner                     what a response has to pass before h11 sees it
     _url  _errors  _config       plain nouns
-    _origin  _progress  _deadlines  _channel
+    _response_end  _origin
+    _progress  _deadlines  _channel
     _threads  _trio_only
 """
 
@@ -62,6 +63,7 @@ from ._pool import ConnectionPool
 from ._progress import Progress
 from ._request import RequestInfo, RequestOptions
 from ._response import Response, ResponseInfo
+from ._response_end import Outcome, ResponseEnd
 from ._statistics import OriginStatistics, PoolStatistics
 from ._upgraded import UpgradedStream
 from .abc import AddressInfo
@@ -82,6 +84,7 @@ __all__ = [
     "OnlyPublic",
     "Origin",
     "OriginStatistics",
+    "Outcome",
     "Part",
     "PoolClosed",
     "PoolFull",
@@ -100,6 +103,7 @@ __all__ = [
     "ResolveError",
     "Response",
     "ResponseConnection",
+    "ResponseEnd",
     "ResponseInfo",
     "StatusError",
     "TLSError",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ._origin import Origin
@@ -74,3 +74,9 @@ class ResponseConnection(ConnectionInfo):
     """
 
     reused: bool
+
+
+def of_response(info: ConnectionInfo, *, reused: bool) -> ResponseConnection:
+    """The same facts, for one of the requests that the connection serves."""
+    facts = {field.name: getattr(info, field.name) for field in fields(info)}
+    return ResponseConnection(**facts, reused=reused)

@@ -385,6 +385,16 @@ class Exchange:
         """Whether what follows the head is no body."""
         return self.upgraded is not None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is missing: all of the body is here, and the request needs no more."""
+        return self._is_complete and self._broken is None
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended it too early, once that is known: each read raises it."""
+        return self._broken
+
     def content_encoding(self) -> str:
         """How the body is encoded, where that matters to who reads it; else ``""``."""
         # A part of an encoded body (RFC 9110 section 15.3.7) can't be decoded by itself.

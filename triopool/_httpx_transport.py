@@ -18,6 +18,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import re
 from collections.abc import AsyncIterator, Callable
 from types import ModuleType, TracebackType
 from typing import Any, Self
@@ -27,7 +28,7 @@ from trio.lowlevel import enable_ki_protection
 
 from ._config import Timeouts
 from ._content import close_body
-from ._errors import TriopoolError
+from ._errors import InvalidURL, TriopoolError
 from ._exchange import Exchange
 from ._httpx_errors import Errors
 from ._httpx_stream import NetworkStream
@@ -153,6 +154,7 @@ class Bridge:
             )
         # Where to go is checked as strictly as for our own requests, and remembered as theirs are.
         parsed = self.pool._preparations.places.parse(f"{scheme}://{url.netloc.decode('ascii')}/")
+        _check_host(url.raw_host.decode("ascii"), parsed.origin.host)
         body = self._body(request)
         ours = Request(request.method, parsed, _timeouts(**extensions.get("timeout", {})))
         ours.target = extensions.get("target", url.raw_path).decode("latin-1")
@@ -161,6 +163,7 @@ class Bridge:
         ours.decode = False
         ours.body = body
         ours.body_length = len(body) if isinstance(body, bytes) else None
+        ours.expect_continue = body != b"" and _expects_continue(ours.fields)
         ours.server_hostname = extensions.get("sni_hostname") if scheme == "https" else None
         ours.compose()
         return ours
@@ -258,9 +261,9 @@ class BridgeStream:
             piece = await self._receive()
             if not piece:
                 await self._say("receive_response_body.complete", {"return_value": None})
-        except BaseException:
+        except BaseException as exc:
             # Whoever iterates can't go on: the library has an async generator on top of this.
-            self._response.close(drain=False)
+            self._response._close_for(exc)
             await self._response._join()
             raise
         if not piece:
@@ -292,6 +295,29 @@ class BridgeStream:
     async def _say(self, name: str, info: dict[str, Any]) -> None:
         if self._trace is not None:
             await self._trace(f"http11.{name}", info)
+
+
+def _check_host(told: str, dialled: str) -> None:
+    """Refuse a host that we would read otherwise than the library does.
+
+    What the library tells as ``url.host``, to event hooks say, is the host of the URL as it is
+    written, but in lower case. We would undo percent-encoding in it. So a hook that refuses
+    "localhost" could be passed by with "lo%63alhost".
+
+    Raises:
+      InvalidURL: it is one.
+    """
+    if told.lower() != dialled.lower():
+        shown = ascii(told[:100])
+        raise InvalidURL(f"the host {shown} is no name as it is written: percent-encoding in it?")
+
+
+def _expects_continue(fields: Any) -> bool:
+    """Whether the caller wants the body to wait for 100 Continue (RFC 9110 section 10.1.1)."""
+    return any(
+        name.lower() == b"expect" and b"100-continue" in re.split(rb"[ \t]*,[ \t]*", value.lower())
+        for name, value in fields
+    )
 
 
 @functools.lru_cache(maxsize=64)

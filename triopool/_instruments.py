@@ -10,10 +10,11 @@ from ._config import described
 from .abc import Instrument
 
 if TYPE_CHECKING:
-    from ._connection_info import CloseReason, ConnectionInfo
+    from ._connection_info import CloseReason, ConnectionInfo, ResponseConnection
     from ._origin import Origin
     from ._request import RequestInfo
     from ._response import ResponseInfo
+    from ._response_end import ResponseEnd
 
 logger = logging.getLogger("triopool")
 
@@ -81,6 +82,20 @@ class Chorus(Instrument):
     def closed(self, connection: ConnectionInfo, reason: CloseReason) -> None:
         self._sing("closed", connection, reason)
 
+    def request_started(self, request: RequestInfo) -> None:
+        self._sing("request_started", request)
+
+    def request_queued(self, request: RequestInfo, waiting: int) -> None:
+        self._sing("request_queued", request, waiting)
+
+    def request_dial_started(self, request: RequestInfo) -> None:
+        self._sing("request_dial_started", request)
+
+    def request_connected(
+        self, request: RequestInfo, connection: ResponseConnection, seconds: float
+    ) -> None:
+        self._sing("request_connected", request, connection, seconds)
+
     def request_sent(self, request: RequestInfo, connection: ConnectionInfo) -> None:
         self._sing("request_sent", request, connection)
 
@@ -91,6 +106,11 @@ class Chorus(Instrument):
         self, request: RequestInfo, response: ResponseInfo, connection: ConnectionInfo
     ) -> None:
         self._sing("response_started", request, response, connection)
+
+    def response_ended(
+        self, request: RequestInfo, response: ResponseInfo, end: ResponseEnd
+    ) -> None:
+        self._sing("response_ended", request, response, end)
 
     def request_failed(self, request: RequestInfo, error: BaseException) -> None:
         self._sing("request_failed", request, error)

@@ -18,14 +18,12 @@ from ._connection_info import CloseReason, ConnectionInfo
 from ._errors import LocalProtocolError, WriteError
 from ._exchange import Exchange
 from ._http11 import Connection
-from ._instruments import SILENT
 from ._redirect import follow
 from ._request import Request, refuse_switch
 from ._response import Response
 from ._slot import Condition, Lease
 from ._stream import StreamContext
-from ._watch import watched
-from .abc import Instrument
+from ._watch import Watches
 
 if TYPE_CHECKING:
     from ._origin import PoolKey
@@ -74,13 +72,13 @@ class LeasedConnection:
         key: PoolKey,
         prepare: Callable[..., Request],
         background: Background,
-        tell: Instrument,
+        watches: Watches,
     ) -> None:
         self._lease = lease
         self._key = key
         self._prepare = prepare
         self._background = background
-        self._tell = tell
+        self._watches = watches
         self._turn: Turn | None = None
 
     @property
@@ -131,7 +129,7 @@ class LeasedConnection:
 
     @enable_ki_protection
     async def _send(self, request: Request) -> Response:
-        exchange = await watched(self._tell, request, self._exchange(request))
+        exchange = await self._watches.watched(request, self._exchange(request))
         return Response(exchange, self._drain)
 
     async def _exchange(self, request: Request) -> Exchange:
@@ -140,8 +138,8 @@ class LeasedConnection:
         if request.to_be_measured:
             await request.measure()
         exchange = Exchange(request, await self._take_turn(), self._background)
-        if self._tell is not SILENT:
-            self._tell.request_sent(request.info(), self.info)
+        if request.watch is not None:
+            request.watch.sent(self.info)
         await exchange.open()
         return exchange
 

@@ -9,10 +9,11 @@ from ._errors import TriopoolError
 from .abc import Instrument
 
 if TYPE_CHECKING:
-    from ._connection_info import CloseReason, ConnectionInfo
+    from ._connection_info import CloseReason, ConnectionInfo, ResponseConnection
     from ._origin import Origin
     from ._request import RequestInfo
     from ._response import ResponseInfo
+    from ._response_end import ResponseEnd
 
 
 class LoggingInstrument(Instrument):
@@ -20,7 +21,7 @@ class LoggingInstrument(Instrument):
 
     Failures come at *level* too: whether they matter is for the caller of the request to say.
     Query strings are left out, for they often hold secrets; so are the paths that redirects lead
-    to, and what exceptions say that are not triopool's own.
+    to, and what exceptions say that are not triopool's own. ``#7`` is the request with the id 7.
 
     Args:
       logger: where to; None for the logger named ``"triopool"``.
@@ -68,6 +69,27 @@ class LoggingInstrument(Instrument):
             "connection %d to %s is closed: %s", connection.id, connection.origin, reason.value
         )
 
+    def request_started(self, request: RequestInfo) -> None:
+        origin = request.redirected_from
+        self._log("%s begins%s", _line(request), f", redirected from #{origin}" if origin else "")
+
+    def request_queued(self, request: RequestInfo, waiting: int) -> None:
+        self._log("%s waits for a slot, %d waiting", _line(request), waiting)
+
+    def request_dial_started(self, request: RequestInfo) -> None:
+        self._log("%s has a dial", _line(request))
+
+    def request_connected(
+        self, request: RequestInfo, connection: ResponseConnection, seconds: float
+    ) -> None:
+        self._log(
+            "%s has %s connection %d after %.3f s",
+            _line(request),
+            "the used" if connection.reused else "the new",
+            connection.id,
+            seconds,
+        )
+
     def request_sent(self, request: RequestInfo, connection: ConnectionInfo) -> None:
         self._log("%s goes over connection %d", _line(request), connection.id)
 
@@ -85,13 +107,26 @@ class LoggingInstrument(Instrument):
             connection.id,
         )
 
+    def response_ended(
+        self, request: RequestInfo, response: ResponseInfo, end: ResponseEnd
+    ) -> None:
+        self._log(
+            "%s, answered with %d, is %s after %d bytes of body and %.3f s%s",
+            _line(request),
+            response.status_code,
+            end.outcome.value,
+            end.body_bytes,
+            end.seconds,
+            "" if end.error is None else f": {_why(end.error)}",
+        )
+
     def request_failed(self, request: RequestInfo, error: BaseException) -> None:
         self._log("%s failed: %s", _line(request), _why(error))
 
 
 def _line(request: RequestInfo) -> str:
     path = "" if request.redirects else request.target.partition("?")[0]
-    return f"{request.method} {request.origin}{path}"
+    return f"#{request.id} {request.method} {request.origin}{path}"
 
 
 def _why(error: BaseException) -> str:

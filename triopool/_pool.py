@@ -36,7 +36,7 @@ from ._slots import Slots
 from ._statistics import PoolStatistics
 from ._stream import StreamContext
 from ._trio_only import check_trio
-from ._watch import watched
+from ._watch import Watches
 from .abc import Instrument, Resolver, SocketFactory
 
 
@@ -125,7 +125,8 @@ class ConnectionPool:
         self._run: trio.lowlevel.TrioToken | None = None
         self._timeouts = timeouts
         self._preparations = Preparations()
-        self._tell = combine(instruments)
+        instrument = combine(instruments)
+        self._watches = Watches(instrument)
         self._resolver = resolver
         self._dns_ttl = _check_ttl(dns_ttl)
         self._dial_options: dict[str, Any] = {
@@ -148,7 +149,7 @@ class ConnectionPool:
             max_requests_per_connection=check_count(
                 "max_requests_per_connection", max_requests_per_connection
             ),
-            instrument=self._tell,
+            instrument=instrument,
         )
 
     # ── Open and leave ─────────────────────────────────────────────────────────────────────────
@@ -199,6 +200,7 @@ class ConnectionPool:
             self._slots.shut("the pool was closed")
             self._background.stop()
             self._keeper.stop()
+            self._watches.pool_left()
             self._nursery.cancel_scope.cancel()
 
     @property
@@ -340,8 +342,8 @@ class ConnectionPool:
 
     @enable_ki_protection
     async def _send(self, request: Request) -> Response:
-        sending = _retry.send(request, self._slots, self._background, self._tell)
-        exchange = await watched(self._tell, request, sending)
+        sending = _retry.send(request, self._slots, self._background)
+        exchange = await self._watches.watched(request, sending)
         return Response(exchange, Exchange.start_drain)
 
     # ── Operations ─────────────────────────────────────────────────────────────────────────────
@@ -374,7 +376,7 @@ class ConnectionPool:
     async def _lease(self, request: Request) -> LeasedConnection:
         self._check_usable()
         lease = await self._slots.acquire(request.key, request.timeouts)
-        return LeasedConnection(lease, request.key, self._prepare, self._background, self._tell)
+        return LeasedConnection(lease, request.key, self._prepare, self._background, self._watches)
 
     async def warm_up(
         self,

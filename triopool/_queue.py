@@ -17,7 +17,7 @@ import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Generic, Protocol
 
 import outcome
 import trio
@@ -30,6 +30,18 @@ from ._statistics import Counts
 if TYPE_CHECKING:
     from ._config import Timeouts
     from ._origin import PoolKey
+
+
+class WaiterWatch(Protocol):
+    """Is told what one request waits for. Synchronous, and must not raise."""
+
+    def queued(self, waiting: int) -> None:
+        """It has no dial, so it waits for a slot; *waiting* requests of the pool do, with it."""
+        ...
+
+    def dial_started(self) -> None:
+        """A dial has begun for it."""
+        ...
 
 
 class Waiter(Timed, Generic[C]):
@@ -49,6 +61,7 @@ class Waiter(Timed, Generic[C]):
       waited: for how many seconds it had waited for one before.
       timeouts: of its request: how long it waits for a slot, and how long a dial of its own takes.
       dial: the dial it owns; None while it waits for a slot.
+      watch: is told what it waits for.
     """
 
     __slots__ = (
@@ -61,10 +74,17 @@ class Waiter(Timed, Generic[C]):
         "timeouts",
         "waited",
         "waits_since",
+        "watch",
     )
 
     def __init__(
-        self, queue: OriginQueue[C], age: int, now: float, timeouts: Timeouts, waited: float
+        self,
+        queue: OriginQueue[C],
+        age: int,
+        now: float,
+        timeouts: Timeouts,
+        waited: float,
+        watch: WaiterWatch | None = None,
     ) -> None:
         super().__init__()
         self.queue = queue
@@ -72,6 +92,7 @@ class Waiter(Timed, Generic[C]):
         self.queued_at = self.waits_since = now
         self.waited = waited
         self.timeouts = timeouts
+        self.watch = watch
         self.dial: Slot[C] | None = None
         self._channel: Channel[Slot[C]] = Channel()
         self._waits = False

@@ -36,6 +36,7 @@ class BodyReader:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
+        self._watch = exchange.request.watch
 
     @property
     def is_busy(self) -> bool:
@@ -75,6 +76,8 @@ class BodyReader:
     async def _read(self, max_bytes: int | None = None) -> bytes:
         if not self._piece:
             self._piece, self._taken = await self._next_piece(), 0
+            if not self._piece and self._watch is not None:
+                self._watch.delivered()
         piece, start = self._piece, self._taken
         if max_bytes is None or len(piece) - start <= max_bytes:
             self._piece = b""
@@ -86,7 +89,10 @@ class BodyReader:
         """The rest of the body, if all of it is there and nobody need be told; else None."""
         self._set_up()
         if self._decoder is None and not self._piece and self._exchange.request.on_progress is None:
-            return self._exchange.take_all()
+            content = self._exchange.take_all()
+            if content is not None and self._watch is not None:
+                self._watch.delivered()
+            return content
         return None
 
     async def read_all(self) -> bytes:
@@ -134,7 +140,13 @@ class BodyReader:
         return piece
 
     async def _next_raw(self) -> bytes:
-        raw = await self._exchange.read()
+        try:
+            raw = await self._exchange.read()
+        except BaseException:
+            # A cancelled read can be repeated; what has failed can't.
+            if (failure := self._exchange.failure) is not None:
+                self._tell_of(failure)
+            raise
         if raw and self._exchange.request.on_progress is not None:
             try:
                 self._exchange.tell_progress()
@@ -142,8 +154,13 @@ class BodyReader:
                 # The bytes in hand are lost with it, so nothing may follow them.
                 self._broken = exc
                 self._exchange.abandon()
+                self._tell_of(exc)
                 raise
         return raw
+
+    def _tell_of(self, error: BaseException) -> None:
+        if self._watch is not None:
+            self._watch.broke(error)
 
     def _set_up(self) -> None:
         """Find out how to decode; not before somebody reads, for it may be an error."""
@@ -162,4 +179,5 @@ class BodyReader:
         """A body that was cut must not look complete to who reads on."""
         self._broken = error = self._exchange.connection.illegal(what)
         self._exchange.abandon()
+        self._tell_of(error)
         return error

@@ -140,6 +140,8 @@ def _rewrite(request: Request, response: Response, url: URL) -> Request:
     following.url = url
     following.target = None
     following.attempt = 1
+    following.redirected_from = None if request.watch is None else request.watch.info.id
+    following.watch = None
     following.previous = response
     following.followed += 1
     if leaves:

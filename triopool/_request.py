@@ -25,6 +25,7 @@ from ._url import URL, Params
 if TYPE_CHECKING:
     from ._exchange import Exchange
     from ._response import Response
+    from ._watch import Watch
 
 AuthOption: TypeAlias = Auth | tuple[str, str]
 OnInformational: TypeAlias = Callable[[int, list[tuple[bytes, bytes]]], object]
@@ -56,6 +57,10 @@ class RequestInfo:
       target: path and query. May hold secrets, if the application puts them there.
       attempt: 1, or more if it is sent again after a stale connection.
       redirects: how many led here; then the target is what a server said.
+      id: a number that no other request of the pool has: counts up from 1. It is the same in all
+        events of a request, however often it is sent again. A request that follows a redirect is
+        another one.
+      redirected_from: the id of the request whose redirect led to this one; else None.
     """
 
     method: str
@@ -63,6 +68,8 @@ class RequestInfo:
     target: str
     attempt: int
     redirects: int = 0
+    id: int = 0
+    redirected_from: int | None = None
 
 
 class Observer(Protocol):
@@ -96,6 +103,8 @@ class Request:
       previous: the response that redirected here; None if none did.
       followed: how many redirects led here.
       observer: is told how it goes.
+      watch: tells the instruments how it goes; None if there are none, or before it begins.
+      redirected_from: the id of the request that was redirected to here, where there are any.
       attempt: how often it has been sent, with this time.
       body_started: whether an iterator over the body has been asked for anything.
       head: what goes over the wire, written by :meth:`compose` from all the above.
@@ -123,6 +132,8 @@ class Request:
     on_progress: OnProgress | None = None
     max_body_bytes: int | None = None
     observer: Observer | None = None
+    watch: Watch | None = None
+    redirected_from: int | None = None
     attempt: int = 1
     body_started: bool = False
     head: _http11.Head
@@ -238,9 +249,17 @@ class Request:
         """Whether the server may get it twice."""
         return self.method in SAFE if self.idempotent is None else self.idempotent
 
-    def info(self) -> RequestInfo:
-        target = self.target or self.url.target
-        return RequestInfo(self.method, self.url.origin, target, self.attempt, self.followed)
+    def info(self, number: int = 0) -> RequestInfo:
+        """The facts for instruments; *number* is the id that the pool gives it."""
+        return RequestInfo(
+            self.method,
+            self.url.origin,
+            self.target or self.url.target,
+            self.attempt,
+            self.followed,
+            number,
+            self.redirected_from,
+        )
 
 
 class RequestOptions(TypedDict, total=False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json as stdlib_json
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,7 +15,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from trio.lowlevel import enable_ki_protection
 
 from ._charset import charset_of
-from ._connection_info import ResponseConnection
+from ._connection_info import ResponseConnection, of_response
 from ._errors import StatusError, TriopoolError
 from ._http11 import raw_headers
 from ._reading import BodyReader
@@ -90,6 +90,7 @@ class Response(trio.abc.ReceiveStream):
         self._exchange = exchange
         self._start_drain = start_drain
         self._reader = BodyReader(exchange)
+        self._watch = request.watch
         self._content: bytes | None = None
         self._streamed = _Streamed.NOT
         self._closed = False
@@ -148,9 +149,7 @@ class Response(trio.abc.ReceiveStream):
     @property
     def connection(self) -> ResponseConnection:
         """On which connection it came: id, addresses, TLS facts, whether it was reused."""
-        info = self._exchange.connection.info
-        facts = {field.name: getattr(info, field.name) for field in fields(info)}
-        return ResponseConnection(**facts, reused=self._exchange.reused)
+        return of_response(self._exchange.connection.info, reused=self._exchange.reused)
 
     @property
     def upgraded(self) -> UpgradedStream | None:
@@ -210,6 +209,8 @@ class Response(trio.abc.ReceiveStream):
             raise  # It is another task's.
         except BaseException as exc:
             closed_by_another_task = self._closed and isinstance(exc, TriopoolError)
+            if self._watch is not None:
+                self._watch.broke(exc)
             self.close(drain=False)
             await self._join()
             if closed_by_another_task:
@@ -317,6 +318,8 @@ class Response(trio.abc.ReceiveStream):
     @enable_ki_protection
     def close(self, *, drain: bool = True) -> None:
         """:meth:`aclose`, but synchronous; without *drain*, an unread connection is closed."""
+        if self._watch is not None:
+            self._watch.left(None)
         exchange = self._exchange
         closed_before, self._closed = self._closed, True
         if closed_before or exchange.ended:
@@ -325,6 +328,12 @@ class Response(trio.abc.ReceiveStream):
             self._start_drain(exchange)
         else:
             exchange.abandon()
+
+    def _close_for(self, error: BaseException) -> None:
+        """Close it without draining, for what ended the block or the reading."""
+        if self._watch is not None:
+            self._watch.left(error)
+        self.close(drain=False)
 
     def __repr__(self) -> str:
         return f"<Response [{self.status_code}] to {self.method} {self._url.origin}>"

@@ -21,18 +21,14 @@ from ._connection_info import CloseReason
 from ._errors import ReadError, ResolveError, TriopoolError, WriteError
 from ._exchange import Exchange
 from ._http11 import Connection
-from ._instruments import SILENT
 from ._request import Request
 from ._slot import Lease
 from ._slots import Slots
-from .abc import Instrument
 
 MAX_RETRIES = 3
 
 
-async def send(
-    request: Request, slots: Slots[Connection], background: Background, tell: Instrument
-) -> Exchange:
+async def send(request: Request, slots: Slots[Connection], background: Background) -> Exchange:
     """Lease a connection, send the request, read the head of the response.
 
     Raises:
@@ -44,11 +40,12 @@ async def send(
         await request.measure()
     try:
         while True:
-            lease = await slots.acquire(request.key, request.timeouts, lease)
+            lease = await slots.acquire(request.key, request.timeouts, lease, request.watch)
             # No checkpoint between here and attempt(), which looks after the lease.
             exchange = Exchange(request, lease, background)
-            if tell is not SILENT:
-                tell.request_sent(request.info(), lease.connection.info)
+            if request.watch is not None:
+                request.watch.connected(lease)
+                request.watch.sent(lease.connection.info)
             try:
                 await exchange.attempt()
             except (ReadError, WriteError) as exc:
@@ -56,7 +53,7 @@ async def send(
                 if not may_retry(exchange):
                     exchange.abandon()
                     raise
-                _prepare_next(request, exc, slots, tell)
+                _prepare_next(request, exc, slots)
             else:
                 return exchange
     except TriopoolError as exc:
@@ -65,10 +62,9 @@ async def send(
         raise
 
 
-def _prepare_next(
-    request: Request, exc: ReadError | WriteError, slots: Slots[Connection], tell: Instrument
-) -> None:
-    tell.request_retried(request.info(), exc)
+def _prepare_next(request: Request, exc: ReadError | WriteError, slots: Slots[Connection]) -> None:
+    if request.watch is not None:
+        request.watch.retried(exc)
     slots.count_retried(request.key)
     if request.attempt == MAX_RETRIES:
         slots.close_idle(request.key, CloseReason.STALE)

@@ -91,7 +91,7 @@ from ._deadlines import Deadlines
 from ._errors import ConnectTimeout, PoolClosed, PoolFull, PoolTimeout
 from ._instruments import SILENT, logger
 from ._origin import PoolKey
-from ._queue import Line, OriginQueue, Waiter, insert
+from ._queue import Line, OriginQueue, Waiter, WaiterWatch, insert
 from ._slot import C, Condition, Lease, Slot, State, WarmUp
 from ._snapshot import snapshot
 from ._statistics import Counts, PoolStatistics
@@ -185,7 +185,11 @@ class Slots(Generic[C]):
 
     @enable_ki_protection
     async def acquire(
-        self, key: PoolKey, timeouts: Timeouts, last: Lease[C] | None = None
+        self,
+        key: PoolKey,
+        timeouts: Timeouts,
+        last: Lease[C] | None = None,
+        watch: WaiterWatch | None = None,
     ) -> Lease[C]:
         """Reuse an idle connection, or wait for one.
 
@@ -200,6 +204,7 @@ class Slots(Generic[C]):
             The request is as old as it was then, has what is left of its pool timeout, and is not
             refused for ``max_waiting``. If that lease has not ended, it ends here: its connection
             is closed once the request stands in line, so that no younger one gets its slot.
+          watch: is told whether the request has to wait, and for what.
 
         Raises:
           PoolTimeout: nothing became free within ``timeouts.pool`` seconds.
@@ -244,7 +249,7 @@ class Slots(Generic[C]):
             raise
         if unfit is None or unfit.state is State.CLOSED:
             self._refuse_if_closed(key)
-        waiter = Waiter(self._queue(key), age, trio.current_time(), timeouts, waited)
+        waiter = Waiter(self._queue(key), age, trio.current_time(), timeouts, waited, watch)
         if last is None and unfit is None:
             self._refuse_if_too_many_wait(waiter.queue)
         self._enqueue(waiter, unfit, why)
@@ -321,6 +326,8 @@ class Slots(Generic[C]):
         if waiter.dial is None:
             self._begin_pool_timeout(waiter)
             self._tell.queued(waiter.queue.key.origin, self._waiting)
+            if waiter.watch is not None:
+                waiter.watch.queued(self._waiting)
 
     def _stand_in_line(self, waiter: Waiter[C]) -> None:
         """Wait for a slot from now on, behind all who are older."""
@@ -551,6 +558,8 @@ class Slots(Generic[C]):
                 self._waits_no_more(waiter)
                 insert(queue.dialling, waiter)
                 waiter.dial = self._start_dial(queue, waiter, waiter.timeouts.connect)
+                if waiter.watch is not None:
+                    self._news.append(waiter.watch.dial_started)
             elif self._idle:
                 self._close(next(iter(self._idle)), CloseReason.EVICTED)
             else:

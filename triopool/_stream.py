@@ -36,7 +36,10 @@ class StreamContext:
         # An exception, Cancelled or one of the caller's own, closes an unread connection: a
         # cancelled exchange is never drained.
         assert self._response is not None
-        self._response.close(drain=exc is None)
+        if exc is None:
+            self._response.close()
+        else:
+            self._response._close_for(exc)
         await self._response._join()
         await trio.lowlevel.cancel_shielded_checkpoint()
         if exc is None and (untold := self._response._take_untold()) is not None:

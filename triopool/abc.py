@@ -10,10 +10,11 @@ if TYPE_CHECKING:
 
     import trio
 
-    from ._connection_info import CloseReason, ConnectionInfo
+    from ._connection_info import CloseReason, ConnectionInfo, ResponseConnection
     from ._origin import Origin
     from ._request import RequestInfo
     from ._response import ResponseInfo
+    from ._response_end import ResponseEnd
 
 
 class AddressInfo(NamedTuple):
@@ -64,6 +65,13 @@ class Instrument:
     The hooks are synchronous and called in the middle of things: they should be quick, and can't
     call back into the pool but for ``pool.statistics()``. An exception in a hook is logged to the
     ``triopool`` logger and switches that instrument off; no request is disturbed.
+
+    The hooks whose names begin with "request" or "response" tell of requests. All events of one
+    request carry the same ``request.id``. For each ``request_started`` there comes one
+    ``request_failed``, or one ``response_started`` with one ``response_ended``. The other hooks
+    tell of connections, which are the pool's: a connection that was dialled for one request may
+    serve another one. ``request_connected`` says which connection a request got; a hook that tells
+    of the same thing with and without the request is called without it first, in the same step.
     """
 
     def queued(self, origin: Origin, waiting: int) -> None:
@@ -87,6 +95,27 @@ class Instrument:
     def closed(self, connection: ConnectionInfo, reason: CloseReason) -> None:
         """A connection's descriptor was closed."""
 
+    def request_started(self, request: RequestInfo) -> None:
+        """A request begins: the first of its events."""
+
+    def request_queued(self, request: RequestInfo, waiting: int) -> None:
+        """A request waits for a slot: :meth:`queued`, with the request that does."""
+
+    def request_dial_started(self, request: RequestInfo) -> None:
+        """A dial began for this request: :meth:`dial_started`, with the request.
+
+        The request takes whichever comes first, this connection or one that is returned.
+        """
+
+    def request_connected(
+        self, request: RequestInfo, connection: ResponseConnection, seconds: float
+    ) -> None:
+        """A request got *connection*, *seconds* after it asked for one: see ``connection.reused``.
+
+        Follows :meth:`reused` or :meth:`handed_over`. Not called for a request over a connection
+        that the program has leased.
+        """
+
     def request_sent(self, request: RequestInfo, connection: ConnectionInfo) -> None:
         """A request is about to be written to a connection."""
 
@@ -98,8 +127,16 @@ class Instrument:
     ) -> None:
         """The head of the final response is here, *response.seconds* after the request was made."""
 
-    def request_failed(self, request: RequestInfo, error: BaseException) -> None:
-        """A request raised *error*, which may be ``trio.Cancelled``.
+    def response_ended(
+        self, request: RequestInfo, response: ResponseInfo, end: ResponseEnd
+    ) -> None:
+        """A response that has started has ended: complete, failed, left or cancelled.
 
-        Then a note on it (``__notes__``) tells what triopool was doing.
+        Called exactly once for each :meth:`response_started`, with the same *response*.
+        """
+
+    def request_failed(self, request: RequestInfo, error: BaseException) -> None:
+        """A request raised *error*, which may be ``trio.Cancelled``, and has no response.
+
+        A note on a cancellation (``__notes__``) tells what triopool was doing.
         """

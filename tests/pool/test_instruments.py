@@ -45,14 +45,21 @@ async def test_a_first_request_and_a_second_one(autojump_clock: trio.abc.Clock) 
         await w.get(f"{A}/1?secret")
         await w.get(f"{A}/2")
     assert recorder.names == [
+        "request_started",
         "dial_started",
+        "request_dial_started",
         "dialled",
         "handed_over",
+        "request_connected",
         "request_sent",
         "response_started",
+        "response_ended",
+        "request_started",
         "reused",
+        "request_connected",
         "request_sent",
         "response_started",
+        "response_ended",
         "closed",
     ]
     facts = dict(recorder.events)
@@ -98,8 +105,12 @@ async def test_failures_are_told(autojump_clock: trio.abc.Clock) -> None:
         network.hang("192.0.2.1", 80)
         with trio.move_on_after(1):
             await pool.get(A)
-    assert recorder.names == ["dial_started", "dial_failed", "request_failed"] * 1 + [
-        "dial_started",
+    begins = ["request_started", "dial_started", "request_dial_started"]
+    assert recorder.names == [
+        *begins,
+        "dial_failed",
+        "request_failed",
+        *begins,
         "request_failed",
         "dial_failed",
     ]

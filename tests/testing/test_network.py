@@ -474,7 +474,7 @@ async def test_exceptions_of_handler_and_body_arrive_together(autojump_clock: Mo
 
     with pytest.raises(ExceptionGroup) as caught:
         await use(fail, body)
-    assert [type(error) for error in caught.value.exceptions] == [KeyError, LookupError]
+    assert [type(error) for error in caught.value.exceptions] == [LookupError, KeyError]
 
 
 async def test_an_exception_of_the_body_arrives_as_itself(autojump_clock: MockClock) -> None:

@@ -14,10 +14,14 @@ import trio
 import triopool
 from triopool.abc import Instrument
 from triopool.testing import (
+    Conversation,
     KeepOpen,
     Network,
     Receive,
+    ReceiveBytes,
     ReceiveRequest,
+    Reply,
+    Request,
     Send,
     http_server,
     script,
@@ -198,6 +202,132 @@ async def test_a_host_that_we_do_not_trust_is_an_error_of_the_transport(
         with pytest.raises(lib.client.LocalProtocolError) as caught:
             await client.get(url)
         assert isinstance(caught.value.__cause__, triopool.InvalidURL)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "lo%63alhost",
+        "LO%63ALHOST",
+        "one%2etest",
+        "%6fne.test",
+        "127.0.0.%31",
+        "[fe80::1%25eth0]",
+        "[::1%25lo]",
+        "one.test%2f",
+        "%ef%bd%8fne.test",
+    ],
+)
+async def test_a_host_that_would_be_dialled_by_another_name_than_hooks_are_told_is_refused(
+    lib: Library, autojump_clock: object, host: str
+) -> None:
+    told: list[str] = []
+
+    async def hook(request: Any) -> None:
+        told.append(request.url.host)
+
+    hooks = {"event_hooks": {"request": [hook]}}
+    async with serving(lib, http_server(echo), client=hooks) as w:
+        w.network.host("localhost", "127.0.0.1")
+        with pytest.raises(lib.client.LocalProtocolError) as caught:
+            await w.client.get(f"http://{host}/")
+        assert isinstance(caught.value.__cause__, triopool.InvalidURL)
+        assert len(told) == 1
+        assert not w.network.log
+
+
+async def test_a_redirect_to_a_percent_encoded_host_is_refused(
+    lib: Library, autojump_clock: object
+) -> None:
+    async def respond(request: Request) -> Reply:
+        return Reply(status=302, headers={"Location": "http://lo%63alhost/"})
+
+    async with serving(lib, http_server(respond)) as w:
+        with pytest.raises(lib.client.LocalProtocolError):
+            await w.client.get(URL, follow_redirects=True)
+        assert {event.endpoint for event in w.network.events("resolve")} == {"one.test"}
+
+
+HOSTS = [
+    "ONE.test",
+    "one.test.",
+    "b\u00fccher.test",
+    "B\u00dcCHER.test",
+    "xn--bcher-kva.test",
+    "fa\u00df.test",
+    "one\u3002test",
+    "a_b.test",
+    "192.0.2.1",
+    "[2001:DB8::1]",
+    "[::ffff:192.0.2.1]",
+    "user:p%40ss@one.test",
+]
+
+
+@pytest.mark.parametrize("host", HOSTS, ids=ascii)
+async def test_the_host_that_hooks_are_told_is_the_one_that_is_dialled(
+    lib: Library, autojump_clock: object, host: str
+) -> None:
+    told: list[str] = []
+    asked: list[str] = []
+
+    async def hook(request: Any) -> None:
+        told.append(request.url.raw_host.decode().lower())
+
+    async def resolve(name: str, port: int, /) -> Any:
+        asked.append(name)
+        raise OSError("nobody")
+
+    def make_socket(address: triopool.AddressInfo) -> Any:
+        asked.append(address.sockaddr[0])
+        raise OSError("nobody")
+
+    hooks = {"event_hooks": {"request": [hook]}}
+    plugs: dict[str, Any] = {"resolver": resolve, "socket_factory": make_socket}
+    async with serving(lib, http_server(echo), client=hooks, **plugs) as w:
+        with pytest.raises(lib.client.ConnectError):
+            await w.client.get(f"http://{host}/")
+    assert asked == told
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+@pytest.mark.parametrize("streams", [False, True], ids=["in memory", "streams"])
+async def test_a_body_waits_for_100_continue_where_the_headers_expect_it(
+    lib: Library, autojump_clock: object, size: int, streams: bool
+) -> None:
+    before: list[bytes] = []
+
+    async def look(conversation: Conversation) -> None:
+        await trio.sleep(0.5)
+        before.append(conversation.received.partition(b"\r\n\r\n")[2])
+
+    async def body() -> AsyncIterator[bytes]:
+        yield bytes(size)
+
+    server = script(
+        Receive(),
+        look,
+        Send(b"HTTP/1.1 100 Continue\r\n\r\n"),
+        ReceiveBytes(size),
+        Send(ok(b"thanks")),
+    )
+    headers = {"Expect": "100-Continue", "Content-Length": str(size)}
+    async with serving(lib, server) as w:
+        content = body() if streams else bytes(size)
+        response = await w.client.post(URL, content=content, headers=headers)
+        assert response.content == b"thanks"
+        assert before == [b""]
+        assert trio.current_time() == 0.5
+
+
+async def test_an_expectation_without_a_body_waits_for_nothing(
+    lib: Library, autojump_clock: object
+) -> None:
+    async with serving(lib, http_server(echo)) as w:
+        for expectation in ("100-continue", "something-else"):
+            response = await w.client.get(URL, headers={"Expect": expectation})
+            assert response.status_code == 200
+        assert trio.current_time() == 0
 
 
 # ── What is not legal ──────────────────────────────────────────────────────────────────────────

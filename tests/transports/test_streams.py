@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -364,6 +365,58 @@ async def test_only_the_librarys_own_generators_are_left_to_the_garbage_collecto
             assert w.pool.statistics().busy == 0
             names = {str(one.message).split("'")[1].split(".")[0] for one in warned}
             assert names == {lib.name}
+
+
+@pytest.mark.parametrize("target", ["/", "/large"])
+async def test_who_breaks_out_of_the_transports_own_stream_leaves_nothing_to_the_garbage_collector(
+    lib: Library, autojump_clock: object, target: str
+) -> None:
+    async with serving(lib, http_server(in_pieces)) as w:
+        transport = lib.ours.TriopoolTransport(w.pool)
+        request = w.client.build_request("GET", URL + target)
+        response = await transport.handle_async_request(request)
+        async for _ in response.stream:
+            break
+        await response.stream.aclose()
+        await trio.sleep(1)
+        del response
+        gc.collect()  # Warnings are errors here.
+        await trio.lowlevel.checkpoint()
+
+
+@theirs_are_ignored
+async def test_who_breaks_out_of_a_loop_has_the_connection_back_without_the_garbage_collector(
+    lib: Library, autojump_clock: object
+) -> None:
+    gc.disable()
+    try:
+        async with serving(lib, http_server(in_pieces), max_connections=1) as w:
+            held = []
+            for _ in range(3):
+                async with w.client.stream("GET", f"{URL}/large") as response:
+                    pieces = response.aiter_bytes()
+                    held.append(pieces)
+                    async for _ in pieces:
+                        break
+                assert w.pool.statistics().open == 0
+            for pieces in held:
+                await pieces.aclose()
+                gc.collect()
+                await trio.lowlevel.checkpoint()
+            assert w.pool.statistics().open == 0
+    finally:
+        gc.enable()
+
+
+async def test_closing_the_generator_is_enough_for_httpx2(autojump_clock: object) -> None:
+    """httpx keeps generators inside of generators, where nobody can close them."""
+    lib = Library.of("httpx2")
+    async with serving(lib, http_server(in_pieces)) as w:
+        for target in ("/", "/large"):
+            await leave_early(w, target)
+            await trio.sleep(1)
+            gc.collect()  # Warnings are errors here.
+            await trio.lowlevel.checkpoint()
 
 
 async def test_what_is_never_read_nor_closed_is_closed_with_the_pool(

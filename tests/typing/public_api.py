@@ -181,6 +181,26 @@ class Counter(Instrument):
 
     def closed(self, connection: triopool.ConnectionInfo, reason: triopool.CloseReason) -> None: ...
 
+    def request_connected(
+        self,
+        request: triopool.RequestInfo,
+        connection: triopool.ResponseConnection,
+        seconds: float,
+    ) -> None:
+        assert_type(request.id, int)
+        assert_type(request.redirected_from, int | None)
+
+    def response_ended(
+        self,
+        request: triopool.RequestInfo,
+        response: triopool.ResponseInfo,
+        end: triopool.ResponseEnd,
+    ) -> None:
+        assert_type(end.outcome, triopool.Outcome)
+        assert_type(end.body_bytes, int)
+        assert_type(end.seconds, float)
+        assert_type(end.error, BaseException | None)
+
 
 class WrongCounter(Instrument):
     def reused(self, connection: int) -> None: ...  # type: ignore[override]
@@ -278,7 +298,7 @@ async def errors(pool: triopool.ConnectionPool) -> None:
 async def scenario(sweep: Sweep) -> None:
     async def respond(request: Request) -> Reply:
         assert_type(request.header("host"), str | None)
-        return Reply(body=b"hello")
+        return Reply(headers={"Content-Type": "text/plain"}, body=b"hello")
 
     async with Network() as network:
         network.listen("192.0.2.1", 80, http_server(respond))

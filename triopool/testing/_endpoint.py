@@ -13,6 +13,8 @@ import socket
 from contextlib import suppress
 from typing import Any, TypeAlias
 
+from ._arguments import check_count
+
 Endpoint: TypeAlias = tuple[str, int] | str
 """``(address, port)`` with the address in its canonical spelling, or the path of a Unix socket."""
 
@@ -24,10 +26,13 @@ def endpoint(address: str, port: int | None) -> Endpoint:
     """Return the endpoint for a literal *address* and *port*; a *port* of None means a path.
 
     Raises:
-      ValueError: *address* is not a literal IP address.
+      ValueError: *address* is not a literal IP address, or *port* is none.
     """
+    if not isinstance(address, str):
+        raise TypeError(f"an address must be a str, not {address!r}")
     if port is None:
         return address
+    check_count("port", port, least=0, most=65535)
     return str(ipaddress.ip_address(address)), port
 
 

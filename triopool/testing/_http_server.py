@@ -6,17 +6,25 @@ For a server that behaves badly, write a :func:`script`.
 from __future__ import annotations
 
 import http.client
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import h11
 import trio
 
+from ._arguments import (
+    Fields,
+    Pairs,
+    check_bool,
+    check_bytes,
+    check_callable,
+    check_count,
+    check_seconds,
+    read_fields,
+)
 from ._request import Request, check_begins_request, read_request
 from ._stream import served
-
-Fields: TypeAlias = Sequence[tuple[str, str]]
 
 _BODILESS = {204, 304}
 
@@ -29,16 +37,22 @@ class Reply:
     ``Transfer-Encoding`` if *chunked*, unless *headers* has one of them; and it sends no body where
     HTTP allows none.
 
+    Everything is checked when a reply is made, so that a mistake shows in the handler's own line.
+
     Attributes:
-      status: the status code, 200 or above.
-      headers: name and value of each field, in order.
-      body: the body, or its pieces; with *chunked*, each piece is a chunk.
+      status: the status code, from 200 to 999.
+      headers: the fields, as a mapping or as pairs of name and value, in order. Kept as pairs.
+      body: the body, or its pieces; all of it bytes. With *chunked*, each piece is a chunk.
       delay: how long the answer takes, in seconds.
       gap: how long to pause between two pieces of the body, in seconds.
       chunked: whether to send the body in chunks.
-      trailers: fields to send after a chunked body.
+      trailers: fields to send after a chunked body, as *headers*.
       close: whether to say ``Connection: close``, and to do it.
       drop: whether to close the connection without having said so.
+
+    Raises:
+      TypeError, ValueError: a field has not the type, or not a value, that is told here; or HTTP
+        would not allow a header field.
     """
 
     status: int = 200
@@ -50,6 +64,27 @@ class Reply:
     trailers: Fields = ()
     close: bool = False
     drop: bool = False
+
+    def __post_init__(self) -> None:
+        check_count("Reply.status", self.status, least=200, most=999)
+        for name in ("delay", "gap"):
+            check_seconds(f"Reply.{name}", getattr(self, name))
+        for name in ("chunked", "close", "drop"):
+            check_bool(f"Reply.{name}", getattr(self, name))
+        for name in ("headers", "trailers"):
+            object.__setattr__(self, name, read_fields(f"Reply.{name}", getattr(self, name)))
+        object.__setattr__(self, "body", _read_body(self.body))
+        self._check_with_h11()
+
+    def _check_with_h11(self) -> None:
+        """Let h11 say what it would say when the reply is sent."""
+        try:
+            head = _head(self)
+            h11.EndOfMessage(headers=list(cast(Pairs, self.trailers)))
+        except h11.LocalProtocolError as exc:
+            raise ValueError(f"Reply: this is not HTTP: {exc}") from exc
+        if self.trailers and (b"transfer-encoding", b"chunked") not in head.headers:
+            raise ValueError("Reply.trailers come behind a chunked body: chunked=True")
 
 
 Respond: TypeAlias = Callable[[Request], Awaitable[Reply]]
@@ -66,12 +101,16 @@ class HTTPServer:
     """
 
     def __init__(self, respond: Respond) -> None:
+        check_callable("respond", respond)
         self.requests: list[Request] = []
         self.connections = 0
         self._respond = respond
 
     async def __call__(self, stream: trio.abc.Stream) -> None:
         """Serve one connection until either side closes it.
+
+        If it raises, the connection is left open: :class:`Network` and ``trio.serve_tcp`` close
+        it, once they know of the failure.
 
         Raises:
           h11.RemoteProtocolError: the client sent something that is not HTTP, or bytes behind a
@@ -84,6 +123,8 @@ class HTTPServer:
             while (request := await connection.receive()) is not None:
                 self.requests.append(request)
                 reply = await self._respond(request)
+                if not isinstance(reply, Reply):
+                    raise TypeError(f"the server has to be given a Reply, not {reply!r}")
                 await connection.send(request, reply)
                 if reply.drop or not connection.is_reusable:
                     connection.check_rest()
@@ -98,6 +139,9 @@ def http_server(respond: Respond) -> HTTPServer:
     both sides has asked for its end. A client that goes away in the middle is no error; one that
     sends something else than HTTP is, and so is whatever *respond* raises. Each byte behind a body
     has to begin the next request, also where the server closes the connection and serves no more.
+
+    Raises:
+      TypeError: *respond* can't be called.
     """
     return HTTPServer(respond)
 
@@ -121,7 +165,7 @@ class _Connection:
 
     async def send(self, request: Request, reply: Reply) -> None:
         await trio.sleep(reply.delay)
-        pieces = _pieces(reply) if _may_have_body(request, reply) else []
+        pieces = _pieces(reply.body) if _may_have_body(request, reply) else []
         wire = self._protocol.send(_head(reply))
         for index, piece in enumerate(pieces):
             if index and reply.gap:
@@ -129,7 +173,8 @@ class _Connection:
                 await trio.sleep(reply.gap)
                 wire = b""
             wire += self._protocol.send(h11.Data(data=piece))
-        wire += self._protocol.send(h11.EndOfMessage(headers=list(reply.trailers)))
+        trailers = list(cast(Pairs, reply.trailers))
+        wire += self._protocol.send(h11.EndOfMessage(headers=trailers))
         await self._stream.send_all(wire)
 
     def check_rest(self) -> None:
@@ -141,8 +186,18 @@ class _Connection:
         return self._protocol.our_state is h11.DONE and self._protocol.their_state is h11.DONE
 
 
-def _pieces(reply: Reply) -> list[bytes]:
-    return [reply.body] if isinstance(reply.body, bytes) else list(reply.body)
+def _read_body(body: object) -> bytes | tuple[bytes, ...]:
+    if isinstance(body, Iterable) and not isinstance(body, bytes | bytearray | memoryview | str):
+        pieces = tuple(body)
+        for piece in pieces:
+            check_bytes("a piece of Reply.body", piece)
+        return pieces
+    check_bytes("Reply.body", body)
+    return cast(bytes, body)
+
+
+def _pieces(body: bytes | Sequence[bytes]) -> list[bytes]:
+    return [body] if isinstance(body, bytes) else list(body)
 
 
 def _may_have_body(request: Request, reply: Reply) -> bool:
@@ -150,13 +205,13 @@ def _may_have_body(request: Request, reply: Reply) -> bool:
 
 
 def _head(reply: Reply) -> h11.Response:
-    names = {name.lower() for name, _ in reply.headers}
-    headers = list(reply.headers)
+    headers = list(cast(Pairs, reply.headers))
+    names = {name.lower() for name, _ in headers}
     if names.isdisjoint({"content-length", "transfer-encoding"}):
         if reply.chunked:
             headers.append(("Transfer-Encoding", "chunked"))
         elif reply.status not in _BODILESS:
-            headers.append(("Content-Length", str(sum(map(len, _pieces(reply))))))
+            headers.append(("Content-Length", str(sum(map(len, _pieces(reply.body))))))
     if reply.close:
         headers.append(("Connection", "close"))
     reason = http.client.responses.get(reply.status, "").encode("ascii")

@@ -30,7 +30,10 @@ listens. The servers run in the network's own nursery, one task for each connect
 for programs of somebody else, so what they may do to the test is limited:
 
 * An exception in a handler is a bug of the test. It cancels the body of ``async with``, and leaves
-  the block as itself.
+  the block as itself; if the body has raised something else meanwhile, both leave it in an
+  ``ExceptionGroup``, the handler's first. A connection is closed after its handler's failure is
+  known, so the body is cancelled before it sees that. A handler may close the connection itself
+  and fail afterwards: if the body is left meanwhile, the handler still gets a few steps to end.
 * ``BrokenResourceError`` and ``ClosedResourceError`` are no bug: the client went away, or the test
   closed the server's end. They end that one connection.
 * At the end of the block the handlers are cancelled, and an exception of the body goes on as itself
@@ -53,6 +56,7 @@ import trio
 
 from triopool.abc import AddressInfo
 
+from ._arguments import check_callable, check_count, check_seconds
 from ._endpoint import Endpoint, endpoint, family_of, sockaddr_of
 from ._kernel import Action, Kernel, NetworkEvent, Route
 from ._socket import NetworkSocket
@@ -61,6 +65,11 @@ from ._stream import Handler
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
+
+
+LAST_STEPS = 20
+"""How many times a handler that has closed its connection may be scheduled before the network
+cancels it, as its block is left. Enough for the end of a few nurseries; picked, not derived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +88,13 @@ class Network:
     """
 
     def __init__(self, *, buffer_size: int = 65536) -> None:
+        check_count("buffer_size", buffer_size, least=1)
         self._kernel = Kernel(buffer_size)
         self._hosts: dict[str, _Host] = {}
         self._accepted: Counter[Endpoint] = Counter()
-        self._failures: list[Exception] = []
+        self._failures: list[BaseException] = []
+        # The server's ends of the connections whose handlers have not ended.
+        self._served: set[NetworkSocket] = set()
         self._nursery: trio.Nursery | None = None
         self._exits = AsyncExitStack()
 
@@ -102,16 +114,29 @@ class Network:
         nursery = self._running_nursery()
         self._kernel.routes.clear()  # the servers are gone: who still dials is refused
         nursery.cancel_scope.shield = True
+        await self._let_handlers_fail()
         nursery.cancel_scope.cancel()
         await self._exits.aclose()
         self._nursery = None
         self._raise_failures(exc_value)
 
+    async def _let_handlers_fail(self) -> None:
+        """Let handlers end that have closed their connection.
+
+        The client sees the end of a connection before its handler has ended. If it takes that
+        for the network's fault and leaves, a cancellation would replace the handler's exception.
+        """
+        with trio.CancelScope(shield=True):
+            for _ in range(LAST_STEPS):
+                if self._served.issubset(self._kernel.server_sockets):
+                    return
+                await trio.lowlevel.checkpoint()
+
     def _raise_failures(self, of_body: BaseException | None) -> None:
         if not self._failures:
             return
         of_body = _without_cancelled(of_body)
-        errors = [*([of_body] if of_body else []), *self._failures]
+        errors = [*self._failures, *([of_body] if of_body else [])]
         if len(errors) == 1:
             raise errors[0]
         raise BaseExceptionGroup("exceptions in the handlers of the network", errors)
@@ -132,7 +157,15 @@ class Network:
           name: the host name, in any case.
           addresses: IPv4 and IPv6, mixed as you like.
           lookup_delay: how long a lookup takes, in seconds.
+
+        Raises:
+          ValueError: an address is not a literal one.
         """
+        if not isinstance(name, str):
+            raise TypeError(f"a host's name must be a str, not {name!r}")
+        check_seconds("lookup_delay", lookup_delay)
+        for address in addresses:
+            endpoint(address, 0)
         self._hosts[_canonical(name)] = _Host(addresses, lookup_delay)
 
     def listen(
@@ -155,7 +188,13 @@ class Network:
             handshake. Clients that fail the handshake are dropped, and not told to *handler*.
           connect_delay: how long the client's ``connect`` takes, in seconds.
           ssl_context: the server's side of TLS; None for plain TCP.
+
+        Raises:
+          ValueError: *address* is not a literal one, or the context is for clients.
         """
+        check_callable("handler", handler)
+        check_seconds("connect_delay", connect_delay)
+        _check_context(ssl_context)
         where = endpoint(address, port)
 
         def accept(server_end: NetworkSocket) -> None:
@@ -180,6 +219,8 @@ class Network:
           after: how long the answer takes, in seconds.
           error: the errno, such as ``errno.EHOSTUNREACH``.
         """
+        check_seconds("after", after)
+        check_count("error", error, least=1)
         self._kernel.routes[endpoint(address, port)] = Route(after, error=error)
 
     def hang(self, address: str, port: int | None) -> None:
@@ -244,13 +285,19 @@ class Network:
     async def _serve(
         self, handler: Handler, ssl_context: ssl.SSLContext | None, server_end: NetworkSocket
     ) -> None:
+        self._served.add(server_end)
         try:
             await _converse(handler, ssl_context, server_end)
-        except Exception as error:
-            self._failures.append(error)
+        except BaseException as error:
+            # Not only an Exception: what pytest.fail() raises is none.
+            failure = _without_cancelled(error)
+            if failure is None:
+                raise
+            self._failures.append(failure)
             self._running_nursery().cancel_scope.cancel()
         finally:
             server_end.close()
+            self._served.remove(server_end)
 
 
 async def _converse(
@@ -265,6 +312,15 @@ async def _converse(
         await handler(stream)
     except* (trio.BrokenResourceError, trio.ClosedResourceError):
         pass  # the client went away, or the test closed our end
+
+
+def _check_context(ssl_context: object) -> None:
+    if ssl_context is None:
+        return
+    if not isinstance(ssl_context, ssl.SSLContext):
+        raise TypeError(f"ssl_context must be an ssl.SSLContext, not {ssl_context!r}")
+    if ssl_context.protocol is ssl.PROTOCOL_TLS_CLIENT:
+        raise ValueError("ssl_context is for clients: a server needs ssl.PROTOCOL_TLS_SERVER")
 
 
 def _canonical(name: str) -> str:

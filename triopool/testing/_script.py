@@ -29,6 +29,7 @@ from typing import TypeAlias
 import h11
 import trio
 
+from ._arguments import check_bytes, check_callable, check_count, check_seconds
 from ._request import Request, check_begins_request, read_request
 from ._stream import Handler, reset, served
 
@@ -93,11 +94,16 @@ class Script:
     """
 
     def __init__(self, *steps: Step) -> None:
+        for step in steps:
+            check_callable("a step", step)
         self.conversations: list[Conversation] = []
         self._steps = steps
 
     async def __call__(self, stream: trio.abc.Stream) -> None:
-        """Play the steps, then close the connection, if no step has done that."""
+        """Play the steps, then close the connection, if no step has done that.
+
+        If a step raises, the connection is left to whoever runs this: see :class:`HTTPServer`.
+        """
         conversation = Conversation(stream, number=len(self.conversations) + 1)
         self.conversations.append(conversation)
         async with served(stream):
@@ -120,6 +126,9 @@ class Receive:
 
     until: bytes = b"\r\n\r\n"
 
+    def __post_init__(self) -> None:
+        check_bytes("Receive.until", self.until)
+
     async def __call__(self, conversation: Conversation) -> None:
         data = b""
         while self.until not in data:
@@ -133,6 +142,9 @@ class ReceiveBytes:
     """Read *count* bytes."""
 
     count: int
+
+    def __post_init__(self) -> None:
+        check_count("ReceiveBytes.count", self.count, least=0)
 
     async def __call__(self, conversation: Conversation) -> None:
         data = b""
@@ -166,6 +178,9 @@ class Send:
 
     data: bytes
 
+    def __post_init__(self) -> None:
+        check_bytes("Send.data", self.data)
+
     async def __call__(self, conversation: Conversation) -> None:
         await conversation.stream.send_all(self.data)
 
@@ -176,6 +191,9 @@ class Wait:
 
     seconds: float
 
+    def __post_init__(self) -> None:
+        check_seconds("Wait.seconds", self.seconds)
+
     async def __call__(self, conversation: Conversation) -> None:
         await trio.sleep(self.seconds)
 
@@ -185,6 +203,10 @@ class WaitFor:
     """Wait until *event* is set, by the test or by another step."""
 
     event: trio.Event
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.event, trio.Event):
+            raise TypeError(f"WaitFor.event must be a trio.Event, not {self.event!r}")
 
     async def __call__(self, conversation: Conversation) -> None:
         await self.event.wait()
@@ -223,6 +245,10 @@ def in_turn(*handlers: Handler) -> Handler:
 
     The last handler serves all connections that follow.
     """
+    if not handlers:
+        raise ValueError("in_turn() needs at least one handler")
+    for handler in handlers:
+        check_callable("handler", handler)
     connections = itertools.count()
 
     async def serve(stream: trio.abc.Stream) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias
 
 import trio
@@ -17,16 +17,17 @@ Handler: TypeAlias = Callable[[trio.abc.Stream], Awaitable[object]]
 
 @asynccontextmanager
 async def served(stream: trio.abc.Stream) -> AsyncIterator[None]:
-    """Close *stream* when the block ends, and end the block quietly if the client goes away.
+    """Close *stream* when the block has ended, and end it quietly if the client goes away.
 
     Closing waits for nobody, not even for TLS to say goodbye.
+
+    If the block raises, the stream stays open: the network (or ``trio.serve_tcp``) closes it, once
+    it knows of the failure. If the client saw the end of the connection before, it might give up
+    and leave the network, and a cancellation would replace the failure.
     """
-    try:
+    with suppress(trio.BrokenResourceError):
         yield
-    except trio.BrokenResourceError:
-        pass
-    finally:
-        await trio.aclose_forcefully(stream)
+    await trio.aclose_forcefully(stream)
 
 
 async def reset(stream: trio.abc.Stream) -> None:
