@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from ._errors import PoolClosed
 from ._instruments import logger
 
 
@@ -22,24 +21,16 @@ class Background:
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
         self._stops: set[Callable[[], object]] = set()
-        self._stopped = False
 
     def start(
         self, work: Callable[[], Awaitable[None]], *, stop: Callable[[], object], name: str
     ) -> None:
-        """Begin to *work*; *stop* ends that, synchronously, when the pool is left.
-
-        Raises:
-          PoolClosed: it has been left.
-        """
-        if self._stopped:
-            raise PoolClosed("the pool was closed", phase="write")
+        """Begin to *work*; *stop* ends that, synchronously, when the pool is left."""
         self._stops.add(stop)
         self._nursery.start_soon(self._run, work, stop, name=name)
 
     def stop(self) -> None:
-        """End all of them, and start no more."""
-        self._stopped = True
+        """End all of them."""
         for stop in tuple(self._stops):
             stop()
 
