@@ -224,7 +224,7 @@ def _seeded(seed: str) -> Iterator[None]:
     core._r.seed(seed)
     random.seed(seed)
     # What the collector finds, it finds at the end of a cycle and not in the middle of one. It
-    # looks at the cycle's own objects only: at all that a test run has, it would take longer.
+    # looks at the cycle's own objects only: all that a test run has would take longer than these.
     gc.freeze()
     gc.disable()
     try:
