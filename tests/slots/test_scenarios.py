@@ -1681,6 +1681,25 @@ async def test_the_sweeper_closes_so_many_in_one_step_and_no_more(
         assert counter.most_closed_at_once == LOOKS_AT_ONCE
 
 
+async def test_the_sweeper_passes_by_what_was_closed_while_others_had_their_turn(
+    autojump_clock: MockClock,
+) -> None:
+    n = LOOKS_AT_ONCE + 7
+
+    class ClosesTheRest(trio.abc.Instrument):
+        def after_task_step(self, task: trio.lowlevel.Task) -> None:
+            if pool.open < n:
+                pool.slots.close_idle()
+
+    async with bench(max_connections=n) as pool:
+        for connection in await pool.idle(A, n):
+            connection.looks = Condition.STALE
+        trio.lowlevel.add_instrument(closer := ClosesTheRest())
+        await trio.sleep(SWEEP_AT_MOST + 1)
+        trio.lowlevel.remove_instrument(closer)
+        assert (pool.slots.counts.stale, pool.slots.counts.retired) == (LOOKS_AT_ONCE, 7)
+
+
 @pytest.mark.parametrize("breaks", ["condition", "close"])
 @pytest.mark.parametrize("who", ["sweeper", "request", "dial"])
 async def test_a_connection_that_raises_costs_itself_and_nothing_else(

@@ -59,7 +59,6 @@ interrupted, and raises ``KeyboardInterrupt`` in the main task at its next check
 
 from __future__ import annotations
 
-import itertools
 import random
 import signal
 import threading
@@ -318,16 +317,15 @@ def cancel_sweep(
     if only is not None:
         return int(reached(SweepPoint(*only)))
     dice = random.Random(seed)
-    swept = 0
-    for step in itertools.count(1):
-        whens: tuple[When, ...] = ("before", "after")
+    whens: tuple[When, ...] = ("before", "after")
+    swept = step = 0
+    while swept <= max_points:
+        step += 1
         points = [SweepPoint(step, when) for when in whens if dice.random() < share]
         new = sum(map(reached, points))
         if points and not new:
             return swept
         swept += new
-        if swept > max_points:
-            break
     raise RuntimeError(f"the victim was not through after {max_points} points")
 
 
