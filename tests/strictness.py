@@ -53,7 +53,7 @@ class Received:
     """A request, as far as it has come.
 
     Attributes:
-      body: its body so far; without :attr:`Requests.keep_bodies` nothing.
+      body: its body so far.
       complete: whether it has come to its end.
     """
 
@@ -66,14 +66,16 @@ class Requests:
     """What comes on one connection, as requests.
 
     Attributes:
-      requests: those that have come, the last one perhaps in part.
+      requests: those that have come, the last one perhaps in part; unless told to *keep* them,
+        only the one that is coming, without its body.
       switched: whether a request has asked for another protocol: what follows is not looked at.
     """
 
-    def __init__(self, *, keep_bodies: bool = True) -> None:
+    def __init__(self, *, keep: bool = True) -> None:
         self.requests: list[Received] = []
         self.switched = False
-        self._keep_bodies = keep_bodies
+        self._keep = keep
+        self._ended = 0
         self._unread = bytearray()
         self._state = self._head
         self._owed = 0
@@ -115,7 +117,7 @@ class Requests:
         """A request line that will never be one is not waited for."""
         start = bytes(self._unread[: 26 if line_end < 0 else line_end])
         fits = re.match(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,24}( |\Z)", start) or not self._unread
-        behind = f"behind {len(self.requests)} requests " if self.requests else ""
+        behind = f"behind {self._ended} requests " if self._ended else ""
         self._require(bool(fits), f"{behind}what does not begin one: {start!r}")
 
     def _fields(self, lines: list[bytes]) -> list[tuple[str, str]]:
@@ -158,7 +160,7 @@ class Requests:
             f"{self.requests[-1].head.target}, whose rest it was taken for",
         )
         self._tail = (self._tail + data)[-_OVERLAP:]
-        if self._keep_bodies:
+        if self._keep:
             self.requests[-1].body += data
 
     def _chunk(self) -> bool:
@@ -198,9 +200,12 @@ class Requests:
         return line
 
     def _end(self) -> None:
+        self._ended += 1
         self.requests[-1].complete = True
         self.switched = self.requests[-1].head.switches
         self._state = self._head
+        if not self._keep:
+            self.requests.clear()
 
     def _require(self, fact: bool, what: str) -> None:
         if not fact:
@@ -222,9 +227,7 @@ class Audit:
         """*data* went out on *connection*, which leads to *where*."""
         if connection not in self._connections:
             # TLS is not to be read along.
-            self._connections[connection] = (
-                None if data[:1] == b"\x16" else Requests(keep_bodies=False)
-            )
+            self._connections[connection] = None if data[:1] == b"\x16" else Requests(keep=False)
         requests = self._connections[connection]
         if requests is None:
             return

@@ -24,7 +24,7 @@ import trio
 from servers import Haproxy, Nginx
 
 import triopool
-from triopool import ConnectionPool, Timeouts
+from triopool import ConnectionPool, Timeouts, WriteError
 
 from .helpers import PATIENCE, all_at_once, nothing_is_held, until
 
@@ -336,28 +336,39 @@ UPLOADS: dict[str, Callable[[bytes], Any]] = {
 
 @both
 @pytest.mark.parametrize("kind", UPLOADS)
-@pytest.mark.parametrize(("path", "status_code"), [("/limited", 413), ("/", 200)])
-async def test_answer_to_an_upload_that_nobody_reads_reaches_the_caller(
-    haproxy: Haproxy,
-    client_ssl_context: ssl.SSLContext,
-    server: Server,
-    kind: str,
-    path: str,
-    status_code: int,
+async def test_refusal_of_an_upload_that_nobody_reads_reaches_the_caller(
+    haproxy: Haproxy, client_ssl_context: ssl.SSLContext, server: Server, kind: str
 ) -> None:
     body = bytes(16 << 20)
-    url = haproxy.url(path, server=server)
+    url = haproxy.url("/limited", server=server)
     async with ConnectionPool(max_connections=1, ssl_context=client_ssl_context) as pool:
         with trio.fail_after(PATIENCE):
             for _ in range(5):
                 response = await pool.post(url, content=UPLOADS[kind](body))
-                assert response.status_code == status_code
+                assert response.status_code == 413
                 assert len(response.content) == int(response.headers["Content-Length"]) > 0
                 nothing_is_held(pool)
             assert (await pool.get(haproxy.url(server=server))).status_code == 200
         statistics = pool.statistics()
     # It owed the rest of the body each time.
     assert (statistics.dialled, statistics.discarded, statistics.retried) == (6, 5, 0)
+
+
+@both
+@pytest.mark.parametrize("kind", UPLOADS)
+async def test_success_of_an_upload_that_nobody_reads_is_no_success(
+    haproxy: Haproxy, client_ssl_context: ssl.SSLContext, server: Server, kind: str
+) -> None:
+    """It says 200, reads no more, and closes: what it has had of the body nobody knows."""
+    body = bytes(16 << 20)
+    url = haproxy.url("/", server=server)
+    async with ConnectionPool(max_connections=1, ssl_context=client_ssl_context) as pool:
+        with trio.fail_after(PATIENCE):
+            for _ in range(3):
+                with pytest.raises(WriteError, match="answered with 200 to a request whose end"):
+                    await pool.post(url, content=UPLOADS[kind](body))
+                nothing_is_held(pool)
+            assert (await pool.get(url)).status_code == 200
 
 
 @both
