@@ -67,6 +67,15 @@ def lower(name: FieldText) -> str:
     return (name if isinstance(name, str) else name.decode("latin-1")).lower()
 
 
+def expects_continue(given: Sequence[Field]) -> bool:
+    """Whether the body is to wait for 100 Continue (RFC 9110 section 10.1.1)."""
+    return any(
+        "100-continue" in (word.strip() for word in lower(value).split(","))
+        for name, value in given
+        if lower(name) == "expect"
+    )
+
+
 def check(fields: Iterable[tuple[bytes, bytes]], length: int | None) -> None:
     """Refuse what is legal by the letter only.
 

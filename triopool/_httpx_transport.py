@@ -18,7 +18,6 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-import re
 from collections.abc import AsyncIterator, Callable
 from types import ModuleType, TracebackType
 from typing import Any, Self
@@ -26,6 +25,7 @@ from typing import Any, Self
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from . import _fields
 from ._config import Timeouts
 from ._content import close_body
 from ._errors import InvalidURL, TriopoolError
@@ -163,7 +163,7 @@ class Bridge:
         ours.decode = False
         ours.body = body
         ours.body_length = len(body) if isinstance(body, bytes) else None
-        ours.expect_continue = body != b"" and _expects_continue(ours.fields)
+        ours.expect_continue = body != b"" and _fields.expects_continue(ours.fields)
         ours.server_hostname = extensions.get("sni_hostname") if scheme == "https" else None
         ours.compose()
         return ours
@@ -310,14 +310,6 @@ def _check_host(told: str, dialled: str) -> None:
     if told.lower() != dialled.lower():
         shown = ascii(told[:100])
         raise InvalidURL(f"the host {shown} is no name as it is written: percent-encoding in it?")
-
-
-def _expects_continue(fields: Any) -> bool:
-    """Whether the caller wants the body to wait for 100 Continue (RFC 9110 section 10.1.1)."""
-    return any(
-        name.lower() == b"expect" and b"100-continue" in re.split(rb"[ \t]*,[ \t]*", value.lower())
-        for name, value in fields
-    )
 
 
 @functools.lru_cache(maxsize=64)

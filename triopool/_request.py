@@ -344,7 +344,9 @@ def prepare(
     request.decode = decode
     request.server_hostname = server_hostname
     request.idempotent = idempotent
-    request.expect_continue = expect_continue and body != b""  # RFC 9110 section 10.1.1
+    # RFC 9110 section 10.1.1: not without a body. Whoever writes the field means it, too.
+    expects = expect_continue or ("expect" in given and _fields.expects_continue(fields))
+    request.expect_continue = expects and body != b""
     request.redirects = check_redirects(follow_redirects)
     request.on_informational = on_informational
     request.on_progress = on_progress

@@ -758,6 +758,16 @@ async def test_the_body_waits_for_the_server_to_ask(autojump_clock: object, cont
     assert b"Expect: 100-continue\r\n" in server.conversations[0].received
 
 
+@pytest.mark.parametrize("value", ["100-continue", "x, 100-Continue", b"100-continue"])
+async def test_the_body_waits_where_the_callers_own_header_says_so(
+    autojump_clock: object, value: Any
+) -> None:
+    name = "Expect" if isinstance(value, str) else b"expect"
+    async with serving(script(ReceiveRequest(), Send(ok(b"x")), KeepOpen())) as (pool, _):
+        await pool.put(URL, content=b"body", headers=[(name, value)])
+        assert trio.current_time() == 1.0
+
+
 async def test_the_body_waits_a_second_and_no_longer(autojump_clock: object) -> None:
     async with serving(script(ReceiveRequest(), Send(ok(b"x")), KeepOpen())) as (pool, _):
         await pool.put(URL, content=b"body", expect_continue=True)
