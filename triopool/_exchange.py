@@ -528,7 +528,7 @@ class Exchange:
             self.request.observer.written()
 
     def tell_progress(self) -> None:
-        """Tell the caller. Not while draining: then nobody of his is there to take an exception."""
+        """Tell the caller. Not while draining: no task of theirs is there to take an exception."""
         request = self.request
         assert request.on_progress is not None
         request.on_progress(

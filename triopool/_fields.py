@@ -1,4 +1,4 @@
-"""The header fields of a request: the caller's, behind the defaults for those that he left out."""
+"""The header fields of a request: the caller's, behind the defaults for what was left out."""
 
 from __future__ import annotations
 

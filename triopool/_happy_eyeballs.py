@@ -73,7 +73,7 @@ class _Race(Generic[S]):
         # Each failure is good for one attempt that need not wait for its time.
         self._early_starts = trio.Semaphore(0)
         self._winner: tuple[AddressInfo, S] | None = None
-        # An exception that is not about the address: the caller's own, from his factory.
+        # An exception that is not about the address: the caller's own, from the socket factory.
         self._crash: Exception | None = None
 
     async def run(

@@ -46,7 +46,7 @@ def _check_waiters(queue: OriginQueue[Any]) -> None:
     for order in (queue.dialling, queue.waiting):
         ages = [waiter.age for waiter in order]
         assert ages == sorted(ages), "a younger waiter stands before an older one"
-        assert not (queue.idle and ages), "somebody waits while a connection of his origin is idle"
+        assert not (queue.idle and ages), "a request waits while a connection of its origin is idle"
     assert all(waiter.dial is None for waiter in queue.waiting)
 
 

@@ -1,7 +1,7 @@
 """``pool.lease()``: one connection, held by the user for several exchanges.
 
-For protocols that tie state to a connection (NTLM, a pinned backend), and for a caller who wants
-his requests one after the other without asking the pool in between.
+For protocols that tie state to a connection (NTLM, a pinned backend), and for requests that go one
+after the other without asking the pool in between.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Turn:
     Released, it leaves the connection with its lease; closed, it ends that too.
 
     Attributes:
-      drained: None while the user has the exchange in his hands; once he has left it to be
-        drained, set when that has ended.
+      drained: None while the user has the exchange in hand; once it was left to be drained, set
+        when that has ended.
     """
 
     __slots__ = ("_lease", "connection", "drained", "ended", "reused")

@@ -5,7 +5,7 @@ origin's oldest waiter that has no dial yet; an origin that is at its own bound 
 that line, for a free slot of the pool would be of no use to it.
 
 The waiters of an origin are in two pieces, ``dialling`` (they own a dial) and ``waiting`` (they
-don't), each by age. A newcomer is the youngest, so he goes to the end. A request that comes again,
+don't), each by age. A newcomer is the youngest and goes to the end. A request that comes again,
 because the connection that it got was stale, is as old as it was: it goes before all who came
 since, and past those only that have come again too and are older, so that its place is soon found.
 """

@@ -1,4 +1,4 @@
-"""The body of a response as its reader gets it: decoded, and in pieces no larger than he asked for.
+"""The body of a response as its reader gets it: decoded, and in pieces no larger than asked for.
 
 The exchange below takes from the network what is there, as it travels. Here it is decoded, when
 somebody asks for it and not before: 100 KB that stand for 64 MiB become so one piece of at most

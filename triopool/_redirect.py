@@ -11,8 +11,8 @@ browsers follow and servers are tested with:
   produced again is an error, and never an empty request.
 - What was meant for one origin stays there: credentials, cookies, a Host or server name of the
   caller's own are dropped for good as soon as the origin changes. A redirect that comes back
-  doesn't get them again. (Other fields go along: whoever sends a secret in a field of his own
-  making should not follow redirects.)
+  doesn't get them again. (Other fields go along: if a field of your own making is a secret,
+  don't follow redirects with it.)
 - From https to http only if allowed: what was private would travel in the open.
 
 The redirect's own body is drained or closed as any response's that nobody reads, and the next

@@ -41,7 +41,7 @@ The rules
    recently used idle connection of another origin gives up; or one of an orphaned dial of another
    origin), the oldest waiter across origins gets a dial.
 3. A returned connection goes to its origin's oldest waiter, unless somebody older waits in line
-   for a slot: then it is closed, and the slot is his. With no waiter at all it becomes idle.
+   for a slot: then it is closed, and they get the slot. With no waiter at all it becomes idle.
 4. A fresh connection goes to its origin's oldest waiter. If that is not its owner, the two swap:
    the owner inherits the other one's dial, so that everybody still has one. If the older one has
    none, the owner waits for a slot again; if its dial's time is over, it is passed by. An owner
@@ -224,7 +224,7 @@ class Slots(Generic[C]):
             while (queue := self._origins.get(key)) is not None and queue.idle:
                 slot = next(reversed(queue.idle))
                 if unfit is not None:
-                    # Nobody waits for its slot: he would have had that of this idle one.
+                    # No request waits for its slot: it would have had that of this idle one.
                     self.close(unfit, why)
                     unfit = None
                 self._take_from_idle(slot)
@@ -532,7 +532,7 @@ class Slots(Generic[C]):
         elif owner is None:
             self._orphan(dial)
         else:
-            # The other half of a swap. It does not cost the owner any of the time that he had.
+            # Swap: the owner inherits the waiter's dial, and keeps its own deadline.
             dial.owner, owner.dial = owner, dial
             dial.connect_timeout = owner.timeouts.connect
             dial.scope.deadline = slot.scope.deadline
