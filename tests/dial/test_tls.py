@@ -441,9 +441,7 @@ async def test_a_server_hostname_is_checked_like_a_host_before_anything_is_taken
     autojump_clock: MockClock, name: str
 ) -> None:
     async with Network() as network, pool_on(network) as pool:
-        with pytest.raises(
-            ValueError, match=r"^server_hostname (is not a legal|looks like a)"
-        ):
+        with pytest.raises(ValueError, match=r"^server_hostname (is not a legal|looks like a)"):
             await pool.get("https://one.test/", server_hostname=name)
         with pytest.raises(ValueError, match="server_hostname"):
             pool.stream("GET", "https://one.test/", server_hostname=name)
