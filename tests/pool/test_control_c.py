@@ -117,6 +117,13 @@ async def fail() -> None:
     raise OSError("as well")
 
 
+async def until_interrupted(pool: ConnectionPool) -> None:
+    # Control-C comes in the tick in which the request fails, or in the next one.
+    with contextlib.suppress(ConnectError, ExceptionGroup):
+        await pool.get("http://two.test/")
+    await trio.sleep_forever()
+
+
 @pytest.mark.parametrize("others", [[], [fail]], ids=["alone", "among others"])
 @pytest.mark.parametrize("where", ["resolver", "socket_factory"])
 def test_control_c_in_a_task_of_the_users_own_ends_the_main_task_and_not_the_pools(
@@ -139,10 +146,7 @@ def test_control_c_in_a_task_of_the_users_own_ends_the_main_task_and_not_the_poo
             seams: dict[str, Any] = {"resolver": network.resolve, "socket_factory": network.socket}
             async with ConnectionPool(**seams | {where: put_in}) as pool:
                 with pytest.raises(KeyboardInterrupt):
-                    # It comes in the tick in which the request fails, or in the next one.
-                    with contextlib.suppress(ConnectError):
-                        await pool.get("http://two.test/")
-                    await trio.sleep_forever()
+                    await until_interrupted(pool)
                 await trio.testing.wait_all_tasks_blocked()
                 assert (pool.statistics().open, pool.statistics().dialling) == (0, 0)
                 assert not network.open_sockets
