@@ -27,7 +27,7 @@ The layers, from what a program sees down to what touches a socket; imports poin
     _url  _errors  _config       plain nouns
     _response_end  _origin
     _progress  _deadlines  _channel
-    _threads  _trio_only
+    _threads  _control_c  _trio_only
 """
 
 from . import abc

@@ -24,6 +24,7 @@ import trio
 
 from . import _tls
 from ._connection_info import ConnectionInfo
+from ._control_c import control_c_passed_on
 from ._errors import ConnectError, TLSError
 from ._happy_eyeballs import interleave, race
 from ._http11 import Connection
@@ -108,7 +109,8 @@ class Dialler:
     async def _connect_socket(self, address: AddressInfo) -> Wire:
         """Make a socket, bind it, connect it; close it on every other way out."""
         self._check_local_family(address)
-        made = await _result_of(self._socket_factory(address))
+        with control_c_passed_on():
+            made = await _result_of(self._socket_factory(address))
         socket = _take_over(made, address)
         try:
             if self._local_address is not None:

@@ -439,7 +439,8 @@ class Connection:
 
         Raises:
           RemoteProtocolError: they are not legal HTTP/1.1, or exceed a bound.
-          ReadError: the peer closed the connection in the middle of a message.
+          ReadError: the peer closed the connection in the middle of a message, or where TLS can't
+            tell whether it was the middle.
         """
         try:
             some = self._scanner.take()
@@ -449,6 +450,8 @@ class Connection:
         if some:
             self._h11.receive_data(some)  # type: ignore[arg-type] # takes whatever is like bytes
         event = self._ask_h11()
+        if isinstance(event, h11.EndOfMessage):
+            self._check_end_of_file()
         return NEED_DATA if event is h11.NEED_DATA else event
 
     def _ask_h11(self) -> Any:
@@ -482,6 +485,20 @@ class Connection:
         """The error that says that the server sent *what*."""
         origin = self.info.origin
         return RemoteProtocolError(f"{origin} sent {what}", origin=origin, phase="read")
+
+    def _check_end_of_file(self) -> None:
+        """Refuse to take an end of file for the end of a body, unless TLS vouches for it.
+
+        Any other body has ended, by its own framing, before an end of file is read.
+        """
+        if self._eof and self._tls is not None and self._tls.was_cut:
+            origin = self.info.origin
+            raise ReadError(
+                f"{origin} closed the connection without TLS's close_notify, so the body may have "
+                "been cut (RFC 9112 section 9.8)",
+                origin=origin,
+                phase="read",
+            )
 
     async def receive(self, max_bytes: int | None = None) -> bytes:
         """Read from the network for :meth:`next_event`. If cancelled, no byte is lost.

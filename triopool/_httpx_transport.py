@@ -28,7 +28,7 @@ from trio.lowlevel import enable_ki_protection
 from . import _fields
 from ._config import Timeouts
 from ._content import close_body
-from ._errors import InvalidURL, TriopoolError
+from ._errors import InvalidURL, LocalProtocolError, TriopoolError
 from ._exchange import Exchange
 from ._httpx_errors import Errors
 from ._httpx_stream import NetworkStream
@@ -38,6 +38,7 @@ from ._redirect import follow
 from ._request import Request
 from ._response import Response
 from ._trio_only import check_trio
+from ._url import check_server_hostname
 
 # WebSockets begin as HTTP, and httpx-ws leaves it to the transport to know that.
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
@@ -164,7 +165,7 @@ class Bridge:
         ours.body = body
         ours.body_length = len(body) if isinstance(body, bytes) else None
         ours.expect_continue = body != b"" and _fields.expects_continue(ours.fields)
-        ours.server_hostname = extensions.get("sni_hostname") if scheme == "https" else None
+        ours.server_hostname = _sni_hostname(extensions) if scheme == "https" else None
         ours.compose()
         return ours
 
@@ -213,6 +214,17 @@ class Bridge:
 
     def _stream_of(self, exchange: Exchange) -> NetworkStream:
         return NetworkStream(exchange.connection, self.errors.of_streams)
+
+
+def _sni_hostname(extensions: Any) -> str | None:
+    """The name to ask for and to verify, checked as ``server_hostname=`` of ours is."""
+    name = extensions.get("sni_hostname")
+    if name is None:
+        return None
+    try:
+        return check_server_hostname(name if isinstance(name, str) else name.decode("ascii"))
+    except ValueError as exc:
+        raise LocalProtocolError(f"sni_hostname: {exc}", phase="connect") from exc
 
 
 class _RequestBody:

@@ -20,7 +20,7 @@ from ._fields import Field, Headers
 from ._origin import Origin, PoolKey
 from ._places import Places
 from ._progress import OnProgress
-from ._url import URL, Params
+from ._url import URL, Params, check_server_hostname
 
 if TYPE_CHECKING:
     from ._exchange import Exchange
@@ -323,8 +323,10 @@ def prepare(
     if method.upper() in USUAL:
         method = method.upper()
     parsed = places.parse(url, params)
-    if server_hostname is not None and parsed.origin.scheme != "https":
-        raise ValueError("server_hostname is for https URLs only")
+    if server_hostname is not None:
+        if parsed.origin.scheme != "https":
+            raise ValueError("server_hostname is for https URLs only")
+        server_hostname = check_server_hostname(server_hostname)
     fields = [] if headers is None else _fields.read(headers)
     given = _fields.names_of(fields) if fields else set()
     if target is None and "proxy-authorization" in given:

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from ._control_c import control_c_passed_on
 from ._errors import ResolveError
 from ._origin import Origin
 from ._system_resolver import SystemResolver
@@ -132,7 +133,9 @@ class Names:
     async def _look_up(self, key: tuple[str, int], lookup: _Lookup) -> None:
         try:
             with trio.move_on_after(LOOKUP_LIMIT):
-                lookup.answer = _checked(await self._resolver(*key))
+                with control_c_passed_on():
+                    found = await self._resolver(*key)
+                lookup.answer = _checked(found)
                 self._remember(key, lookup.answer)
             if lookup.answer is None:
                 raise OSError(f"no answer within {LOOKUP_LIMIT:g} s")

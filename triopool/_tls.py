@@ -1,7 +1,9 @@
 """TLS over the wire: whom we trust, and what to say when we don't.
 
 ``https_compatible`` is on: HTTP servers commonly close without a ``close_notify``, and HTTP has its
-own framing that tells a whole response from a truncated one (RFC 9112 section 9.8).
+own framing that tells a whole response from a truncated one. One kind of body has no such framing:
+it ends with the connection. Anybody on the way can end that, but only the server can send a
+``close_notify`` (RFC 9112 section 9.8). So ``TLSStream.was_cut`` tells whether there was one.
 """
 
 from __future__ import annotations
@@ -59,6 +61,11 @@ def default_context() -> ssl.SSLContext:
     context = _store_in_a_file() or truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # Ours, so ours to set. A context that the caller lent is never modified.
     context.set_alpn_protocols(["http/1.1"])
+    # A name is in subjectAltName or nowhere (RFC 9110 section 4.3.4).
+    context.hostname_checks_common_name = False
+    # As ssl.create_default_context() has it from Python 3.13 on. (Where the system itself verifies,
+    # by truststore, these have no effect: it has its own rules.)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
     return context
 
 
@@ -84,6 +91,8 @@ class _Transport(trio.abc.Stream):
         self.handshaking = True
         # The task that decrypts what has been read already, and nothing else.
         self.reads_at_hand_only: trio.lowlevel.Task | None = None
+        # Whether the connection has ended; TLS itself may have ended before.
+        self.at_eof = False
         # How much of the last read has not been decrypted. More than it is, for what TLS adds.
         self.encrypted = 0
         # Why the wire is torn, for whoever sends.
@@ -109,6 +118,7 @@ class _Transport(trio.abc.Stream):
             raise trio.WouldBlock
         data = await self._wire.receive_some(max_bytes)
         self.encrypted = len(data)
+        self.at_eof = not data
         return data
 
     async def aclose(self) -> None:
@@ -137,6 +147,15 @@ class TLSStream(trio.abc.Stream):
     async def do_handshake(self) -> None:
         await self.ssl.do_handshake()
         self._transport.handshaking = False
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether an end of file that was read came without the peer's ``close_notify``.
+
+        TLS reads on only when it has nothing more to decrypt. So behind a ``close_notify`` it does
+        not get to the end of the connection.
+        """
+        return self._transport.at_eof
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self.ssl.send_all(data)

@@ -224,16 +224,38 @@ def _host(url: str, parts: SplitResult) -> str:
         return _ipv6(url, host if _BRACKETED.fullmatch(authority) else authority)
     if "%" in host:
         host = unquote(host)
+    host, problem = _name(host)
+    if problem:
+        raise InvalidURL(f"the host of {_shown(url)} {problem}")
+    return host
+
+
+def check_server_hostname(name: str) -> str:
+    """A name to send as SNI and to verify, checked as a URL's host is, and as an origin has it.
+
+    An IPv6 address stands without brackets.
+
+    Raises:
+      ValueError: it is not the name of a host, and no address.
+    """
+    # A zone, as in "fe80::1%eth0", could have anything in it.
+    is_ipv6 = "%" not in name and _is_ipv6(name)
+    host, problem = (name.lower(), "") if is_ipv6 else _name(name)
+    if problem:
+        raise ValueError(f"server_hostname {problem}")
+    return host
+
+
+def _name(host: str) -> tuple[str, str]:
+    """A name or an IPv4 address as an origin has it; or what is wrong with it."""
     if not host.isascii():
         host, problem = _idna(host)
         if problem:
-            raise InvalidURL(f"the host of {_shown(url)} is not a legal name: {problem}")
+            return "", f"is not a legal name: {problem}"
     host = host.lower()
     if not _NAME.fullmatch(host) or len(host) > 254:
-        raise InvalidURL(f"the host of {_shown(url)} is not a legal name")
-    if _NUMERIC.fullmatch(host):
-        return _ipv4(url, host)
-    return host
+        return "", "is not a legal name"
+    return _ipv4(host) if _NUMERIC.fullmatch(host) else (host, "")
 
 
 def _idna(host: str) -> tuple[str, str]:
@@ -263,18 +285,15 @@ def _is_ipv6(address: str) -> bool:
     return True
 
 
-def _ipv4(url: str, host: str) -> str:
+def _ipv4(host: str) -> tuple[str, str]:
     """Accept a dotted quad, and nothing else that some system would take for an address.
 
     ``http://127.1/`` and ``http://2130706433/`` reach the loopback interface through
     ``getaddrinfo``, past many a filter that looks at the URL.
     """
     with contextlib.suppress(ValueError):
-        return str(ipaddress.IPv4Address(host))
-    raise InvalidURL(
-        f"the host of {_shown(url)} looks like a number but is no IPv4 address: "
-        "write it as four decimal numbers"
-    )
+        return str(ipaddress.IPv4Address(host)), ""
+    return "", "looks like a number but is no IPv4 address: write it as four decimal numbers"
 
 
 def encode_pairs(pairs: Any, what: str) -> str:

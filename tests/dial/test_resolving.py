@@ -528,6 +528,21 @@ async def test_look_ups_that_hang_leave_room_for_others_and_for_other_threads(
             assert pool.statistics().dialling == 2 * MAX_LOOKUPS
 
 
+async def test_look_ups_that_are_cancelled_give_their_places_back(
+    mock_clock: MockClock, hanging_names: HangingNames
+) -> None:
+    async with trio.open_nursery() as nursery:
+        resolver = SystemResolver(nursery)
+        async with trio.open_nursery() as asking:
+            for number in range(MAX_LOOKUPS + 5):  # Five of them wait for a place.
+                asking.start_soon(resolver, f"dead{number}.test", 80)
+            await until_so_many_hang(hanging_names, MAX_LOOKUPS)
+            asking.cancel_scope.cancel()
+        assert await resolver("host.test", 80) == [ipv4(1)]
+        await wait_all_tasks_blocked()
+        assert resolver._places.borrowed_tokens == 0
+
+
 async def test_leaving_the_pool_waits_for_no_look_up_that_hangs(
     hanging_names: HangingNames,
 ) -> None:

@@ -415,6 +415,70 @@ async def test_a_connection_for_one_sni_name_is_not_used_for_another(
         assert names == ["one.test", "two.test", "one.test"]
 
 
+HOST_NAMES = [
+    "one.test\x00.evil.test",
+    "one.test\r\nX: 1",
+    " one.test",
+    "one\ud800.test",
+    "one..test",
+    ".one.test",
+    "-one.test",
+    "one.test:443",
+    "user@one.test",
+    "one.test/",
+    "[::1]",
+    "fe80::1%\x00",
+    "*.one.test",
+    "127.1",
+    "2130706433",
+    "a" * 64,
+    "\u2024.test",
+]
+
+
+@pytest.mark.parametrize("name", HOST_NAMES, ids=ascii)
+async def test_a_server_hostname_is_checked_like_a_host_before_anything_is_taken(
+    autojump_clock: MockClock, name: str
+) -> None:
+    async with Network() as network, pool_on(network) as pool:
+        with pytest.raises(ValueError, match=r"^server_hostname (is not a legal|looks like a)"):
+            await pool.get("https://one.test/", server_hostname=name)
+        with pytest.raises(ValueError, match="server_hostname"):
+            pool.stream("GET", "https://one.test/", server_hostname=name)
+        with pytest.raises(ValueError, match="server_hostname"):
+            pool.lease("https://one.test/", server_hostname=name)
+        with pytest.raises(ValueError, match="server_hostname"):
+            await pool.warm_up("https://one.test/", server_hostname=name)
+        assert pool.statistics().dial_failures == 0
+        assert not network.log
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ("Two.Test", "two.test"),
+        ("two.test.", "two.test"),
+        ("bücher.test", "xn--bcher-kva.test"),
+        ("2001:DB8::1", None),
+    ],
+)
+async def test_a_server_hostname_is_asked_for_as_a_host_is(
+    autojump_clock: MockClock,
+    ca: trustme.CA,
+    client_ssl_context: ssl.SSLContext,
+    given: str,
+    asked: str | None,
+) -> None:
+    names: list[str | None] = []
+    async with Network() as network:
+        certificate = ca.issue_cert("two.test", "xn--bcher-kva.test", "2001:db8::1")
+        context = serve(network, certificate)
+        context.sni_callback = lambda ssl_object, name, context: names.append(name)
+        async with pool_on(network, ssl_context=client_ssl_context) as pool:
+            await pool.get("https://one.test/", server_hostname=given)
+    assert names == [asked]
+
+
 # ── Contexts ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -504,6 +568,38 @@ def test_the_trust_store_is_read_once_and_not_for_each_connection(
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
     context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="one.test")
     assert context.cert_store_stats()["x509_ca"] == 1
+
+
+async def test_a_common_name_is_no_name_of_a_host(
+    autojump_clock: MockClock, ca: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    ours = _tls.default_context()
+    async with Network() as network:
+        serve(network, ca.issue_cert("someone@example.org", common_name="one.test"))
+        error = await fails(network, ours, "https://one.test/")
+        assert "Hostname mismatch" in str(error)
+        # So it is, unless somebody asks for it: a context of the caller's is left as it is.
+        lent = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        ca.configure_trust(lent)
+        async with pool_on(network, ssl_context=lent) as pool:
+            await pool.get("https://one.test/")
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_the_default_context_is_as_strict_as_that_of_python_3_13(
+    monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    context = _tls.default_context()
+    strict = ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+    assert context.verify_flags & strict == strict
+    assert not context.hostname_checks_common_name
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    if sys.version_info >= (3, 13):
+        assert context.verify_flags == ssl.create_default_context().verify_flags
 
 
 async def test_the_store_is_read_by_the_first_dial_for_all_and_in_a_thread(

@@ -499,11 +499,11 @@ def test_a_multipart_form_may_be_cancelled_anywhere(
 async def in_this_thread(
     function: Callable[..., Any],
     *args: Any,
-    limiter: trio.CapacityLimiter | None = None,
+    limiter: trio.CapacityLimiter,
     abandon_on_cancel: bool = False,
 ) -> Any:
-    """As trio.to_thread.run_sync, with a thread that is through at once: the clock of a sweep
-    jumps, and would not wait for one that isn't."""
+    """As trio.to_thread.run_sync, with a thread that is through at once: a sweep has to take the
+    same steps each time."""
     await trio.lowlevel.checkpoint_if_cancelled()
     result = function(*args)
     if abandon_on_cancel:

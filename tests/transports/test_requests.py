@@ -179,6 +179,16 @@ async def test_sni_hostname_is_the_name_to_ask_for_and_to_verify(
     assert names == [None, "one.test", "two.test"]
 
 
+@pytest.mark.parametrize("name", ["one.test\x00", "one.test\r\nX: 1", "\ud800", b"\xff", b"\0", ""])
+async def test_an_sni_hostname_that_is_no_name_is_refused(
+    lib: Library, autojump_clock: object, contexts: Contexts, name: str | bytes
+) -> None:
+    async with serving(lib, http_server(echo), contexts) as w:
+        with pytest.raises(lib.client.LocalProtocolError, match=r"^sni_hostname: "):
+            await w.client.get(f"https://{ADDRESS}/", extensions={"sni_hostname": name})
+        assert not w.network.log
+
+
 @pytest.mark.parametrize("url", ["ftp://one.test/", "/relative", "one.test", "data:x", "http://"])
 async def test_what_is_no_http_is_not_supported(lib: Library, url: str) -> None:
     async with lib.client.AsyncClient(transport=lib.ours.TriopoolTransport()) as client:
