@@ -88,6 +88,8 @@ class Holding(Protocol):
     @property
     def reused(self) -> bool: ...
     @property
+    def just_seen(self) -> bool: ...
+    @property
     def ended(self) -> bool: ...
     def release(self) -> None: ...
     def close(self, reason: CloseReason) -> None: ...
@@ -198,7 +200,8 @@ class Exchange:
         if self.request.observer is not None:
             self.request.observer.begun(self)
         connection, request = self.connection, self.request
-        connection.begin(request.head, request.timeouts, served_before=self.reused)
+        look_first = self.reused and not self._lease.just_seen
+        connection.begin(request.head, request.timeouts, look_first=look_first)
         if self._fits_one_write:
             await self._write()
         else:
@@ -212,7 +215,8 @@ class Exchange:
             await self._wait_until_sent()
             self.upgraded = UpgradedStream(connection, self.abandon)
         else:
-            self._answer_upload()
+            if self._upload is not None:
+                self._answer_upload(self._upload)
             self._check_declared_length()
             await self._take_what_is_there()
 
@@ -299,21 +303,16 @@ class Exchange:
             if self._upload.error is not None:
                 raise self._upload.error
 
-    def _answer_upload(self) -> None:
+    def _answer_upload(self, upload: Upload) -> None:
         """The final head is here: a body that waited to be asked for has its answer."""
-        if self._upload is not None:
-            if self._is_success:
-                self._upload.go_ahead()
-            else:
-                self._upload.refuse()
+        if self._is_success:
+            upload.go_ahead()
+        else:
+            upload.refuse()
 
     @property
     def _is_success(self) -> bool:
         return 200 <= self.response.status_code < 300
-
-    @property
-    def _is_sending(self) -> bool:
-        return self._upload is not None and not self._upload.has_ended
 
     async def _wait_for_upload(self, upload: Upload) -> None:
         """The response is whole; wait for the request to be, unless the server refuses it."""
@@ -491,7 +490,7 @@ class Exchange:
             self._is_whole = True
             if self.framing.chunked:
                 self.trailers = raw_headers(end)
-            if not self._is_sending:
+            if self._upload is None or self._upload.has_ended:
                 await self._finish()
 
     def _count(self, size: int) -> None:

@@ -259,21 +259,21 @@ class Connection:
         framed = self._h11.our_state not in _UNDER_WAY
         return framed and not (self._owed or self._wire.torn)
 
-    def begin(self, head: Head, limits: Timeouts, *, served_before: bool) -> None:
+    def begin(self, head: Head, limits: Timeouts, *, look_first: bool) -> None:
         """Begin an exchange: frame its head. Nothing is written yet.
 
         Args:
           head: of the request.
           limits: how long each wait for the server may take.
-          served_before: whether the connection has been used, and the server may have ended it, or
-            sent something that nobody asked for. We look at it in the step in which we write.
+          look_first: whether the server may have ended the connection, or sent something that
+            nobody asked for: then we look at it in the step in which we write.
         """
         self._sent_before = self._wire.bytes_sent
         self.bytes_received = 0
         self._scanner.start(head.method)
         self._limits = limits
         self._sending = True
-        self._wire.look_before_write = served_before
+        self._wire.look_before_write = look_first
         self._owed = self._h11.send(head) or b""
 
     def send_now(self, body: bytes) -> bool:
@@ -329,24 +329,20 @@ class Connection:
 
     def _frame(self, piece: Bytes, *, last: bool) -> list[Bytes]:
         """A piece of the body as it goes over the wire, without a copy."""
-        events: list[h11.Data | h11.EndOfMessage] = []
-        if piece:
-            events.append(h11.Data(data=piece))  # type: ignore[arg-type] # asks for its len() only
-        if last:
-            events.append(_END_OF_MESSAGE)
+        parts: list[Bytes] = []
+        send = self._h11.send_with_data_passthrough
         try:
-            return [
-                part
-                for event in events
-                for part in self._h11.send_with_data_passthrough(event) or ()
-                if part
-            ]
+            if piece:
+                parts += send(h11.Data(data=piece)) or ()  # type: ignore[arg-type] # asks for len()
+            if last:
+                parts += send(_END_OF_MESSAGE) or ()
         except h11.LocalProtocolError as exc:
             raise LocalProtocolError(
                 f"the body does not fit the request's Content-Length: {exc}",
                 origin=self.info.origin,
                 phase="write",
             ) from exc
+        return [part for part in parts if part]
 
     def _write_now(self) -> bool:
         """Write what the kernel takes at once of what is owed; whether that was all."""
@@ -449,19 +445,21 @@ class Connection:
         # Whatever the scanner gives makes an event: a whole head, a whole chunk, a part of a body.
         if some:
             self._h11.receive_data(some)  # type: ignore[arg-type] # takes whatever is like bytes
-        event = self._ask_h11()
-        if isinstance(event, h11.EndOfMessage):
-            self._check_end_of_file()
-        return NEED_DATA if event is h11.NEED_DATA else event
-
-    def _ask_h11(self) -> Any:
+        event: Any = None
         try:
             # ConnectionClosed and PAUSED come behind a whole response, or 101, where nobody asks.
-            return self._h11.next_event()
+            event = self._h11.next_event()
         except h11.RemoteProtocolError as exc:
             if self._eof:
                 raise self._cut() from exc
-        # Not from h11's exception, nor in its context: it may quote what was sent.
+        if event is None:
+            # Not from h11's exception, nor in its context: it may quote what was sent.
+            self._refuse()
+        if self._eof and isinstance(event, h11.EndOfMessage):
+            self._check_end_of_file()
+        return NEED_DATA if event is h11.NEED_DATA else event
+
+    def _refuse(self) -> NoReturn:
         if self._scanner.status == 101:
             raise self.illegal("101 Switching Protocols, which was not asked for")
         raise self.illegal("what is not legal HTTP/1.1: h11 refuses its head, or its trailers")
@@ -491,7 +489,7 @@ class Connection:
 
         Any other body has ended, by its own framing, before an end of file is read.
         """
-        if self._eof and self._tls is not None and self._tls.was_cut:
+        if self._tls is not None and self._tls.was_cut:
             origin = self.info.origin
             raise ReadError(
                 f"{origin} closed the connection without TLS's close_notify, so the body may have "

@@ -42,6 +42,8 @@ class Turn:
 
     __slots__ = ("_lease", "connection", "drained", "ended", "reused")
 
+    just_seen = False
+
     def __init__(self, lease: Lease[Connection], *, reused: bool) -> None:
         self._lease = lease
         self.connection = lease.connection

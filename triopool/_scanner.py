@@ -198,6 +198,9 @@ class Scanner:
         head = self._take_section(_CLEAN_HEAD)
         if head:
             self._heed(head)
+            if self.stage is Stage.BODY and self._at < len(self._data):
+                # A small response comes in one piece: the parser gets it in one, too.
+                return b"".join((head, self._take_body()))
         return head
 
     def _take_trailers(self) -> bytes:

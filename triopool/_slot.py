@@ -181,11 +181,12 @@ class Lease(Generic[C]):
     Attributes:
       connection: the connection.
       reused: whether it was idle, or has served another request, so that it may be stale.
+      just_seen: whether it was looked at, and found fit, in the step in which it was leased.
       age: how old its request is; smaller is older.
       waited: how much of its pool timeout the request has used up, in seconds.
     """
 
-    __slots__ = ("_engine", "_slot", "age", "connection", "reused", "waited")
+    __slots__ = ("_engine", "_slot", "age", "connection", "just_seen", "reused", "waited")
 
     def __init__(
         self, engine: Engine[C], slot: Slot[C], reused: bool, age: int, waited: float
@@ -195,6 +196,7 @@ class Lease(Generic[C]):
         self._slot = slot
         self.connection = slot.connection
         self.reused = reused
+        self.just_seen = False
         self.age = age
         self.waited = waited
 

@@ -297,7 +297,9 @@ class Slots(Generic[C]):
         self.counts.reused += 1
         slot.queue.counts.reused += 1
         self._tell.reused(slot.connection.info)
-        return self._lease(slot, age, waited)
+        lease = self._lease(slot, age, waited)
+        lease.just_seen = True
+        return lease
 
     def _accept(self, slot: Slot[C], waiter: Waiter[C]) -> Lease[C]:
         assert slot.connection is not None
