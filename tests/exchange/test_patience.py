@@ -20,7 +20,7 @@ from triopool import ConnectionPool, ReadTimeout, Timeouts, WriteTimeout
 from triopool._deadlines import DEAD_AT_MOST, ENDED_AT_ONCE
 from triopool._patience import Keeper, Patience
 from triopool._wire import Wire, nowait
-from triopool.testing import KeepOpen, Network, ReceiveRequest, Send, Wait, script
+from triopool.testing import KeepOpen, Network, Receive, ReceiveRequest, Send, Wait, script
 
 from .world import URL, Answering, serving
 
@@ -416,3 +416,45 @@ async def test_timeouts_are_the_same_over_tls(
             assert (trio.current_time(), caught.value.seconds) == (3.0, 3)
             assert not network.open_sockets
             assert pool.statistics().busy == 0
+
+
+async def test_an_upload_that_is_too_slow_between_two_pieces_is_not_told_of_a_closed_pool(
+    autojump_clock: object,
+) -> None:
+    """The clock closes the connection; the upload hears of it when it writes its next piece."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"one"
+        await trio.sleep(1.0)
+        (slot,) = pool._slots._open_slots()
+        assert slot.connection is not None
+        slot.connection._write_clock.run_out()
+        yield b"two"
+
+    async with serving(script(Receive(), KeepOpen())) as (pool, network):
+        with pytest.raises(WriteTimeout, match=r"took nothing of the request for 30\.0 s"):
+            await pool.post(URL, content=body())
+        assert pool.is_open
+        assert not network.open_sockets
+
+
+async def test_a_switch_that_was_just_read_is_handed_out_open(autojump_clock: object) -> None:
+    """The answer comes in the last moment, in a program that is busy in that tick."""
+    switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+
+    async def be_busy(clock: MockClock) -> None:
+        await trio.sleep(1.0)
+        clock.jump(5.0)
+
+    for _ in range(20):
+        server = script(Receive(), Wait(1.0), Send(switch), Wait(1.0), Send(b"hello"), KeepOpen())
+        async with serving(server) as (pool, _):
+            clock = trio.lowlevel.current_clock()
+            assert isinstance(clock, MockClock)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(be_busy, clock)
+                async with pool.stream(
+                    "GET", URL, headers={"Upgrade": "x"}, timeouts=Timeouts(read=1.5)
+                ) as response:
+                    assert response.upgraded is not None
+                    assert await response.upgraded.receive_some() == b"hello"
