@@ -293,8 +293,8 @@ class Connection:
     async def send(self, piece: Bytes, *, last: bool = False) -> None:
         """Frame and write a piece of the body; and its end, if it is the *last* one.
 
-        If this raises, the connection can't be reused. A piece that nothing can be sent of, because
-        it is empty, is no checkpoint.
+        If this raises, the connection can't be reused. Only the last piece may be empty; if nothing
+        is sent for it, this is no checkpoint.
 
         Raises:
           WriteError: the connection broke.
@@ -306,7 +306,8 @@ class Connection:
         self._owed = framed[0] if len(framed) == 1 else b"".join(framed)
         if self._owed:
             await self.flush()
-        elif last:
+        else:
+            assert last  # of a body whose length was told: its end is not framed
             self.end_sending()
 
     async def flush(self) -> None:

@@ -436,3 +436,62 @@ async def test_a_shielded_upload_goes_on_in_a_cancelled_program_until_the_pool_i
         assert content.closed
         assert len(outcome) == 1
         assert not network.open_sockets
+
+
+@pytest.mark.parametrize("answered", [False, True])
+async def test_what_an_iterator_raises_when_its_request_is_cancelled_goes_on_in_place_of_that(
+    autojump_clock: object, answered: bool
+) -> None:
+    """As out of any nursery."""
+
+    async def body() -> AsyncIterator[bytes]:
+        try:
+            yield b"begun"
+            await trio.sleep_forever()
+        finally:
+            raise ZeroDivisionError
+
+    async def answer(server: StrictServer, call: Call) -> None:
+        if answered:
+            await call.send_response()
+
+    async with serving(StrictServer(answer)) as (pool, network):
+        with pytest.raises(ZeroDivisionError), trio.move_on_after(1.0):
+            await pool.post(URL, content=body())
+        assert trio.current_time() == 1.0
+        assert not network.open_sockets
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_another_protocol_begins_behind_a_request_that_was_sent_whole(
+    autojump_clock: object, fails: bool
+) -> None:
+    """The server may switch before it has read the body (RFC 9110 section 7.8)."""
+    switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+    size = 1_000_000
+
+    async def server(stream: trio.abc.Stream) -> None:
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += await stream.receive_some()
+        await stream.send_all(switch)
+        await trio.sleep(1.0)
+        if fails:
+            return
+        received = len(data.partition(b"\r\n\r\n")[2])
+        while received < size:
+            received += len(await stream.receive_some())
+        await stream.send_all(b"%d" % received)
+        assert await stream.receive_some() == b"hello"
+
+    async with serving(server) as (pool, network):
+        block = pool.stream("POST", URL, content=bytes(size), headers={"Upgrade": "x"})
+        if fails:
+            with pytest.raises(WriteError):
+                await block.__aenter__()
+        else:
+            async with block as response:
+                assert response.upgraded is not None
+                assert await response.upgraded.receive_some() == b"%d" % size
+                await response.upgraded.send_all(b"hello")
+        assert not network.open_sockets
