@@ -45,7 +45,6 @@ from ._errors import (
     RemoteProtocolError,
     TriopoolError,
     WriteError,
-    WriteTimeout,
 )
 from ._http11 import (
     NEED_DATA,
@@ -60,7 +59,7 @@ from ._http11 import (
 from ._progress import Progress
 from ._scanner import NOT_TOLD
 from ._upgraded import UpgradedStream
-from ._upload import ONE_WRITE_BYTES, State, Upload
+from ._upload import ONE_TLS_WRITE_BYTES, ONE_WRITE_BYTES, State, Upload
 
 if TYPE_CHECKING:
     from ._background import Background
@@ -207,7 +206,7 @@ class Exchange:
         else:
             # Before we read: what could be read now is no answer to this.
             await connection.flush()
-            self._start_upload()
+            self._start_upload(is_framed=False)
         self.response = await self._read_head()
         self._answered = True
         self.framing = connection.framing
@@ -222,10 +221,11 @@ class Exchange:
 
     @property
     def _fits_one_write(self) -> bool:
-        request, body = self.request, self.request.body
-        return (
-            isinstance(body, bytes) and len(body) <= ONE_WRITE_BYTES and not request.expect_continue
-        )
+        body = self.request.body
+        if not isinstance(body, bytes) or self.request.expect_continue:
+            return False
+        tls = self.connection.tls is not None
+        return len(body) <= (ONE_TLS_WRITE_BYTES if tls else ONE_WRITE_BYTES)
 
     async def _write(self) -> None:
         """Send a request that goes out in one write."""
@@ -233,6 +233,9 @@ class Exchange:
         assert isinstance(body, bytes)
         try:
             if not connection.send_now(body):
+                if body and connection.tls is None:
+                    self._start_upload(is_framed=True)  # The server may want to be read first.
+                    return
                 await connection.flush()
             if body:
                 self.count_sent(len(body))
@@ -276,10 +279,11 @@ class Exchange:
 
     # ── The upload ─────────────────────────────────────────────────────────────────────────────
 
-    def _start_upload(self) -> None:
+    def _start_upload(self, *, is_framed: bool) -> None:
         upload = self._upload = Upload(
             self.request,
             self.connection,
+            is_framed=is_framed,
             count_sent=self.count_sent,
             note_written=self.note_written,
             crashed=self._upload_crashed,
@@ -289,11 +293,7 @@ class Exchange:
     def _upload_crashed(self) -> None:
         """Nobody may be reading now: whoever reads next is told."""
         assert self._upload is not None
-        error = self._upload.error
-        # A timeout is one more way for the server to refuse the rest, once it has answered.
-        refused = self._is_whole and not self._is_success and isinstance(error, WriteTimeout)
-        if not refused:
-            self._broken = self._untold = error
+        self._broken = self._untold = self._upload.error
         self.abandon()
 
     async def _wait_until_sent(self) -> None:
@@ -309,6 +309,8 @@ class Exchange:
             upload.go_ahead()
         else:
             upload.refuse()
+            # To take nothing more is one way to refuse it; the answer is still to be read.
+            self.connection.on_write_stall = upload.stop
 
     @property
     def _is_success(self) -> bool:
@@ -335,11 +337,17 @@ class Exchange:
         """Wait for the upload's task to end, if there is one: it has been stopped, or is over.
 
         Its iterator is closed then. Shielded, as the end of a nursery is; no checkpoint if there is
-        nothing to wait for.
+        nothing to wait for. If it is that iterator which calls, it does not wait for itself.
         """
-        if self._upload is not None and not self._upload.has_ended:
+        if self._upload is not None:
             with trio.CancelScope(shield=True):
-                await self._upload.wait_ended()
+                await self.wait_joined()
+
+    async def wait_joined(self) -> None:
+        """:meth:`join`, but if cancelled it waits no more."""
+        upload = self._upload
+        if upload is not None and not (upload.has_ended or upload.is_running_here):
+            await upload.wait_ended()
 
     def take_untold(self) -> BaseException | None:
         """What the body's iterator raised, if nobody has been told of it by a read."""
@@ -376,8 +384,10 @@ class Exchange:
         return self._lease.ended
 
     @property
-    def has_pieces(self) -> bool:
-        return bool(self._pieces)
+    def is_ready(self) -> bool:
+        """Whether :meth:`read` may return without a checkpoint."""
+        nothing_to_wait_for = self._is_whole and (self._upload is None or self._upload.has_ended)
+        return bool(self._pieces) or self.ended or self.switched or nothing_to_wait_for
 
     @property
     def switched(self) -> bool:
@@ -445,7 +455,8 @@ class Exchange:
             if self._is_whole:
                 assert self._upload is not None
                 await self._wait_for_upload(self._upload)
-                await self._finish()
+                if not self.ended:  # Another task may have closed it.
+                    await self._finish()
             else:
                 await self._take_what_is_there(await self._receive())
         except TriopoolError as exc:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeAlias
 
 import h11
@@ -161,6 +161,8 @@ class Connection:
     Attributes:
       info: its facts.
       waited: for how many seconds a read that was cancelled had waited; None if not known.
+      on_write_stall: called if the server takes nothing of the request for too long; None to close
+        the connection, which is a :class:`WriteTimeout`.
       bytes_received: how many bytes have arrived in this exchange.
     """
 
@@ -175,7 +177,8 @@ class Connection:
         self.info = info
         self._name = str(key)
         # One for each direction, for an upload and its response may go on side by side.
-        self._write_clock = keeper.patience(wire.close)
+        self._write_clock = keeper.patience(self._write_stalled)
+        self.on_write_stall: Callable[[], object] | None = None
         self._read_clock = keeper.patience(wire.close)
         self._limits: Timeouts = _NO_LIMITS
         self.waited: float | None = None
@@ -274,6 +277,7 @@ class Connection:
         self._limits = limits
         self._sending = True
         self._wire.look_before_write = look_first
+        self.on_write_stall = None
         self._owed = self._h11.send(head) or b""
 
     def send_now(self, body: bytes) -> bool:
@@ -364,6 +368,14 @@ class Connection:
         self._owed = b""
         if self._h11.our_state not in _UNDER_WAY:
             self.end_sending()
+
+    def _write_stalled(self) -> None:
+        """The server has taken nothing for too long."""
+        if self.on_write_stall is None:
+            self._wire.close()
+        else:
+            self._write_clock.is_over = False
+            self.on_write_stall()
 
     def end_sending(self) -> None:
         """Nothing more is sent: from now on the server's silence counts against it."""
@@ -578,6 +590,7 @@ class Connection:
         if not (await self.settle() if self._tls else not self._wire.is_readable()):
             return False
         self._h11.start_next_cycle()
+        self.on_write_stall = None
         return True
 
 

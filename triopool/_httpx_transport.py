@@ -300,6 +300,8 @@ class BridgeStream:
         ended = self._response._exchange.ended
         self._response.close(drain=ended or trio.current_effective_deadline() > -math.inf)
         await self._response._join()
+        if (untold := self._response._take_untold()) is not None:
+            raise untold
         await self._say("response_closed.started", {})
         await self._say("response_closed.complete", {"return_value": None})
         await trio.lowlevel.checkpoint_if_cancelled()

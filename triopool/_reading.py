@@ -46,9 +46,7 @@ class BodyReader:
     @property
     def is_ready(self) -> bool:
         """Whether :meth:`read` may return without a checkpoint."""
-        exchange = self._exchange
-        in_hand = bool(self._piece) or self._decoder is not None
-        return in_hand or exchange.has_pieces or exchange.ended or exchange.switched
+        return bool(self._piece) or self._decoder is not None or self._exchange.is_ready
 
     async def read(self, max_bytes: int | None = None) -> bytes:
         """The next bytes of the body; ``b""`` at its end. A checkpoint only if it has to wait.

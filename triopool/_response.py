@@ -302,7 +302,8 @@ class Response(trio.abc.ReceiveStream):
         connection's sake; if it is more, the connection is closed. Never waits for the server.
         """
         self.close()
-        await self._join()
+        # Not shielded: whoever iterates over this as another request's body, say, may be cancelled.
+        await self._exchange.wait_joined()
         await trio.lowlevel.checkpoint()
 
     async def _join(self) -> None:

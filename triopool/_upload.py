@@ -22,20 +22,27 @@ from __future__ import annotations
 
 import enum
 import inspect
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
 from ._content import close_body
 from ._errors import TriopoolError, WriteError
+from ._instruments import logger
 
 if TYPE_CHECKING:
     from ._http11 import Bytes, Connection
     from ._request import Request
 
 ONE_WRITE_BYTES = 64 * 1024
-"""A body of at most this many bytes is sent together with the head, without a task."""
+"""A body of at most this many bytes is sent together with the head; without a task, if the kernel
+takes it at once."""
+
+ONE_TLS_WRITE_BYTES = 16 * 1024
+"""The same with TLS, where one can't ask the kernel what it takes before it is encrypted: no more
+than any socket has room for."""
 
 PIECE_BYTES = 256 * 1024
 """A larger one goes out in pieces of at most this size, and after each its progress is told. A
@@ -54,7 +61,7 @@ class State(enum.Enum):
 
 
 class Upload:
-    """Sends the body of one request.
+    """Sends the body of one request; if that *is_framed*, what the kernel has left of it.
 
     Attributes:
       state: see the module.
@@ -69,18 +76,21 @@ class Upload:
         request: Request,
         connection: Connection,
         *,
+        is_framed: bool,
         count_sent: Callable[[int], None],
         note_written: Callable[[], None],
         crashed: Callable[[], None],
     ) -> None:
         self._request = request
         self._connection = connection
+        self._is_framed = is_framed
         self._count_sent = count_sent
         self._note_written = note_written
         self._crashed = crashed
         self._scope = trio.CancelScope(shield=True)
         self._go_ahead = trio.Event()
         self._ended = trio.Event()
+        self._task: trio.lowlevel.Task | None = None
         self._of_connection: TriopoolError | None = None
         self.state = State.SENDING
         self.closes_body = False
@@ -108,12 +118,19 @@ class Upload:
         await self._ended.wait()
 
     @property
+    def is_running_here(self) -> bool:
+        """Whether the caller is the iterator, which can't wait for its own end."""
+        return self._task is trio.lowlevel.current_task()
+
+    @property
     def has_ended(self) -> bool:
         return self._ended.is_set()
 
     # ── The task ───────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
+        request = self._request
+        self._task = trio.lowlevel.current_task()
         try:
             with self._scope:
                 await self._send_everything()
@@ -126,12 +143,16 @@ class Upload:
             stopped = self.state is State.STOPPED
             # To be stopped is to have the connection closed: that is no news.
             self.error = None if is_ours and stopped else exc
+            if stopped and not is_ours:
+                logger.warning("the body of %r failed when it was stopped", request, exc_info=exc)
             self._end(State.BROKEN if is_broken else State.CRASHED)
         finally:
             self._connection.end_sending()
             if self.closes_body:
-                with trio.CancelScope(shield=True):
-                    await self._request.give_up_body()
+                # As a body that was begun is closed: in a scope that has been cancelled.
+                with trio.CancelScope(shield=True) as forcefully:
+                    forcefully.cancel()
+                    await request.give_up_body()
             self._ended.set()
 
     def _end(self, state: State) -> None:
@@ -142,10 +163,15 @@ class Upload:
 
     async def _send_everything(self) -> None:
         request = self._request
+        if self._is_framed:
+            await self._send_rest(request.body)
+            return
         if request.expect_continue:
             with trio.move_on_after(CONTINUE_WAIT):
                 await self._go_ahead.wait()
             self._go_ahead.set()
+        # Whoever stopped us may want the body for another exchange: not one step is taken in it.
+        await trio.lowlevel.checkpoint_if_cancelled()
         body: object = request.body() if callable(request.body) else request.body
         if isinstance(body, bytes):
             await self._send_bytes(body)
@@ -183,13 +209,25 @@ class Upload:
         await self._send(b"", last=True)
 
     async def _send(self, piece: Bytes, *, last: bool = False) -> None:
-        try:
+        with self._noting_errors():
             await self._connection.send(piece, last=last)
+        if piece:
+            self._count_sent(len(piece))
+
+    async def _send_rest(self, body: object) -> None:
+        assert isinstance(body, bytes)
+        with self._noting_errors():
+            await self._connection.flush()
+        self._count_sent(len(body))
+
+    @contextmanager
+    def _noting_errors(self) -> Iterator[None]:
+        """A block in which an error is the connection's, and not the iterator's."""
+        try:
+            yield
         except TriopoolError as exc:
             self._of_connection = exc
             raise
-        if piece:
-            self._count_sent(len(piece))
 
 
 def _cut(data: bytes) -> list[Bytes]:

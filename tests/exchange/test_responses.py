@@ -1048,7 +1048,7 @@ async def test_whoever_writes_when_the_pool_is_left_is_told(
                     with pytest.raises(PoolClosed, match="the pool") as caught:
                         await pool.post(URL, content=bytes(size))
                     # Side by side, either side may be the first to know.
-                    assert caught.value.phase == "write" or size == 1_000_000
+                    assert caught.value.phase in ("read", "write")
 
                 await trio.sleep(1)
         assert not network.open_sockets

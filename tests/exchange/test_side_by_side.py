@@ -15,7 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from triopool import ConnectionPool, PoolClosed, StatusError, Timeouts, WriteError, WriteTimeout
+from triopool import (
+    ConnectionPool,
+    PoolClosed,
+    RedirectError,
+    Response,
+    StatusError,
+    Timeouts,
+    WriteError,
+    WriteTimeout,
+)
 from triopool._exchange import REFUSAL_SECONDS
 from triopool.testing import Network
 
@@ -495,3 +504,196 @@ async def test_another_protocol_begins_behind_a_request_that_was_sent_whole(
                 assert await response.upgraded.receive_some() == b"%d" % size
                 await response.upgraded.send_all(b"hello")
         assert not network.open_sockets
+
+
+# ── Bodies that are stopped, and bodies that know their own response ───────────────────────────
+
+
+@pytest.mark.parametrize("expect_continue", [False, True])
+async def test_a_body_that_can_be_sent_once_is_sent_whole_behind_a_redirect_or_not_at_all(
+    autojump_clock: object, expect_continue: bool
+) -> None:
+    """The redirect comes before the upload has had its first turn, or just as it has been woken."""
+    moved = b"HTTP/1.1 307 Moved\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n"
+    go_ahead = b"HTTP/1.1 100 Continue\r\n\r\n"
+    bodies: list[int] = []
+
+    async def server(stream: trio.abc.Stream) -> None:
+        protocol = h11.Connection(h11.SERVER)
+        call = Call(stream, protocol)
+        head = await call._next()
+        if head.target == b"/":
+            await stream.send_all(go_ahead + moved if expect_continue else moved)
+            await call.read_body()
+        else:
+            await call.read_body()
+            bodies.append(call.size)
+            await call.send_response()
+
+    outcomes = []
+    for _ in range(60):
+        async with serving(server) as (pool, _):
+            content = pieces(b"row 1", b"row 2")
+            try:
+                response = await pool.put(
+                    URL, content=content, expect_continue=expect_continue, follow_redirects=True
+                )
+                outcomes.append(response.status_code)
+            except RedirectError:
+                outcomes.append(307)
+    assert bodies == [10] * outcomes.count(200)
+    assert set(outcomes) <= {200, 307}
+
+
+@pytest.mark.parametrize("how", ["closes", "reads"])
+async def test_a_body_that_uses_its_own_response_does_not_wait_for_itself(
+    autojump_clock: object, how: str
+) -> None:
+    responses: list[Response] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"one"
+        await trio.sleep(1.0)
+        await (responses[0].aclose() if how == "closes" else responses[0].read())
+        yield b"two"
+
+    async def answer(server: StrictServer, call: Call) -> None:
+        await call.send(h11.Response(status_code=200, headers=[("Content-Length", "9")]))
+
+    async with serving(StrictServer(answer)) as (pool, network):
+        async with pool.stream("POST", URL, content=body()) as response:
+            responses.append(response)
+            await trio.sleep(2.0)
+        assert trio.current_time() == 2.0
+        assert not network.open_sockets
+
+
+async def test_two_exchanges_that_are_each_others_bodies_can_be_left(
+    autojump_clock: object,
+) -> None:
+    async def greet(server: StrictServer, call: Call) -> None:
+        await call.send(h11.Response(status_code=200, headers=[("Transfer-Encoding", "chunked")]))
+        await call.send(h11.Data(data=b"hello"))
+
+    async def back() -> AsyncIterator[bytes]:
+        await there.wait()
+        async with box[0] as response:
+            async for piece in response:
+                yield piece
+
+    box: list[Response] = []
+    there = trio.Event()
+    async with serving(StrictServer(greet)) as (pool, network):
+        with trio.move_on_after(1.0):
+            async with (
+                pool.stream("POST", URL, content=back()) as one,
+                pool.stream("POST", URL, content=one) as other,
+            ):
+                box.append(other)
+                there.set()
+                await trio.sleep_forever()
+        assert trio.current_time() == 1.0
+        assert not network.open_sockets
+
+
+class SlowToClose(trio.abc.ReceiveStream):
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        raise AssertionError("nobody asked for it")
+
+    async def aclose(self) -> None:
+        await trio.sleep(1000.0)
+
+
+async def test_a_body_that_was_refused_is_closed_without_waiting_for_it(
+    autojump_clock: object,
+) -> None:
+    async def answer(server: StrictServer, call: Call) -> None:
+        await call.send_response(status=417)
+
+    async with serving(StrictServer(answer)) as (pool, _):
+        response = await pool.put(URL, content=SlowToClose(), expect_continue=True)
+        assert response.status_code == 417
+        assert trio.current_time() == 0.0
+
+
+async def test_a_refusal_that_takes_its_time_is_read_to_its_end(autojump_clock: object) -> None:
+    """The server takes nothing more of the body for longer than the write timeout."""
+
+    async def answer(server: StrictServer, call: Call) -> None:
+        await call.send(h11.Response(status_code=413, headers=[("Content-Length", "5")]))
+        for letter in b"error":
+            await trio.sleep(0.3)
+            await call.send(h11.Data(data=bytes([letter])))
+        await trio.sleep_forever()
+
+    async with serving(StrictServer(answer)) as (pool, network):
+        timeouts = Timeouts(write=0.8, read=1.0)
+        response = await pool.post(URL, content=bytes(BIG), timeouts=timeouts)
+        assert (response.status_code, response.content) == (413, b"error")
+        assert not network.open_sockets
+
+
+@pytest.mark.parametrize("size", [20_000, 60_000])
+async def test_a_small_body_that_the_kernel_does_not_take_at_once_is_echoed_too(
+    autojump_clock: object, size: int
+) -> None:
+    async with serving(StrictServer(echo), buffer_size=1000) as (pool, _):
+        response = await pool.post(URL, content=bytes(size))
+        assert response.content == bytes(size)
+        assert pool.statistics().idle == 1
+
+
+async def test_what_a_stopped_body_raises_is_logged(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        try:
+            yield b"one"
+            await trio.sleep_forever()
+        finally:
+            raise ZeroDivisionError
+
+    async with (
+        serving(StrictServer(answer_at_once)) as (pool, _),
+        pool.stream("POST", URL, content=body()),
+    ):
+        await trio.sleep(1.0)
+    (record,) = caplog.records
+    assert (record.levelname, record.exc_info and record.exc_info[0]) == (
+        "WARNING",
+        ZeroDivisionError,
+    )
+
+
+async def test_the_end_of_a_response_behind_its_upload_is_a_checkpoint(
+    autojump_clock: object,
+) -> None:
+    async def answer(server: StrictServer, call: Call) -> None:
+        await call.send_response()
+
+    async with (
+        serving(StrictServer(answer)) as (pool, _),
+        pool.stream("POST", URL, content=pieces(b"a", b"b", gap=0.5)) as response,
+    ):
+        assert await response.receive_some() == b"done"
+        await trio.sleep(1.0)
+        with trio.testing.assert_checkpoints():
+            assert await response.receive_some() == b""
+
+
+async def test_a_reader_behind_a_refusal_is_told_that_another_task_has_closed_it(
+    autojump_clock: object,
+) -> None:
+    async def read() -> None:
+        with pytest.raises(trio.ClosedResourceError):
+            await response.receive_some()
+
+    async with (
+        serving(StrictServer(refusal_then_nothing)) as (pool, _),
+        pool.stream("POST", URL, content=bytes(BIG)) as response,
+    ):
+        assert await response.receive_some() == b"too large"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await trio.sleep(0.2)
+            await response.aclose()

@@ -88,6 +88,22 @@ async def test_a_generator_is_closed_when_the_answer_comes_early(
         assert w.pool.statistics().open == 0
 
 
+async def test_what_a_generator_raises_behind_the_answer_is_told_when_the_block_is_left(
+    lib: Library, autojump_clock: object
+) -> None:
+    async def generate() -> AsyncIterator[bytes]:
+        yield b"one"
+        await trio.sleep(1.0)
+        raise ZeroDivisionError
+
+    async with serving(lib, script(Receive(), Send(ok(b"two")), KeepOpen())) as w:
+        with pytest.raises(ZeroDivisionError):  # noqa: PT012 - on leaving the block
+            async with w.client.stream("POST", URL, content=generate()) as response:
+                assert response.status_code == 200
+                await trio.sleep(2.0)
+        assert w.pool.statistics().open == 0
+
+
 async def test_a_generator_is_closed_when_the_connection_breaks(
     lib: Library, autojump_clock: object
 ) -> None:
