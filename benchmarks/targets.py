@@ -109,9 +109,10 @@ def _transfer(way: str, over: str, quantity: str, other: str, limit: float) -> T
 
 
 TARGETS = (
-    _cost(1, "triopool", 1.2),
-    _cost(20, "triopool", 1.2),
-    _cost(100, "triopool", 1.2),
+    # It was 1.2 before a scanner checked what comes, and the wire what came unasked.
+    _cost(1, "triopool", 1.25),
+    _cost(20, "triopool", 1.25),
+    _cost(100, "triopool", 1.25),
     _crowd(3000),
     _crowd(10_000),
     _flat("idle", "idle connections"),
