@@ -22,8 +22,7 @@ from __future__ import annotations
 
 import enum
 import inspect
-from collections.abc import AsyncIterable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import trio
@@ -148,12 +147,17 @@ class Upload:
             self._end(State.BROKEN if is_broken else State.CRASHED)
         finally:
             self._connection.end_sending()
-            if self.closes_body:
-                # As a body that was begun is closed: in a scope that has been cancelled.
-                with trio.CancelScope(shield=True) as forcefully:
-                    forcefully.cancel()
-                    await request.give_up_body()
-            self._ended.set()
+            try:
+                if self.closes_body:
+                    await self._give_up_body()
+            finally:
+                self._ended.set()
+
+    async def _give_up_body(self) -> None:
+        # As a body that was begun is closed: in a scope that has been cancelled.
+        with trio.CancelScope(shield=True) as forcefully:
+            forcefully.cancel()
+            await self._request.give_up_body()
 
     def _end(self, state: State) -> None:
         if self.state is not State.STOPPED:
@@ -209,22 +213,19 @@ class Upload:
         await self._send(b"", last=True)
 
     async def _send(self, piece: Bytes, *, last: bool = False) -> None:
-        with self._noting_errors():
-            await self._connection.send(piece, last=last)
+        await self._moved(self._connection.send(piece, last=last))
         if piece:
             self._count_sent(len(piece))
 
     async def _send_rest(self, body: object) -> None:
         assert isinstance(body, bytes)
-        with self._noting_errors():
-            await self._connection.flush()
+        await self._moved(self._connection.flush())
         self._count_sent(len(body))
 
-    @contextmanager
-    def _noting_errors(self) -> Iterator[None]:
-        """A block in which an error is the connection's, and not the iterator's."""
+    async def _moved(self, moving: Awaitable[None]) -> None:
+        """Await the connection: an error that comes out of it is not the iterator's."""
         try:
-            yield
+            await moving
         except TriopoolError as exc:
             self._of_connection = exc
             raise

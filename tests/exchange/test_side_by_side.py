@@ -616,6 +616,22 @@ async def test_a_body_that_was_refused_is_closed_without_waiting_for_it(
         assert trio.current_time() == 0.0
 
 
+async def test_a_refused_body_that_fails_to_be_closed_is_logged_and_waited_for_by_nobody(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    class FailsToClose(SlowToClose):
+        async def aclose(self) -> None:
+            raise ZeroDivisionError
+
+    async def answer(server: StrictServer, call: Call) -> None:
+        await call.send_response(status=417)
+
+    async with serving(StrictServer(answer)) as (pool, _):
+        response = await pool.put(URL, content=FailsToClose(), expect_continue=True)
+        assert response.status_code == 417
+    assert "a task of the pool failed" in caplog.text
+
+
 async def test_a_refusal_that_takes_its_time_is_read_to_its_end(autojump_clock: object) -> None:
     """The server takes nothing more of the body for longer than the write timeout."""
 
