@@ -400,6 +400,19 @@ async def test_who_breaks_out_of_the_transports_own_stream_leaves_nothing_to_the
         await trio.lowlevel.checkpoint()
 
 
+async def break_out_and_keep_the_generators(w: World) -> None:
+    held = []
+    for _ in range(3):
+        async with w.client.stream("GET", f"{URL}/large") as response:
+            pieces = response.aiter_bytes()
+            held.append(pieces)
+            async for _ in pieces:
+                break
+        assert w.pool.statistics().open == 0
+    for pieces in held:
+        await pieces.aclose()
+
+
 @theirs_are_ignored
 async def test_who_breaks_out_of_a_loop_has_the_connection_back_without_the_garbage_collector(
     lib: Library, autojump_clock: object
@@ -407,18 +420,9 @@ async def test_who_breaks_out_of_a_loop_has_the_connection_back_without_the_garb
     gc.disable()
     try:
         async with serving(lib, http_server(in_pieces), max_connections=1) as w:
-            held = []
-            for _ in range(3):
-                async with w.client.stream("GET", f"{URL}/large") as response:
-                    pieces = response.aiter_bytes()
-                    held.append(pieces)
-                    async for _ in pieces:
-                        break
-                assert w.pool.statistics().open == 0
-            for pieces in held:
-                await pieces.aclose()
-                gc.collect()
-                await trio.lowlevel.checkpoint()
+            await break_out_and_keep_the_generators(w)
+            gc.collect()  # Here, and not in a test where warnings are errors.
+            await trio.lowlevel.checkpoint()
             assert w.pool.statistics().open == 0
     finally:
         gc.enable()
@@ -427,6 +431,8 @@ async def test_who_breaks_out_of_a_loop_has_the_connection_back_without_the_garb
 async def test_closing_the_generator_is_enough_for_httpx2(autojump_clock: object) -> None:
     """httpx keeps generators inside of generators, where nobody can close them."""
     lib = Library.of("httpx2")
+    if tuple(map(int, lib.client.__version__.split(".")[:2])) < (2, 16):
+        pytest.skip("older versions of httpx2 keep generators as httpx does")
     async with serving(lib, http_server(in_pieces)) as w:
         for target in ("/", "/large"):
             await leave_early(w, target)

@@ -253,7 +253,6 @@ async def pools(context: ssl.SSLContext) -> None:
 
     assert_type(triopool.Timeouts(5), triopool.Timeouts)
     triopool.Timeouts(None, read=5.5)
-    triopool.Timeouts(5, 6)  # type: ignore[call-arg]
     triopool.Timeouts(each=5)  # type: ignore[call-arg]
     guarded = triopool.OnlyPublic(refuse=["192.0.2.1"], allow=[], socket_factory=factories[0])
     triopool.ConnectionPool(socket_factory=guarded)
