@@ -459,7 +459,9 @@ async def test_a_safe_request_with_its_body_in_memory_outlives_a_stale_connectio
 async def test_what_may_not_be_sent_twice_is_an_error_of_the_stale_connection(
     lib: Library, autojump_clock: object
 ) -> None:
-    async with serving(lib, once()) as w:
+    # Each of them is read whole, so that the iterator has been begun.
+    gone = script(ReceiveRequest(), Send(ok(b"answer")), ReceiveRequest())
+    async with serving(lib, gone) as w:
         await w.client.get(URL)
         with pytest.raises(lib.client.ReadError, match="closed the connection"):
             await w.client.post(URL, content=b"body")
