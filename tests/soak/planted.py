@@ -49,8 +49,8 @@ BUGS = [
             Edit("_http11.py", "h11.DONE and not self._owed and not spoilt", "h11.DONE"),
             Edit(
                 "_exchange.py",
-                "            if not self._is_sending:\n",
-                "            if not self._is_sending or self.connection.sent_whole:\n",
+                "            if self._upload is None or self._upload.has_ended:\n",
+                "            if self._upload is None or self.connection.sent_whole:\n",
             ),
         ],
     ),
@@ -64,7 +64,7 @@ BUGS = [
     ),
     Bug(
         "no glance between the hand-over and the first write",
-        [Edit("_http11.py", "look_before_write = served_before", "look_before_write = False")],
+        [Edit("_http11.py", "look_before_write = look_first", "look_before_write = False")],
     ),
     Bug(
         "the keeper of timeouts takes a later clock than it woke by",
