@@ -81,8 +81,8 @@ BUGS = [
     Bug(
         "a cancelled waiter is not removed",
         "_slots.py",
-        "it has left already.\n            self._leave(waiter)\n",
-        "it has left already.\n",
+        "            self._leave(waiter)\n            self._dispatch()\n            raise\n",
+        "            self._dispatch()\n            raise\n",
     ),
     Bug(
         "a waiter that was cancelled a moment ago is taken for served",
