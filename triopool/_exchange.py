@@ -199,8 +199,12 @@ class Exchange:
         if self.request.observer is not None:
             self.request.observer.begun(self)
         connection, request = self.connection, self.request
-        look_first = self.reused and not self._lease.just_seen
-        connection.begin(request.head, request.timeouts, look_first=look_first)
+        connection.begin(
+            request.head,
+            request.timeouts,
+            served_before=self.reused,
+            just_seen=self._lease.just_seen,
+        )
         if self._fits_one_write:
             await self._write()
         else:

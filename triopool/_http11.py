@@ -187,6 +187,7 @@ class Connection:
         self._stream: Wire | _tls.TLSStream = wire if tls is None else tls
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._scanner = Scanner()
+        self._served_before = False
         # Whether more is to be sent; and whether a task waits for what the server sends.
         self._sending = self._receiving = False
         # What has been framed and not been taken by the kernel.
@@ -262,21 +263,23 @@ class Connection:
         framed = self._h11.our_state not in _UNDER_WAY
         return framed and not (self._owed or self._wire.torn)
 
-    def begin(self, head: Head, limits: Timeouts, *, look_first: bool) -> None:
+    def begin(self, head: Head, limits: Timeouts, *, served_before: bool, just_seen: bool) -> None:
         """Begin an exchange: frame its head. Nothing is written yet.
 
         Args:
           head: of the request.
           limits: how long each wait for the server may take.
-          look_first: whether the server may have ended the connection, or sent something that
+          served_before: whether the server may have ended the connection, or sent something that
             nobody asked for: then we look at it in the step in which we write.
+          just_seen: whether it has been looked at in this very step.
         """
         self._sent_before = self._wire.bytes_sent
         self.bytes_received = 0
         self._scanner.start(head.method)
         self._limits = limits
         self._sending = True
-        self._wire.look_before_write = look_first
+        self._served_before = served_before
+        self._wire.look_before_write = served_before and not just_seen
         self.on_write_stall = None
         self._owed = self._h11.send(head) or b""
 
@@ -318,6 +321,8 @@ class Connection:
         """Write what is owed. See :meth:`send`."""
         # Let others run before and not after, so that what has been taken is counted at once.
         await trio.lowlevel.checkpoint()
+        if self._served_before and not self.bytes_sent:
+            self._wire.look_before_write = True  # It has not been seen in this step.
         if self._write_now():
             return
         # No clock runs for what the kernel takes at once.

@@ -105,3 +105,73 @@ async def test_what_arrives_between_hand_over_and_writing_is_no_answer(
             assert pool.statistics().retried == 1
     assert [target for number, target in served if number == 1] == []
     assert [target for number, target in served if number == 2] == ["/first", "/second"]
+
+
+class Reused(abc.Instrument):
+    """Knows when the engine has looked at an idle connection, and found it fit."""
+
+    def __init__(self) -> None:
+        self.event = trio.Event()
+
+    def reused(self, connection: ConnectionInfo) -> None:
+        self.event.set()
+
+
+@pytest.mark.parametrize("body", ["bytes", "large", "iterator"])
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+async def test_what_arrives_between_a_look_and_a_write_that_is_a_tick_later_is_no_answer(
+    autojump_clock: object,
+    server_ssl_context: ssl.SSLContext,
+    client_ssl_context: ssl.SSLContext,
+    body: str,
+    tls: bool,
+) -> None:
+    """An idle connection is looked at when it is taken. With TLS, and with a large body, others
+    run before the request is written."""
+    contexts = (server_ssl_context, client_ssl_context) if tls else None
+    came_first = sum([await _interfere(body, contexts) for _ in range(20)])
+    assert came_first or (body == "bytes" and not tls)
+
+
+async def _interfere(body: str, contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None) -> bool:
+    """Close the connection as soon as it has been taken; whether that was before it was written."""
+    reused, untouched = Reused(), False
+    theirs, ours = contexts or (None, None)
+    url = "https://one.test" if contexts else "http://one.test"
+
+    async def interfere() -> None:
+        nonlocal untouched
+        await reused.event.wait()
+        untouched = wire.bytes_sent == before
+        if untouched:
+            end.close()
+
+    async with Network() as network:
+        network.host("one.test", "192.0.2.1")
+        network.listen("192.0.2.1", 443 if contexts else 80, Answering(), ssl_context=theirs)
+        async with (
+            ConnectionPool(
+                resolver=network.resolve,
+                socket_factory=network.socket,
+                ssl_context=ours,
+                instruments=[reused],
+            ) as pool,
+            trio.open_nursery() as nursery,
+        ):
+            await pool.get(f"{url}/first")
+            (end,) = network.open_server_sockets
+            (slot,) = pool._slots._open_slots()
+            assert slot.connection is not None
+            wire = slot.connection._wire
+            before = wire.bytes_sent
+            nursery.start_soon(interfere)
+            await trio.testing.wait_all_tasks_blocked()
+            contents: dict[str, Any] = {
+                "bytes": b"x",
+                "large": bytes(100_000),
+                "iterator": pieces(b"x", b"y"),
+            }
+            response = await pool.post(f"{url}/second", content=contents[body])
+            assert response.text == "/second"
+            assert pool.statistics().retried == untouched
+    return untouched

@@ -64,7 +64,13 @@ BUGS = [
     ),
     Bug(
         "no glance between the hand-over and the first write",
-        [Edit("_http11.py", "look_before_write = look_first", "look_before_write = False")],
+        [
+            Edit(
+                "_http11.py",
+                "look_before_write = served_before and not just_seen",
+                "look_before_write = False",
+            )
+        ],
     ),
     Bug(
         "the keeper of timeouts takes a later clock than it woke by",
