@@ -128,7 +128,6 @@ class Exchange:
     _broken: BaseException | None = None
     # What the caller's own iterator raised, until somebody has been told.
     _untold: BaseException | None = None
-    _reading = False
 
     def __init__(self, request: Request, lease: Holding, background: Background) -> None:
         self.request = request
@@ -454,7 +453,6 @@ class Exchange:
         return self._take_pieces()
 
     async def _read_more(self) -> None:
-        self._reading = True
         try:
             if self._is_whole:
                 assert self._upload is not None
@@ -468,8 +466,6 @@ class Exchange:
         except trio.Cancelled as exc:
             exc.add_note(f"triopool was {self._doing()}")
             raise
-        finally:
-            self._reading = False
 
     async def _receive(self) -> bytes:
         length, chunked, _ = self.framing
@@ -580,7 +576,7 @@ class Exchange:
     @property
     def worth_draining(self) -> bool:
         """Whether what is left is, or may be, so little that reading it saves the connection."""
-        if self._reading or not self.connection.may_be_reused:
+        if not self.connection.may_be_reused:
             return False
         length, chunked, _ = self.framing
         return chunked or (length is not None and length - self.body_bytes <= DRAIN_BYTES)

@@ -59,7 +59,6 @@ BUGS = [
         [
             Edit("_reading.py", "        if self._busy:\n", "        if False:\n"),
             Edit("_response.py", " and not self._reader.is_busy:\n", ":\n"),
-            Edit("_exchange.py", "        if self._reading or not", "        if not"),
         ],
     ),
     Bug(
