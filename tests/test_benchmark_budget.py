@@ -14,7 +14,7 @@ import pytest
 import trio
 
 import triopool
-from triopool._preparations import Preparations
+from triopool._request.preparations import Preparations
 
 # A part of the benchmarks, and tested with them: what runs the tests need not wait for it.
 pytest.importorskip("matplotlib", reason='the benchmarks need pip install -e ".[benchmarks]"')
@@ -68,7 +68,7 @@ def test_the_phases_add_up_to_what_a_request_costs(origin: str) -> None:
     assert all(phase in shown for phase in phases.PHASES)
 
 
-@pytest.mark.parametrize("where", ["triopool._nothing:f", "triopool._slots:Slots.nothing"])
+@pytest.mark.parametrize("where", ["triopool._nothing:f", "triopool._slots.engine:Slots.nothing"])
 def test_a_seam_that_is_gone_is_named(where: str) -> None:
     with pytest.raises(phases.SeamError, match=where):
         phases._find(phases.Seam("acquire", where))
@@ -76,20 +76,20 @@ def test_a_seam_that_is_gone_is_named(where: str) -> None:
 
 def test_a_seam_that_is_no_function_is_named() -> None:
     with pytest.raises(phases.SeamError, match=r"Slots\.max_connections is no function"):
-        phases._find(phases.Seam("acquire", "triopool._slots:Slots.max_connections"))
+        phases._find(phases.Seam("acquire", "triopool._slots.engine:Slots.max_connections"))
 
 
 def test_a_seam_that_is_passed_too_seldom_is_named(
     origin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The pool imports it by name, so that it is looked up elsewhere.
-    seam = phases.Seam("chain", "triopool._redirect:follow")
+    seam = phases.Seam("chain", "triopool._client.redirect:follow")
     clients = {"triopool": (phases._open_triopool, (seam,))}
     monkeypatch.setattr(phases, "CLIENTS", clients)
-    follow = triopool._redirect.follow
+    follow = triopool._client.redirect.follow
     with pytest.raises(phases.SeamError, match=r"went 0 times through triopool\._redirect:follow"):
         phases.measure(f"{origin}/2000", requests=4, turns=1, at_once=1)
-    assert triopool._redirect.follow is follow
+    assert triopool._client.redirect.follow is follow
 
 
 class Clock:

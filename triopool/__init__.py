@@ -31,10 +31,12 @@ The layers, from what a program sees down to what touches a socket; imports poin
 """
 
 from . import abc
-from ._auth import BasicAuth, BearerAuth
+from ._body.content import Part
+from ._client.lease import LeasedConnection
+from ._client.response import Response, ResponseInfo
 from ._config import Redirects, Timeouts
 from ._connection_info import CloseReason, ConnectionInfo, ResponseConnection, TLSInfo
-from ._content import Part
+from ._dial.only_public import OnlyPublic, only_public
 from ._errors import (
     ConnectError,
     ConnectTimeout,
@@ -55,17 +57,15 @@ from ._errors import (
     WriteError,
     WriteTimeout,
 )
-from ._lease import LeasedConnection
-from ._logging import LoggingInstrument
-from ._only_public import OnlyPublic, only_public
+from ._exchange.upgraded import UpgradedStream
+from ._instruments.logging import LoggingInstrument
 from ._origin import Origin, PoolKey
 from ._pool import ConnectionPool
 from ._progress import Progress
-from ._request import RequestInfo, RequestOptions
-from ._response import Response, ResponseInfo
+from ._request.auth import BasicAuth, BearerAuth
+from ._request.request import RequestInfo, RequestOptions
 from ._response_end import Outcome, ResponseEnd
 from ._statistics import OriginStatistics, PoolStatistics
-from ._upgraded import UpgradedStream
 from .abc import AddressInfo
 
 __all__ = [

@@ -32,7 +32,7 @@ from typing import Generic, TypeVar
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from ._instruments import logger
+from ._instruments.combine import logger
 
 DEAD_AT_MOST = 100
 """How many useless entries are not worth a thought; picked arbitrarily."""

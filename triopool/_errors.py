@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
+    from ._client.response import Response
     from ._origin import Origin
-    from ._response import Response
 
 
 class TriopoolError(Exception):

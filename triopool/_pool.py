@@ -15,28 +15,30 @@ from typing import Any, Unpack
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from . import _hints, _request, _retry
-from ._background import Background
+from ._client import retry as _retry
+from ._client.block import StreamContext
+from ._client.lease import LeaseContext, LeasedConnection
+from ._client.redirect import follow
+from ._client.response import Response
+from ._client.watch import Watches
 from ._config import Timeouts, check_count, check_seconds, described
 from ._connection_info import ConnectionInfo
-from ._dial import Dialler
+from ._dial.dialler import Dialler
+from ._dial.names import Names
 from ._errors import PoolClosed
-from ._exchange import Exchange
-from ._http11 import Connection
-from ._instruments import combine
-from ._lease import LeaseContext, LeasedConnection
+from ._exchange.background import Background
+from ._exchange.exchange import Exchange
+from ._instruments.combine import combine
 from ._origin import PoolKey
 from ._patience import Keeper
-from ._preparations import Preparations
-from ._redirect import follow
-from ._request import Request, RequestOptions
-from ._resolve import Names
-from ._response import Response
-from ._slots import Slots
+from ._protocol.http11 import Connection
+from ._request import hints as _hints
+from ._request import request as _request
+from ._request.preparations import Preparations
+from ._request.request import Request, RequestOptions
+from ._slots.engine import Slots
 from ._statistics import PoolStatistics
-from ._stream import StreamContext
 from ._trio_only import check_trio
-from ._watch import Watches
 from .abc import Instrument, Resolver, SocketFactory
 
 

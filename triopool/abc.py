@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
     import trio
 
+    from ._client.response import ResponseInfo
     from ._connection_info import CloseReason, ConnectionInfo, ResponseConnection
     from ._origin import Origin
-    from ._request import RequestInfo
-    from ._response import ResponseInfo
+    from ._request.request import RequestInfo
     from ._response_end import ResponseEnd
 
 

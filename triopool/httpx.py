@@ -26,9 +26,9 @@ try:
 except ImportError as exc:
     raise ImportError("triopool.httpx needs httpx: pip install 'triopool[httpx]'") from exc
 
-from ._httpx_client import client_options
-from ._httpx_errors import Errors
-from ._httpx_transport import Bridge, BridgeStream
+from ._httpx.client import client_options
+from ._httpx.errors import Errors
+from ._httpx.transport import Bridge, BridgeStream
 from ._pool import ConnectionPool
 
 __all__ = ["AsyncClient", "TriopoolTransport"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import h11
 
-from triopool._scanner import NotLegal, Scanner
+from triopool._protocol.scanner import NotLegal, Scanner
 
 Told = list[object]
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from triopool import ConnectionPool, RemoteProtocolError
-from triopool._scanner import MAX_FIELDS, Scanner
+from triopool._protocol.scanner import MAX_FIELDS, Scanner
 from triopool.testing import Network
 
 from .grammar import (

@@ -16,7 +16,7 @@ import pytest
 from exchange.world import URL, Answering, serving
 
 from triopool import ConnectionPool, TriopoolError
-from triopool._scanner import Scanner
+from triopool._protocol.scanner import Scanner
 
 from .reading import read
 

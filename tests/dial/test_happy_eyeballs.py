@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from triopool import ConnectError, ConnectionPool, ConnectTimeout, PoolClosed, Timeouts
-from triopool._happy_eyeballs import MAX_ATTEMPTS_AT_ONCE, interleave, race
+from triopool._dial.happy_eyeballs import MAX_ATTEMPTS_AT_ONCE, interleave, race
 from triopool.abc import AddressInfo
 from triopool.testing import KeepOpen, Network, NetworkSocket, script
 

@@ -13,8 +13,8 @@ import trustme
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triopool._origin import Origin, PoolKey
-from triopool._tls import RECORD_BYTES, TLSStream, handshake
-from triopool._wire import LARGEST_RECEIVE_SIZE, RECEIVE_SIZE, Wire
+from triopool._transport.tls import RECORD_BYTES, TLSStream, handshake
+from triopool._transport.wire import LARGEST_RECEIVE_SIZE, RECEIVE_SIZE, Wire
 from triopool.testing import Network
 
 from .helpers import ipv4, server_context

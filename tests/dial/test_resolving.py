@@ -13,10 +13,11 @@ import trio
 import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from triopool import ConnectionPool, ConnectTimeout, PoolClosed, ResolveError, Timeouts, _resolve
+from triopool import ConnectionPool, ConnectTimeout, PoolClosed, ResolveError, Timeouts
+from triopool._dial import names as _resolve
+from triopool._dial.names import LOOKUP_LIMIT, MAX_REMEMBERED, SHARED_FOR, Names
+from triopool._dial.system_resolver import HANGS_AFTER, MAX_LOOKUPS, SystemResolver
 from triopool._origin import Origin
-from triopool._resolve import LOOKUP_LIMIT, MAX_REMEMBERED, SHARED_FOR, Names
-from triopool._system_resolver import HANGS_AFTER, MAX_LOOKUPS, SystemResolver
 from triopool.abc import AddressInfo
 from triopool.testing import Network
 

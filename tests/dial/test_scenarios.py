@@ -21,7 +21,7 @@ from servers import server_certificate
 from trio.testing import MockClock
 
 from triopool import ConnectError, ConnectionPool, InvalidURL, TLSError
-from triopool._dial import _shown
+from triopool._dial.dialler import _shown
 from triopool.abc import AddressInfo
 from triopool.testing import KeepOpen, Network, NetworkSocket, script
 

@@ -14,11 +14,11 @@ from servers import server_certificate
 from sweeping import sweep
 
 from triopool import ConnectionPool
-from triopool._dial import Dialler
-from triopool._invariants import check
+from triopool._dial.dialler import Dialler
+from triopool._dial.names import Names
 from triopool._origin import Origin, PoolKey
 from triopool._patience import Keeper
-from triopool._resolve import Names
+from triopool._slots.invariants import check
 from triopool.abc import AddressInfo
 from triopool.testing import Network, NetworkSocket, Sweep
 

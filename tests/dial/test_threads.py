@@ -13,8 +13,9 @@ import trustme
 from servers import server_certificate
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from triopool import Part, _tls
+from triopool import Part
 from triopool._threads import run_in_thread
+from triopool._transport import tls as _tls
 from triopool.testing import Network
 
 from .helpers import hello_server, pool_on, server_context

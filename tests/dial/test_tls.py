@@ -20,19 +20,12 @@ import trustme
 from servers import server_certificate
 from trio.testing import MockClock
 
-from triopool import (
-    ConnectError,
-    ConnectionPool,
-    ConnectTimeout,
-    ReadError,
-    Timeouts,
-    TLSError,
-    _tls,
-)
-from triopool._dial import Dialler
+from triopool import ConnectError, ConnectionPool, ConnectTimeout, ReadError, Timeouts, TLSError
+from triopool._dial.dialler import Dialler
+from triopool._dial.names import Names
 from triopool._origin import Origin, PoolKey
 from triopool._patience import Keeper
-from triopool._resolve import Names
+from triopool._transport import tls as _tls
 from triopool.testing import Close, KeepOpen, Network, Receive, Reset, Script, Send, script
 
 from .helpers import bad_certificate, hello_server, pool_on, server_context, told

@@ -14,8 +14,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triopool import PoolClosed, ReadError, TLSError, WriteError
 from triopool._origin import Origin, PoolKey
-from triopool._tls import TLSStream, handshake
-from triopool._wire import Wire
+from triopool._transport.tls import TLSStream, handshake
+from triopool._transport.wire import Wire
 from triopool.testing import Network, in_turn
 
 from .helpers import ipv4, pool_on, server_context

@@ -15,7 +15,7 @@ from trio.testing import (
     wait_all_tasks_blocked,
 )
 
-from triopool._wire import IMPATIENT_BYTES, RECEIVE_SIZE, Wire, nowait
+from triopool._transport.wire import IMPATIENT_BYTES, RECEIVE_SIZE, Wire, nowait
 from triopool.testing import Network, NetworkSocket
 
 from .helpers import ipv4

@@ -25,9 +25,9 @@ from triopool import (
     Timeouts,
     TriopoolError,
 )
-from triopool._auth import check_auth
-from triopool._places import Places
-from triopool._request import prepare
+from triopool._request.auth import check_auth
+from triopool._request.places import Places
+from triopool._request.request import prepare
 from triopool.abc import Instrument
 
 from .world import URL, Answer, Answering, ok, serving

@@ -21,8 +21,8 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triopool import _content
-from triopool._content import (
+from triopool._body import content as _content
+from triopool._body.content import (
     FILE_BLOCK_BYTES,
     JOINED_BYTES,
     FileContent,

@@ -16,7 +16,7 @@ import trio.testing
 
 from triopool import ReadError, RemoteProtocolError, Response
 from triopool._decoding import ACCEPT_ENCODING, PIECE_BYTES, Decoder
-from triopool._reading import PIECES_IN_A_ROW
+from triopool._exchange.reader import PIECES_IN_A_ROW
 from triopool.testing import KeepOpen, ReceiveRequest, Send, Wait, WaitFor, script
 
 from .test_decoders import ENCODERS, MIB, NOISE

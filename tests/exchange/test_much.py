@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from triopool import RemoteProtocolError, Response
-from triopool._scanner import CHUNKS_IN_A_ROW
+from triopool._protocol.scanner import CHUNKS_IN_A_ROW
 
 from .world import URL, Answer, Answering, ok, serving
 

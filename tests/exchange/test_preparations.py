@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triopool import ConnectionPool, InvalidURL, LocalProtocolError, Timeouts
-from triopool._places import MAX_PLACES
-from triopool._preparations import MAX_CHARACTERS, MAX_KEPT, Preparations
-from triopool._url import parse
+from triopool._request.places import MAX_PLACES
+from triopool._request.preparations import MAX_CHARACTERS, MAX_KEPT, Preparations
+from triopool._request.url import parse
 from triopool.httpx import TriopoolTransport
 
 from .world import URL, Answering, ok, serving

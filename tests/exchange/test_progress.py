@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from triopool import Part, Progress, ReadError
-from triopool._upload import ONE_WRITE_BYTES, PIECE_BYTES
+from triopool._exchange.upload import ONE_WRITE_BYTES, PIECE_BYTES
 from triopool.testing import (
     KeepOpen,
     Receive,

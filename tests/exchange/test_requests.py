@@ -29,8 +29,8 @@ from triopool import (
     WriteError,
     WriteTimeout,
 )
-from triopool._exchange import REFUSAL_SECONDS
-from triopool._http11 import make_head
+from triopool._exchange.exchange import REFUSAL_SECONDS
+from triopool._protocol.http11 import make_head
 from triopool.testing import (
     Close,
     KeepOpen,

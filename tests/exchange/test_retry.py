@@ -25,7 +25,7 @@ from triopool import (
     TriopoolError,
     WriteError,
 )
-from triopool._retry import MAX_RETRIES, may_retry
+from triopool._client.retry import MAX_RETRIES, may_retry
 from triopool.abc import Instrument
 from triopool.testing import Network
 

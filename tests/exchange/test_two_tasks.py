@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from triopool import ConnectionPool, Response, Timeouts
-from triopool._exchange import Exchange
+from triopool._exchange.exchange import Exchange
 from triopool.testing import Conversation, Network, Receive, Send, Wait, script
 
 from .world import URL, Answering, ok, serving

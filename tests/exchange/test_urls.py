@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triopool import InvalidURL, Origin
-from triopool._url import URL, join, parse
+from triopool._request.url import URL, join, parse
 
 
 @pytest.mark.parametrize(

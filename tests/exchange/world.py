@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from triopool import ConnectionPool
-from triopool._invariants import check
+from triopool._slots.invariants import check
 from triopool.testing import Conversation, Network, ReceiveRequest, Request, Reset, Send
 from triopool.testing import Handler as Handler
 

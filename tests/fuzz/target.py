@@ -42,7 +42,7 @@ from triopool import (
     TriopoolError,
     WriteError,
 )
-from triopool._wire import LARGEST_RECEIVE_SIZE
+from triopool._transport.wire import LARGEST_RECEIVE_SIZE
 from triopool.testing import Network
 
 KINDS = ("get", "head", "post", "upload", "iterator", "expect", "upgrade", "connect")

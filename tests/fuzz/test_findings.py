@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from triopool import InvalidURL
-from triopool._url import parse
+from triopool._request.url import parse
 
 from .target import Case, play
 

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from triopool import InvalidURL
-from triopool._http11 import make_head
-from triopool._url import URL, join, parse
+from triopool._protocol.http11 import make_head
+from triopool._request.url import URL, join, parse
 
 from .responses import BOMB_BYTES, BOMBS, LOCATIONS, cases
 from .target import Case, play

@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from triopool import ConnectionPool
-from triopool._invariants import check
+from triopool._slots.invariants import check
 from triopool.testing import HTTPServer, Network, Reply, Request, http_server
 
 A = "http://192.0.2.1"

@@ -13,11 +13,11 @@ from trio.testing import wait_all_tasks_blocked
 
 from triopool._config import Timeouts
 from triopool._connection_info import CloseReason, ConnectionInfo
-from triopool._instruments import SILENT
-from triopool._invariants import check
+from triopool._instruments.combine import SILENT
 from triopool._origin import Origin, PoolKey
-from triopool._slot import Condition, Lease
-from triopool._slots import Slots
+from triopool._slots.engine import Slots
+from triopool._slots.invariants import check
+from triopool._slots.slot import Condition, Lease
 from triopool.abc import Instrument
 
 NO_LIMITS = Timeouts(pool=None, connect=None, write=None, read=None)

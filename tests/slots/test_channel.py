@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from triopool._channel import Channel
+from triopool._slots.channel import Channel
 
 
 class Trios:

@@ -17,8 +17,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from triopool._config import Timeouts
 from triopool._deadlines import DEAD_AT_MOST
 from triopool._errors import PoolClosed, PoolTimeout
-from triopool._invariants import check
-from triopool._queue import Waiter
+from triopool._slots.invariants import check
+from triopool._slots.waiting import Waiter
 
 from .fakes import HANG, NO_LIMITS, A, B, Bench, Caller, FakeConnection, FakeDialler, bench
 

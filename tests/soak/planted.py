@@ -42,13 +42,13 @@ BUGS = [
         "a request counts as sent when its last piece is framed",
         [
             Edit(
-                "_http11.py",
+                "_protocol/http11.py",
                 "        return framed and not (self._owed or self._wire.torn)\n",
                 "        return framed\n",
             ),
-            Edit("_http11.py", "h11.DONE and not self._owed and not spoilt", "h11.DONE"),
+            Edit("_protocol/http11.py", "h11.DONE and not self._owed and not spoilt", "h11.DONE"),
             Edit(
-                "_exchange.py",
+                "_exchange/exchange.py",
                 "            if self._upload is None or self._upload.has_ended:\n",
                 "            if self._upload is None or self.connection.sent_whole:\n",
             ),
@@ -57,15 +57,15 @@ BUGS = [
     Bug(
         "a response may be read twice at a time, and drained meanwhile",
         [
-            Edit("_reading.py", "        if self._busy:\n", "        if False:\n"),
-            Edit("_response.py", " and not self._reader.is_busy:\n", ":\n"),
+            Edit("_exchange/reader.py", "        if self._busy:\n", "        if False:\n"),
+            Edit("_client/response.py", " and not self._reader.is_busy:\n", ":\n"),
         ],
     ),
     Bug(
         "no glance between the hand-over and the first write",
         [
             Edit(
-                "_http11.py",
+                "_protocol/http11.py",
                 "look_before_write = served_before and not just_seen",
                 "look_before_write = False",
             )
@@ -84,11 +84,11 @@ BUGS = [
     ),
     Bug(
         "bytes behind a response that came with it are not looked for",
-        [Edit("_http11.py", "self._h11.trailing_data[0] or self._scanner.rest", "False")],
+        [Edit("_protocol/http11.py", "self._h11.trailing_data[0] or self._scanner.rest", "False")],
     ),
     Bug(
         "a request is sent again whatever it is",
-        [Edit("_retry.py", "exchange.nothing_sent or request.may_be_repeated", "True")],
+        [Edit("_client/retry.py", "exchange.nothing_sent or request.may_be_repeated", "True")],
     ),
 ]
 

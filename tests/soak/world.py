@@ -25,7 +25,7 @@ import trio
 from trio.testing import MockClock
 
 from triopool import ConnectionPool
-from triopool._invariants import check
+from triopool._slots.invariants import check
 from triopool.abc import AddressInfo
 from triopool.testing import Network, NetworkSocket
 

@@ -39,7 +39,7 @@ def given(lib: Library, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             seen.update(options)
             super().__init__(**options)
 
-    monkeypatch.setattr("triopool._httpx_transport.ConnectionPool", Pool)
+    monkeypatch.setattr("triopool._httpx.transport.ConnectionPool", Pool)
     return seen
 
 

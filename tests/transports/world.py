@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import trio
 
 from triopool import ConnectionPool
-from triopool._invariants import check
+from triopool._slots.invariants import check
 from triopool.testing import Handler, Network, Reply, Request
 
 LIBRARIES = ["httpx", "httpx2"]

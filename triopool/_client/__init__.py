@@ -1,0 +1,1 @@
+"""A request's way through the pool: redirects, leases, retries, and the response in the end."""

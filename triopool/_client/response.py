@@ -1,0 +1,357 @@
+"""A response: its head, and its body as a stream or read whole."""
+
+from __future__ import annotations
+
+import enum
+import json as stdlib_json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import trio
+from multidict import CIMultiDict, CIMultiDictProxy
+from trio.lowlevel import enable_ki_protection
+
+from .._charset import charset_of
+from .._connection_info import ResponseConnection, of_response
+from .._errors import StatusError, TriopoolError
+from .._exchange.reader import BodyReader
+from .._protocol.http11 import raw_headers
+
+if TYPE_CHECKING:
+    from .._exchange.exchange import Exchange
+    from .._exchange.upgraded import UpgradedStream
+    from .._request.url import URL
+
+
+class _Streamed(enum.Enum):
+    """How much of a body was handed out piece by piece."""
+
+    NOT = enum.auto()
+    PARTLY = enum.auto()
+    WHOLLY = enum.auto()
+
+
+_NOT_HERE = {
+    _Streamed.NOT: (
+        "the body has not been read: 'await response.read()' first, or use pool.request()"
+    ),
+    _Streamed.PARTLY: (
+        "a part of the body was read as a stream, and is not kept: "
+        "'await response.read()' reads and keeps the rest"
+    ),
+    _Streamed.WHOLLY: (
+        "the body was read as a stream, to its end, and is not kept: keep the pieces as they come, "
+        "or call 'await response.read()' instead"
+    ),
+}
+"""Why there is no content."""
+
+ResponseHeaders: TypeAlias = CIMultiDictProxy[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseInfo:
+    """The facts of a response's head, as instruments see them.
+
+    Attributes:
+      status_code: such as 200.
+      seconds: from the call of ``request()`` to the head's arrival, waiting and dialling included.
+    """
+
+    status_code: int
+    seconds: float
+
+
+class Response(trio.abc.ReceiveStream):
+    """The response to one request.
+
+    From ``pool.request()`` it comes with its body read: use :attr:`content`, :attr:`text`,
+    :meth:`json`. From ``pool.stream()`` it comes when its head has arrived: iterate over it
+    (``async for chunk in response``), call :meth:`receive_some`, or :meth:`read` it whole. It is a
+    ``trio.abc.ReceiveStream``, so whatever takes one takes it.
+
+    It holds its connection until the body has been read to the end, or it is closed. Leaving the
+    ``stream()`` block closes it.
+
+    Attributes:
+      status_code: such as 200.
+      reason: the reason phrase; may be empty.
+      http_version: ``"1.1"`` or ``"1.0"``.
+      raw_headers: (name, value) pairs as they were sent, in order.
+      url: the URL that was asked, without its fragment.
+      method: the method that was asked with; a redirect may have changed it.
+    """
+
+    def __init__(self, exchange: Exchange, start_drain: Callable[[Exchange], None]) -> None:
+        head, request = exchange.response, exchange.request
+        self._exchange = exchange
+        self._start_drain = start_drain
+        self._reader = BodyReader(exchange)
+        self._watch = request.watch
+        self._content: bytes | None = None
+        self._streamed = _Streamed.NOT
+        self._closed = False
+        self._url: URL = request.url
+        self.method: str = request.method
+        self.status_code: int = head.status_code
+        self._previous = request.previous
+        self._head = head
+
+    # ── The head ───────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def reason(self) -> str:
+        return self._head.reason.decode("latin-1")
+
+    @property
+    def http_version(self) -> str:
+        return self._head.http_version.decode("ascii")
+
+    @property
+    def url(self) -> str:
+        return str(self._url)
+
+    @property
+    def history(self) -> tuple[Response, ...]:
+        """The responses that redirected here, oldest first; see ``follow_redirects=``.
+
+        Their bodies have not been read.
+        """
+        # Made when it is asked for: one for each response of a chain would take quadratic time.
+        found = []
+        response = self._previous
+        while response is not None:
+            found.append(response)
+            response = response._previous
+        return tuple(reversed(found))
+
+    @cached_property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        return raw_headers(self._head)
+
+    @cached_property
+    def headers(self) -> ResponseHeaders:
+        """The fields, by name regardless of case. ``headers.getall(name)`` gives every value.
+
+        Bytes beyond ASCII come as ISO-8859-1 (RFC 9110 section 5.5); the values as they were sent
+        are in :attr:`raw_headers`.
+        """
+        return _decoded(self.raw_headers)
+
+    @property
+    def trailers(self) -> ResponseHeaders:
+        """The fields that came behind a chunked body; empty before the body has been read."""
+        return _decoded(self._exchange.trailers)
+
+    @property
+    def connection(self) -> ResponseConnection:
+        """On which connection it came: id, addresses, TLS facts, whether it was reused."""
+        return of_response(self._exchange.connection.info, reused=self._exchange.reused)
+
+    @property
+    def upgraded(self) -> UpgradedStream | None:
+        """What the connection has become, if the server switched to another protocol.
+
+        A ``trio.abc.Stream`` after 101 Switching Protocols, or a successful CONNECT; else None. It
+        keeps the connection's slot until it is closed or the ``stream()`` block is left.
+        """
+        return self._exchange.upgraded
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status_code < 300
+
+    def raise_for_status(self) -> Response:
+        """Raise :class:`StatusError` for a status of 400 or more; else return the response."""
+        if self.status_code >= 400:
+            # The server's words, for a message: escaped and bounded.
+            reason = ascii(self.reason[:100])[1:-1] or _usual_reason(self.status_code)
+            # Not the path of a Location, which may be as good as a password.
+            path = self._url.target.partition("?")[0] if self._previous is None else ""
+            answer = f"was answered with {self.status_code} {reason}".rstrip()
+            message = f"{self.method} {self._url.origin}{path} {answer}"
+            raise StatusError(message, self, origin=self._url.origin)
+        return self
+
+    # ── The body, whole ────────────────────────────────────────────────────────────────────────
+
+    async def read(self) -> bytes:
+        """Read the body (what :meth:`receive_some` left of it) to its end, and return it.
+
+        Repeated calls return it again.
+
+        If cancelled, what was read so far is lost, and the connection is closed.
+
+        Raises:
+          ReadError, ReadTimeout: the rest of the body did not come.
+          RemoteProtocolError: it was not legal, or exceeded ``max_body_bytes``.
+          PoolClosed: the pool was left meanwhile.
+          trio.ClosedResourceError: the response was closed before.
+        """
+        if self._content is None:
+            self._check_open()
+        await trio.lowlevel.checkpoint()
+        if self._content is None:
+            # Another task may have closed it meanwhile, and its rest may be being drained.
+            self._check_open()
+            await self._read_whole()
+        return self.content
+
+    @enable_ki_protection
+    async def _read_whole(self) -> None:
+        try:
+            self._content = await self._reader.read_all()
+        except trio.BusyResourceError:
+            raise  # It is another task's.
+        except BaseException as exc:
+            closed_by_another_task = self._closed and isinstance(exc, TriopoolError)
+            if self._watch is not None:
+                self._watch.broke(exc)
+            self.close(drain=False)
+            await self._join()
+            if closed_by_another_task:
+                raise _closed() from None
+            first = self._exchange.first_cause(exc)
+            if first is exc:
+                raise
+            raise first from None
+
+    @property
+    def content(self) -> bytes:
+        """The body. After ``stream()`` it has to be read first."""
+        if self._content is None:
+            raise RuntimeError(_NOT_HERE[self._streamed])
+        return self._content
+
+    @property
+    def encoding(self) -> str:
+        """The charset that Content-Type names, if Python has it; else UTF-8."""
+        return charset_of(self.headers.get("Content-Type", ""))
+
+    @property
+    def text(self) -> str:
+        """The body as text, by :attr:`encoding`; what can't be decoded becomes U+FFFD."""
+        return self.content.decode(self.encoding, errors="replace")
+
+    def json(self) -> Any:
+        """The body as JSON.
+
+        Raises:
+          ValueError: it is not: ``json.JSONDecodeError``, or ``UnicodeDecodeError``. Also if it is
+            nested deeper than Python can follow.
+        """
+        content = self.content
+        try:
+            return stdlib_json.loads(content)
+        except RecursionError:
+            text = content.decode(stdlib_json.detect_encoding(content), "surrogatepass")
+        # Not where it was raised: a thousand lines of traceback tell nothing.
+        raise stdlib_json.JSONDecodeError("nested too deep", text, 0)
+
+    # ── The body, as a stream ──────────────────────────────────────────────────────────────────
+
+    @enable_ki_protection
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """The next bytes of the body: at least one, and ``b""`` at its end.
+
+        If cancelled, no byte is lost: it may be called again.
+
+        Args:
+          max_bytes: how many at most; None for what has arrived.
+
+        Raises:
+          The errors of :meth:`read`.
+        """
+        if max_bytes is not None and max_bytes < 1:
+            raise ValueError(f"max_bytes must be at least 1, not {max_bytes!r}")
+        self._check_open()
+        if self._reader.is_ready:
+            await trio.lowlevel.checkpoint()
+        return await self._receive(max_bytes)
+
+    async def _receive(self, max_bytes: int | None = None) -> bytes:
+        """:meth:`receive_some`, but a checkpoint only if it has to wait."""
+        self._check_open()
+        try:
+            piece = await self._reader.read(max_bytes)
+        except TriopoolError:
+            self._check_open()  # Another task may have closed the response.
+            raise
+        self._streamed = _Streamed.PARTLY if piece else _Streamed.WHOLLY
+        return piece
+
+    async def __anext__(self) -> bytes:
+        # As trio's, but for the type.
+        piece = await self.receive_some()
+        if not piece:
+            raise StopAsyncIteration
+        return piece
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise _closed()
+        if self._content is not None:
+            raise RuntimeError("the body was read already: see response.content")
+
+    async def aclose(self) -> None:
+        """Give the connection up. What little is left of the body is read by the pool, for the
+        connection's sake; if it is more, the connection is closed. Never waits for the server.
+        """
+        self.close()
+        # Not shielded: whoever iterates over this as another request's body, say, may be cancelled.
+        await self._exchange.wait_joined()
+        await trio.lowlevel.checkpoint()
+
+    async def _join(self) -> None:
+        """Wait until the iterator of the request's body has been closed. Not for the server."""
+        await self._exchange.join()
+
+    async def _give_up_body(self) -> None:
+        await self._exchange.give_up_body()
+
+    def _take_untold(self) -> BaseException | None:
+        return self._exchange.take_untold()
+
+    @enable_ki_protection
+    def close(self, *, drain: bool = True) -> None:
+        """:meth:`aclose`, but synchronous; without *drain*, an unread connection is closed."""
+        if self._watch is not None:
+            self._watch.left(None)
+        exchange = self._exchange
+        closed_before, self._closed = self._closed, True
+        if closed_before or exchange.ended:
+            return
+        if drain and exchange.worth_draining and not self._reader.is_busy:
+            self._start_drain(exchange)
+        else:
+            exchange.abandon()
+
+    def _close_for(self, error: BaseException) -> None:
+        """Close it without draining, for what ended the block or the reading."""
+        if self._watch is not None:
+            self._watch.left(error)
+        self.close(drain=False)
+
+    def __repr__(self) -> str:
+        return f"<Response [{self.status_code}] to {self.method} {self._url.origin}>"
+
+
+def _closed() -> trio.ClosedResourceError:
+    return trio.ClosedResourceError("the response was closed")
+
+
+def _decoded(fields: list[tuple[bytes, bytes]]) -> ResponseHeaders:
+    return CIMultiDictProxy(
+        CIMultiDict((name.decode("ascii"), value.decode("latin-1")) for name, value in fields)
+    )
+
+
+def _usual_reason(status_code: int) -> str:
+    try:
+        return HTTPStatus(status_code).phrase
+    except ValueError:
+        return ""

@@ -1,0 +1,46 @@
+"""What the pool does for a request beside it: uploads, and the draining of what nobody read.
+
+These tasks run in the pool's nursery, so an exception that left one of them would end the pool, and
+with it every request of the program. None leaves: each is work on one exchange, and what goes wrong
+there is told to whoever has the exchange, or logged here if it is a bug of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from .._instruments.combine import logger
+
+
+class Background:
+    """Starts such tasks, and stops them when the pool is left."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self._stops: set[Callable[[], object]] = set()
+
+    def start(
+        self, work: Callable[[], Awaitable[None]], *, stop: Callable[[], object], name: str
+    ) -> None:
+        """Begin to *work*; *stop* ends that, synchronously, when the pool is left."""
+        self._stops.add(stop)
+        self._nursery.start_soon(self._run, work, stop, name=name)
+
+    def stop(self) -> None:
+        """End all of them."""
+        for stop in tuple(self._stops):
+            stop()
+
+    # What runs in here has no caller who could be told of control-C. The main task is.
+    @enable_ki_protection
+    async def _run(self, work: Callable[[], Awaitable[None]], stop: Callable[[], object]) -> None:
+        try:
+            await work()
+        except Exception:
+            logger.exception("a task of the pool failed; its connection is closed")
+            stop()
+        finally:
+            self._stops.discard(stop)

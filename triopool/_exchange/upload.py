@@ -1,0 +1,239 @@
+"""The sending side of an exchange whose body does not go out in one write: a task of the pool.
+
+It runs beside whoever reads the response, and neither stops the other: a server may answer first
+and read then, or answer while it reads. It ends in one of four ways, and raises none of them, for
+the reading side decides what they mean:
+
+    SENDING ──► SENT      the kernel has taken everything
+            ──► BROKEN    the connection broke; the response may still be there to be read
+            ──► STOPPED   the exchange is over, or the server has refused the body
+            ──► CRASHED   something ends the exchange: what the caller's own iterator raised, or the
+                          server took nothing for too long
+
+The iterator is the caller's. It runs in this task, and is closed in it. So that no code of the
+caller's runs on behind its back, whoever leaves the exchange waits for the task to end; the
+connection and its slot do not.
+
+The task is shielded: a request that is shielded goes on in a cancelled program, and its body with
+it. What stops it is its exchange, or the pool when it is left.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+from collections.abc import AsyncIterable, Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import trio
+
+from .._body.content import close_body
+from .._errors import TriopoolError, WriteError
+from .._instruments.combine import logger
+
+if TYPE_CHECKING:
+    from .._protocol.http11 import Bytes, Connection
+    from .._request.request import Request
+
+ONE_WRITE_BYTES = 64 * 1024
+"""A body of at most this many bytes is sent together with the head; without a task, if the kernel
+takes it at once."""
+
+ONE_TLS_WRITE_BYTES = 16 * 1024
+"""The same with TLS, where one can't ask the kernel what it takes before it is encrypted: no more
+than any socket has room for."""
+
+PIECE_BYTES = 256 * 1024
+"""A larger one goes out in pieces of at most this size, and after each its progress is told. A
+piece costs about 25 µs, so that 50 MB of them cost half of what they cost at 64 KiB each."""
+
+CONTINUE_WAIT = 1.0
+"""Seconds that a body waits for 100 Continue (RFC 9110 section 10.1.1: not indefinitely)."""
+
+
+class State(enum.Enum):
+    SENDING = "sending"
+    SENT = "sent"
+    BROKEN = "broken"
+    STOPPED = "stopped"
+    CRASHED = "crashed"
+
+
+class Upload:
+    """Sends the body of one request; if that *is_framed*, what the kernel has left of it.
+
+    Attributes:
+      state: see the module.
+      error: how the connection broke; what it crashed with; or what the iterator raised when it was
+        stopped. Else None.
+      closes_body: whether a body that was never asked for is to be closed in the end; else it goes
+        to another exchange, after a redirect.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        connection: Connection,
+        *,
+        is_framed: bool,
+        count_sent: Callable[[int], None],
+        note_written: Callable[[], None],
+        crashed: Callable[[], None],
+    ) -> None:
+        self._request = request
+        self._connection = connection
+        self._is_framed = is_framed
+        self._count_sent = count_sent
+        self._note_written = note_written
+        self._crashed = crashed
+        self._scope = trio.CancelScope(shield=True)
+        self._go_ahead = trio.Event()
+        self._ended = trio.Event()
+        self._task: trio.lowlevel.Task | None = None
+        self._of_connection: TriopoolError | None = None
+        self.state = State.SENDING
+        self.closes_body = False
+        self.error: BaseException | None = None
+
+    # ── For the exchange ───────────────────────────────────────────────────────────────────────
+
+    def go_ahead(self) -> None:
+        """The server has asked for the body, or has accepted the request without asking."""
+        self._go_ahead.set()
+
+    def refuse(self) -> None:
+        """The server has refused a body that still waits to be asked for: don't send it."""
+        if self._request.expect_continue and not self._go_ahead.is_set():
+            self.stop()
+
+    def stop(self) -> None:
+        """Send nothing more. Synchronous; the task ends as soon as the iterator lets it."""
+        if self.state is State.SENDING:
+            self.state = State.STOPPED
+            self._scope.cancel()
+
+    async def wait_ended(self) -> None:
+        """Wait until the task has ended, and the iterator has been closed."""
+        await self._ended.wait()
+
+    @property
+    def is_running_here(self) -> bool:
+        """Whether the caller is the iterator, which can't wait for its own end."""
+        return self._task is trio.lowlevel.current_task()
+
+    @property
+    def has_ended(self) -> bool:
+        return self._ended.is_set()
+
+    # ── The task ───────────────────────────────────────────────────────────────────────────────
+
+    async def run(self) -> None:
+        request = self._request
+        self._task = trio.lowlevel.current_task()
+        try:
+            with self._scope:
+                await self._send_everything()
+                self._end(State.SENT)
+                self._note_written()
+        except BaseException as exc:
+            # A WriteError may also be the iterator's own, out of another exchange.
+            is_ours = exc is self._of_connection
+            is_broken = is_ours and isinstance(exc, WriteError)
+            stopped = self.state is State.STOPPED
+            # To be stopped is to have the connection closed: that is no news.
+            self.error = None if is_ours and stopped else exc
+            if stopped and not is_ours:
+                logger.warning("the body of %r failed when it was stopped", request, exc_info=exc)
+            self._end(State.BROKEN if is_broken else State.CRASHED)
+        finally:
+            self._connection.end_sending()
+            try:
+                if self.closes_body:
+                    await self._give_up_body()
+            finally:
+                self._ended.set()
+
+    async def _give_up_body(self) -> None:
+        # As a body that was begun is closed: in a scope that has been cancelled.
+        with trio.CancelScope(shield=True) as forcefully:
+            forcefully.cancel()
+            await self._request.give_up_body()
+
+    def _end(self, state: State) -> None:
+        if self.state is not State.STOPPED:
+            self.state = state
+            if state is State.CRASHED:
+                self._crashed()
+
+    async def _send_everything(self) -> None:
+        request = self._request
+        if self._is_framed:
+            await self._send_rest(request.body)
+            return
+        if request.expect_continue:
+            with trio.move_on_after(CONTINUE_WAIT):
+                await self._go_ahead.wait()
+            self._go_ahead.set()
+        # Whoever stopped us may want the body for another exchange: not one step is taken in it.
+        await trio.lowlevel.checkpoint_if_cancelled()
+        body: object = request.body() if callable(request.body) else request.body
+        if isinstance(body, bytes):
+            await self._send_bytes(body)
+        elif isinstance(body, AsyncIterable):
+            request.body_started = True
+            await self._send_pieces(body)
+        else:
+            if inspect.iscoroutine(body):
+                body.close()
+            raise TypeError(
+                "content= was called for the body, and must return an async iterable of bytes, "
+                f"not {type(body).__name__}"
+            )
+
+    async def _send_bytes(self, body: bytes) -> None:
+        # The end goes with the last piece: a server that answers the last byte must find us done.
+        *pieces, last = _cut(body) or [b""]
+        for piece in pieces:
+            await self._send(piece)
+        await self._send(last, last=True)
+
+    async def _send_pieces(self, body: AsyncIterable[object]) -> None:
+        iterator = aiter(body)
+        try:
+            async for piece in iterator:
+                if not isinstance(piece, bytes | bytearray | memoryview):
+                    raise TypeError(
+                        f"the body's iterator must yield bytes, not {type(piece).__name__}"
+                    )
+                for part in _cut(bytes(piece)):
+                    await self._send(part)
+        finally:
+            # A generator that is left half-way must not wait for the garbage collector.
+            await close_body(iterator)
+        await self._send(b"", last=True)
+
+    async def _send(self, piece: Bytes, *, last: bool = False) -> None:
+        await self._moved(self._connection.send(piece, last=last))
+        if piece:
+            self._count_sent(len(piece))
+
+    async def _send_rest(self, body: object) -> None:
+        assert isinstance(body, bytes)
+        await self._moved(self._connection.flush())
+        self._count_sent(len(body))
+
+    async def _moved(self, moving: Awaitable[None]) -> None:
+        """Await the connection: an error that comes out of it is not the iterator's."""
+        try:
+            await moving
+        except TriopoolError as exc:
+            self._of_connection = exc
+            raise
+
+
+def _cut(data: bytes) -> list[Bytes]:
+    """In pieces of at most PIECE_BYTES, without a copy."""
+    if len(data) <= PIECE_BYTES:
+        return [data] if data else []
+    view = memoryview(data)
+    return [view[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)]

@@ -1,0 +1,112 @@
+"""The arguments of httpx's own client, carried over to a pool; refused where they can't be."""
+
+from __future__ import annotations
+
+import inspect
+import ssl
+import urllib.request
+from types import ModuleType
+from typing import Any
+
+from .._config import described
+from .._pool import ConnectionPool
+from .._request import hints as _hints
+
+_ABOUT_CONNECTIONS = ("verify", "cert", "limits")
+
+
+def client_options(
+    library: ModuleType, pool: ConnectionPool | None, options: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split the arguments of a client: those for its pool, translated, and the rest.
+
+    Args:
+      library: ``httpx`` or ``httpx2``.
+      pool: the pool that the client borrows, if it does.
+      options: what the caller gave.
+
+    Raises:
+      ValueError, TypeError: an argument that can't be honoured.
+    """
+    options = dict(options)
+    _refuse_what_we_lack(options)
+    _refuse_what_is_a_pools(library, options)
+    given = {name: options.pop(name) for name in _ABOUT_CONNECTIONS if name in options}
+    if pool is None:
+        return _pool_options(library, given, trust_env=options.get("trust_env", True)), options
+    if given:
+        raise TypeError(
+            f"{', '.join(given)}: with a pool that is borrowed this is the pool's affair; "
+            "give it to triopool.ConnectionPool"
+        )
+    return {}, options
+
+
+def _refuse_what_we_lack(options: dict[str, Any]) -> None:
+    if "transport" in options:
+        raise TypeError(
+            "transport= is what this class is about: give that to the library's own AsyncClient"
+        )
+    if options.pop("proxy", None) is not None:
+        raise ValueError("triopool can't use a proxy yet: proxy= has to be None")
+    if options.pop("http2", False):
+        raise ValueError("triopool speaks HTTP/1.1 only: http2= has to be False")
+    if not options.pop("http1", True):
+        raise ValueError("triopool speaks HTTP/1.1: http1= has to be True")
+    if options.get("trust_env", True):
+        _refuse_proxies_of_the_environment()
+
+
+def _refuse_what_is_a_pools(library: ModuleType, options: dict[str, Any]) -> None:
+    """The client would call these unknown, and not say where they go."""
+    theirs = inspect.signature(library.AsyncClient).parameters
+    ours = inspect.signature(ConnectionPool).parameters.values()
+    names = [one.name for one in ours if one.kind is one.KEYWORD_ONLY and one.name not in theirs]
+    meant = dict.fromkeys(names, "pool=triopool.ConnectionPool(...)") | {**_hints.OF_A_CLIENT}
+    _hints.refuse("AsyncClient()", [name for name in options if name in names], meant)
+
+
+def _refuse_proxies_of_the_environment() -> None:
+    """Not to go past a proxy that somebody has set up for a reason."""
+    proxies = urllib.request.getproxies()
+    named = [f"{scheme}_proxy" for scheme in ("http", "https", "all") if scheme in proxies]
+    if named and "*" not in map(str.strip, proxies.get("no", "").split(",")):
+        raise ValueError(
+            f"the environment names a proxy ({', '.join(named)}), and triopool can't use one yet: "
+            "trust_env=False ignores it"
+        )
+
+
+def _pool_options(library: ModuleType, given: dict[str, Any], *, trust_env: bool) -> dict[str, Any]:
+    limits = given.get("limits")
+    if limits is None:
+        # What the library has for a default, which it does not tell.
+        limits = library.Limits(max_connections=100, max_keepalive_connections=20)
+    if not isinstance(limits, library.Limits):
+        raise TypeError(f"limits must be a {library.__name__}.Limits, not {described(limits)}")
+    options: dict[str, Any] = {
+        "ssl_context": _ssl_context(
+            library, given.get("verify", True), given.get("cert"), trust_env
+        ),
+        "max_connections": limits.max_connections,
+        "max_idle": limits.max_keepalive_connections,
+        "idle_timeout": limits.keepalive_expiry,
+    }
+    if limits.keepalive_expiry == 0:
+        options |= {"idle_timeout": None, "max_idle": 0}
+    return options
+
+
+def _ssl_context(library: ModuleType, verify: Any, cert: Any, trust_env: bool) -> ssl.SSLContext:
+    """What the library would make of these; what the caller lent is never modified."""
+    if isinstance(verify, ssl.SSLContext):
+        if cert is not None:
+            raise TypeError(
+                "cert= would modify the SSLContext that verify= lends: call load_cert_chain() of it"
+            )
+        return verify
+    context: ssl.SSLContext = library.create_ssl_context(
+        verify=verify, cert=cert, trust_env=trust_env
+    )
+    context.set_alpn_protocols(["http/1.1"])
+    return context

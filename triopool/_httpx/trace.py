@@ -1,0 +1,133 @@
+"""The ``trace`` extension of httpx: an async callable that is told what happens to a request.
+
+What we have to tell comes up in the middle of things, where nothing may be awaited. So httpcore's
+events go on a channel, and a task beside the request awaits the callable for each: it can look, and
+is told in order, but does not hold up what it looks at. What it raises ends the request.
+
+The pool dials, and not the request, which may be served by a connection that somebody else dialled.
+So the events of a dial are told when it is over.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterable, Awaitable, Callable
+from typing import Any, TypeAlias
+
+import trio
+
+from .._client.response import Response
+from .._errors import ConnectError
+from .._exchange.exchange import Exchange, most_urgent
+from .._origin import Origin
+
+Trace: TypeAlias = Callable[[str, dict[str, Any]], Awaitable[object]]
+
+
+class Tracer:
+    """Says with httpcore's names how one request goes, up to the head of its response.
+
+    Args:
+      say: takes the name of an event, and what is known about it.
+      request: httpcore's own request, which its events carry.
+      origin: where it goes.
+      stream_of: makes what httpx calls a network stream.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[str, dict[str, Any]], object],
+        request: Any,
+        origin: Origin,
+        stream_of: Callable[[Exchange], Any],
+    ) -> None:
+        self._say = say
+        self._request = {"request": request}
+        self._origin = origin
+        self._stream_of = stream_of
+        # What was begun and has neither been completed nor failed.
+        self._under_way: str | None = None
+
+    def begun(self, exchange: Exchange) -> None:
+        """A connection has been leased, and the request is about to be sent."""
+        if self._under_way is not None:
+            self.failed(None)
+            self._begin("connection.retry", {"delay": 0.0})
+            self._complete()
+        if not exchange.reused:
+            self._tell_of_dial(exchange)
+        self._begin("http11.send_request_headers", self._request)
+
+    def _tell_of_dial(self, exchange: Exchange) -> None:
+        stream = self._stream_of(exchange)
+        self._begin_dial()
+        self._complete(stream)
+        if exchange.connection.tls is not None:
+            name = exchange.request.server_hostname or self._origin.host
+            self._begin("connection.start_tls", {"server_hostname": name})
+            self._complete(stream)
+
+    def written(self) -> None:
+        """The whole request has been handed to the system."""
+        self._complete()
+        self._begin("http11.send_request_body", self._request)
+        self._complete()
+        self._begin("http11.receive_response_headers", self._request)
+
+    def answered(self, response: Response) -> None:
+        """The head of the response is here."""
+        if self._under_way == "http11.send_request_headers":
+            self.written()  # Not all of it, for the answer came early.
+        version = b"HTTP/" + response.http_version.encode()
+        reason = response.reason.encode("latin-1")
+        self._complete((version, response.status_code, reason, response.raw_headers))
+
+    def failed(self, error: BaseException | None) -> None:
+        """What was under way has failed; before anything was, it was the dial, if it got so far."""
+        if self._under_way is None and isinstance(error, ConnectError):
+            self._begin_dial()
+        if self._under_way is not None:
+            self._say(f"{self._under_way}.failed", {"exception": error})
+            self._under_way = None
+
+    def _begin_dial(self) -> None:
+        self._begin(
+            "connection.connect_tcp", {"host": self._origin.host, "port": self._origin.port}
+        )
+
+    def _begin(self, name: str, info: dict[str, Any]) -> None:
+        self._under_way = name
+        self._say(f"{name}.started", info)
+
+    def _complete(self, value: object = None) -> None:
+        self._say(f"{self._under_way}.complete", {"return_value": value})
+        self._under_way = None
+
+
+async def traced(
+    trace: Trace, work: Callable[[Callable[[str, dict[str, Any]], object]], Awaitable[None]]
+) -> None:
+    """Await ``work(say)``; await *trace* for whatever it says, in a task beside it.
+
+    Raises:
+      Exception: what *trace* raises, or what *work* does; never in a group.
+    """
+    send, receive = trio.open_memory_channel[tuple[str, dict[str, Any]]](math.inf)
+    stop: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_pump, trace, receive)
+            with send:
+                try:
+                    await work(lambda name, info: send.send_nowait((name, info)))
+                except Exception as exc:
+                    stop = exc
+    except BaseExceptionGroup as group:
+        stop = most_urgent(group)
+    if stop is not None:
+        raise stop
+
+
+async def _pump(trace: Trace, events: AsyncIterable[tuple[str, dict[str, Any]]]) -> None:
+    async for name, info in events:
+        await trace(name, info)

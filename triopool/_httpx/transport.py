@@ -1,0 +1,340 @@
+"""A pool of ours behind the API of httpx or httpx2: what both transports have in common.
+
+Everything above the transport stays the library's: redirects, cookies, authentication flows, event
+hooks, decoding, multipart. What comes down to us is a request that is complete (its header fields
+in their order and spelling, the raw target, a body), and goes over the wire as it is.
+
+A request of theirs becomes one of ours, :class:`~triopool._request.Request`, and goes the way of
+all requests; its response is handed back with a stream that iterates over ours. Nothing in between
+holds a slot: it is given back by the response, synchronously, whether its stream is read to the
+end, fails, is closed in a cancelled scope, or twice.
+
+The two libraries are of one shape but not of one type, so each has a module of its own
+(``triopool.httpx``, ``triopool.httpx2``) that derives the classes; here they are ``Any``.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import AsyncIterator, Callable
+from types import ModuleType, TracebackType
+from typing import Any, Self
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from .._body.content import close_body
+from .._client.redirect import follow
+from .._client.response import Response
+from .._config import Timeouts
+from .._errors import InvalidURL, LocalProtocolError, TriopoolError
+from .._exchange.exchange import Exchange
+from .._pool import ConnectionPool
+from .._request import fields as _fields
+from .._request.request import Request
+from .._request.url import check_server_hostname
+from .._trio_only import check_trio
+from .errors import Errors
+from .network_stream import NetworkStream
+from .trace import Trace, Tracer, traced
+
+# WebSockets begin as HTTP, and httpx-ws leaves it to the transport to know that.
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+
+
+class Bridge:
+    """The transport, but for its library's base class.
+
+    Attributes:
+      pool: the pool that it uses: its own, or one that it was lent.
+    """
+
+    library: ModuleType
+    core: ModuleType
+    errors: Errors
+
+    def __init__(self, pool: ConnectionPool | None = None, **options: Any) -> None:
+        if pool is not None and options:
+            raise TypeError(
+                "give either a pool, or the options of one: a pool that is lent has its own"
+            )
+        if "timeouts" in options:
+            raise TypeError("timeouts= has no meaning here: those of the client hold")
+        self._owns = pool is None
+        self._entered = 0
+        self._entered_by: trio.lowlevel.Task | None = None
+        self.pool = ConnectionPool(**options) if pool is None else pool
+
+    # ── Open and close ─────────────────────────────────────────────────────────────────────────
+
+    async def __aenter__(self) -> Self:
+        """Open the pool, if it is our own. A client enters its transport again for each mount."""
+        check_trio()
+        task = trio.lowlevel.current_task()
+        if self._owns and not self._entered:
+            await self.pool.__aenter__()
+            self._entered_by = task
+        elif self._owns and task is not self._entered_by:
+            # Whoever leaves last would leave what is another task's.
+            raise RuntimeError(
+                "this transport is open in another task: to share a pool, lend it to a transport "
+                "for each: TriopoolTransport(pool)"
+            )
+        self._entered += 1
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        """Leave the pool, if it is our own and nobody else is still in."""
+        self._entered -= 1
+        if self._owns and not self._entered:
+            await self.pool.__aexit__(exc_type, exc_value, traceback)
+
+    async def aclose(self) -> None:
+        """Close all connections, if the pool is our own. It is left where it was opened."""
+        if self._owns:
+            self.pool._shut()
+        await trio.lowlevel.checkpoint()
+
+    # ── Requests ───────────────────────────────────────────────────────────────────────────────
+
+    @enable_ki_protection
+    async def handle(self, request: Any, stream_class: Callable[..., Any]) -> Any:
+        """Send a request of the library; return its response."""
+        self._check_open()
+        trace = request.extensions.get("trace")
+        try:
+            self.pool._check_usable()
+            ours = self._translate(request)
+            if trace is None:
+                response = await follow(ours, self.pool._send)
+            else:
+                response = await self._traced(trace, request, ours)
+        except TriopoolError as exc:
+            raise self.errors.translate(exc) from exc
+        return self.library.Response(
+            response.status_code,
+            headers=response.raw_headers,
+            stream=stream_class(response, self.errors, trace),
+            extensions={
+                "http_version": b"HTTP/" + response.http_version.encode(),
+                "reason_phrase": response.reason.encode("latin-1"),
+                "network_stream": NetworkStream(
+                    response._exchange.connection, self.errors.of_streams, response
+                ),
+            },
+        )
+
+    def _check_open(self) -> None:
+        if self._owns and not self.pool.is_open:
+            raise RuntimeError(
+                "the pool of this transport is not open. Write 'async with AsyncClient("
+                "transport=TriopoolTransport()) as client:', and use the client in that block; or "
+                "lend it a pool that is open: TriopoolTransport(pool)"
+            )
+
+    def _translate(self, request: Any) -> Request:
+        """Make their request one of ours, with nothing added to it and nothing taken away.
+
+        Raises:
+          LocalProtocolError, InvalidURL: it can't be sent.
+        """
+        url, extensions = request.url, request.extensions
+        scheme = _SCHEMES.get(url.scheme)
+        if scheme is None:
+            raise self.library.UnsupportedProtocol(
+                f"triopool speaks http and https, and not {url.scheme!r}"
+                if url.scheme
+                else "the URL needs a scheme: it has to begin with http:// or https://"
+            )
+        # Where to go is checked as strictly as for our own requests, and remembered as theirs are.
+        parsed = self.pool._preparations.places.parse(f"{scheme}://{url.netloc.decode('ascii')}/")
+        _check_host(url.raw_host.decode("ascii"), parsed.origin.host)
+        body = self._body(request)
+        ours = Request(request.method, parsed, _timeouts(**extensions.get("timeout", {})))
+        ours.target = extensions.get("target", url.raw_path).decode("latin-1")
+        ours.fields = request.headers.raw
+        ours.verbatim = True
+        ours.decode = False
+        ours.body = body
+        ours.body_length = len(body) if isinstance(body, bytes) else None
+        ours.expect_continue = body != b"" and _fields.expects_continue(ours.fields)
+        ours.server_hostname = _sni_hostname(extensions) if scheme == "https" else None
+        ours.compose()
+        return ours
+
+    def _body(self, request: Any) -> Any:
+        """All of it where it is in memory, so that it can be sent again; else its stream."""
+        try:
+            return request.content
+        except self.library.RequestNotRead:
+            return _RequestBody(request.stream)
+
+    async def _traced(self, trace: Trace, request: Any, ours: Request) -> Response:
+        response: Response | None = None
+
+        async def work(say: Callable[[str, dict[str, Any]], object]) -> None:
+            nonlocal response
+            core_request = self._core_request(request, ours)
+            tracer = ours.observer = Tracer(say, core_request, ours.url.origin, self._stream_of)
+            try:
+                response = await follow(ours, self.pool._send)
+            except Exception as exc:
+                tracer.failed(exc)
+                raise
+            tracer.answered(response)
+
+        try:
+            await traced(trace, work)
+        except BaseException:
+            if response is not None:
+                response.close(drain=False)
+                await response._join()
+            raise
+        assert response is not None
+        return response
+
+    def _core_request(self, request: Any, ours: Request) -> Any:
+        """What httpcore's events carry."""
+        origin = ours.url.origin
+        return self.core.Request(
+            method=request.method,
+            url=self.core.URL(
+                scheme=origin.scheme, host=origin.host, port=origin.port, target=ours.target or "/"
+            ),
+            headers=request.headers.raw,
+            extensions=request.extensions,
+        )
+
+    def _stream_of(self, exchange: Exchange) -> NetworkStream:
+        return NetworkStream(exchange.connection, self.errors.of_streams)
+
+
+def _sni_hostname(extensions: Any) -> str | None:
+    """The name to ask for and to verify, checked as ``server_hostname=`` of ours is."""
+    name = extensions.get("sni_hostname")
+    if name is None:
+        return None
+    try:
+        return check_server_hostname(name if isinstance(name, str) else name.decode("ascii"))
+    except ValueError as exc:
+        raise LocalProtocolError(f"sni_hostname: {exc}", phase="connect") from exc
+
+
+class _RequestBody:
+    """The stream of a request, iterated over so that nothing is left to the garbage collector.
+
+    The stream itself is not closed: the library may send it once more, after a redirect.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces = aiter(self._stream)
+        try:
+            async for piece in pieces:
+                yield piece
+        finally:
+            await close_body(pieces)
+            # httpx does not close the caller's generator that its own one iterates over.
+            for held in vars(self._stream).values():
+                if inspect.isasyncgen(held):
+                    await held.aclose()
+
+
+class BridgeStream:
+    """A response's body, but for its library's base class. Iterates over it once.
+
+    An iterator of its own, and not a generator: there is nothing to be left to the garbage
+    collector, and closing it is synchronous.
+    """
+
+    def __init__(self, response: Response, errors: Errors, trace: Trace | None) -> None:
+        self._response = response
+        self._errors = errors
+        self._trace = trace
+        self._begun = self._closed = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            if not self._begun:
+                self._begun = True
+                await self._say("receive_response_body.started", {})
+            piece = await self._receive()
+            if not piece:
+                await self._say("receive_response_body.complete", {"return_value": None})
+        except BaseException as exc:
+            # Whoever iterates can't go on: the library has an async generator on top of this.
+            self._response._close_for(exc)
+            await self._response._join()
+            raise
+        if not piece:
+            raise StopAsyncIteration
+        return piece
+
+    async def _receive(self) -> bytes:
+        try:
+            # No checkpoint for what is there already: nobody who iterates here counts on one.
+            return await self._response._receive()
+        except TriopoolError as exc:
+            await self._say("receive_response_body.failed", {"exception": exc})
+            raise self._errors.translate(exc) from exc
+        except trio.ClosedResourceError as exc:
+            raise self._errors.of_streams.read_error(str(exc)) from exc
+
+    async def aclose(self) -> None:
+        """Give the connection up, now: what little is left of the body is read by the pool."""
+        if self._closed:
+            return
+        self._closed = True
+        ended = self._response._exchange.ended
+        self._response.close(drain=ended or trio.current_effective_deadline() > -math.inf)
+        await self._response._join()
+        if (untold := self._response._take_untold()) is not None:
+            raise untold
+        await self._say("response_closed.started", {})
+        await self._say("response_closed.complete", {"return_value": None})
+        await trio.lowlevel.checkpoint_if_cancelled()
+
+    async def _say(self, name: str, info: dict[str, Any]) -> None:
+        if self._trace is not None:
+            await self._trace(f"http11.{name}", info)
+
+
+def _check_host(told: str, dialled: str) -> None:
+    """Refuse a host that we would read otherwise than the library does.
+
+    What the library tells as ``url.host``, to event hooks say, is the host of the URL as it is
+    written, but in lower case. We would undo percent-encoding in it. So a hook that refuses
+    "localhost" could be passed by with "lo%63alhost".
+
+    Raises:
+      InvalidURL: it is one.
+    """
+    if told.lower() != dialled.lower():
+        shown = ascii(told[:100])
+        raise InvalidURL(f"the host {shown} is no name as it is written: percent-encoding in it?")
+
+
+@functools.lru_cache(maxsize=64)
+def _timeouts(
+    *,
+    pool: float | None = None,
+    connect: float | None = None,
+    read: float | None = None,
+    write: float | None = None,
+) -> Timeouts:
+    """Those of the extension, by the same names. Missing is no limit; zero is none of our numbers,
+    but the next best thing."""
+    limits = {"pool": pool, "connect": connect, "read": read, "write": write}
+    return Timeouts(**{name: 1e-9 if value == 0 else value for name, value in limits.items()})

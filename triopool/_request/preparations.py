@@ -1,0 +1,79 @@
+"""The requests of a pool that ask for nothing special: checked and written once, and kept.
+
+To check a URL and to write a head takes longer than all that the pool does for a request, and most
+programs ask for the same again. So a pool keeps the last few of them, for as long as it lives.
+
+What is kept stays in memory, and some of it could be a secret. So we keep only what was asked with
+a method and a URL alone, and only if the URL is short and has no credentials, query or fragment in
+it. A URL that a server has sent (a redirect's) is never kept.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from .._config import Timeouts
+from .._origin import PoolKey
+from .._protocol import http11 as _http11
+from .places import Places
+from .request import Request, prepare
+from .url import URL
+
+MAX_KEPT = 512
+"""How many; a thing of about 2 KB each."""
+
+MAX_CHARACTERS = 250
+"""How long a method and a URL may be. Longer ones are rarely asked for twice."""
+
+_MAY_HOLD_SECRETS = re.compile(r"[@?#]")
+
+
+class Prepared(NamedTuple):
+    """What one request has in common with the next one of the same method and URL."""
+
+    method: str
+    url: URL
+    head: _http11.Head
+    key: PoolKey
+
+
+class Preparations:
+    """What a pool keeps of the requests that it has sent.
+
+    Attributes:
+      places: what it keeps of where they went, for those that are not quite alike.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], Prepared] = {}
+        self.places = Places()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def plain(self, method: str, url: str, timeouts: Timeouts) -> Request:
+        """:func:`prepare`, for a request that asks for nothing special.
+
+        Raises:
+          InvalidURL, LocalProtocolError, TypeError: it can't be sent.
+        """
+        if type(method) is not str or type(url) is not str:
+            return prepare(method, url, default_timeouts=timeouts, places=self.places)
+        kept = self._kept.get((method, url))
+        if kept is None:
+            return self._first(method, url, timeouts)
+        request = Request(kept.method, kept.url, timeouts)
+        request.head = kept.head
+        request.key = kept.key
+        return request
+
+    def _first(self, method: str, url: str, timeouts: Timeouts) -> Request:
+        request = prepare(method, url, default_timeouts=timeouts, places=self.places)
+        if len(method) + len(url) <= MAX_CHARACTERS and not _MAY_HOLD_SECRETS.search(url):
+            if len(self._kept) >= MAX_KEPT:
+                del self._kept[next(iter(self._kept))]  # The oldest.
+            self._kept[method, url] = Prepared(
+                request.method, request.url, request.head, request.key
+            )
+        return request

@@ -1,0 +1,362 @@
+"""URLs: from what the user wrote to the origin, the request target and the Host header.
+
+Parsing is the standard library's, names are ``idna``'s. What is ours is to be strict where a
+lenient reading could send a request elsewhere than its author thought (control characters, odd
+numeric hosts, what looks like credentials and is none), and to leave everything else as it was
+written: characters that may not stand in a target are percent-encoded, and nothing that is
+encoded already is touched. (URL libraries that normalise break signed URLs.)
+
+A URL may hold a secret anywhere: a password, a token in its path or query. So a message tells of a
+URL no more than where it leads, and nothing here remembers one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
+
+import idna
+
+from .._errors import InvalidURL
+from .._origin import Origin
+from .auth import BasicAuth
+
+Scalar: TypeAlias = str | int | float | bool | None
+# Any, and not "Scalar | Iterable[Scalar]": type checkers give up on a literal dict with both.
+Params: TypeAlias = Mapping[str, Any] | Iterable[tuple[str, Scalar]]
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# The standard library keeps the last URLs that it has split, with all that is in them, for as long
+# as the process runs. This is the same function without its cache.
+_urlsplit: Callable[[str], SplitResult] = inspect.unwrap(urlsplit)
+
+# Control characters anywhere, space at either end: the standard library would strip some.
+_STRIPPED = re.compile(r"[\x00-\x1f\x7f]|\A\s|\s\Z")
+# RFC 3986 section 3.2.1.
+_USERINFO = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:]|%[0-9A-Fa-f]{2})*")
+# After the brackets of an IPv6 address; some versions of the standard library skip other things.
+_BRACKETED = re.compile(r"\[[^\[\]]*\](?::[0-9]*)?")
+_ZONE = re.compile(r"[A-Za-z0-9._~-]+")
+# What may stand in a target beside letters, digits and "_.-~" (RFC 3986 sections 2.2, 3.3, 3.4);
+# "%" so that what is encoded stays so, and "|[]^`{}\\" are left to be encoded.
+_LEGAL = "!$&'()*+,;=:@/?%"
+# A registered name, after IDNA: letters, digits, and "-_" as DNS labels use them.
+_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
+# WHATWG URL, "ends in a number": a last label that an IPv4 parser may take for a number.
+_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?", re.ASCII)
+# RFC 3986 appendix B: scheme, authority, path, query with its "?". The fragment is left out.
+_REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?")
+# The part of a URL that can be told, if there is no doubt about it: scheme, host and port.
+_TELLABLE = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.-]{0,15}://)(?:[^/?#@]*@)?"
+    r"([A-Za-z0-9._-]{1,60}|\[[0-9A-Fa-f:.]{1,60}\])(:[0-9]{1,5})?(?=[/?#]|\Z)"
+)
+
+
+class URL(NamedTuple):
+    """A URL, ready to be used.
+
+    Attributes:
+      origin: where to connect.
+      target: the request target in origin form (RFC 9112 section 3.2.1).
+      host_header: the origin's host, with its port unless that is the default one.
+      auth: the credentials that stood in it. Not part of ``str()``.
+    """
+
+    origin: Origin
+    target: str
+    host_header: str
+    auth: BasicAuth | None = None
+
+    def __str__(self) -> str:
+        return f"{self.origin.scheme}://{self.host_header}{self.target}"
+
+
+def parse(url: str, params: Params | None = None) -> URL:
+    """Parse an absolute http or https URL, and add *params* to its query.
+
+    Raises:
+      InvalidURL: it can't be used; the message says why. It never quotes credentials.
+      TypeError: it is not a str.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"url must be a str, not {type(url).__name__}")
+    parsed = _parse(url)
+    return parsed if params is None else add_params(parsed, params)
+
+
+def add_params(parsed: URL, params: Params) -> URL:
+    """The URL with *params* added to its query; see :func:`parse`."""
+    query = encode_pairs(params, "params")
+    if not query:
+        return parsed
+    joint = "" if parsed.target.endswith(("?", "&")) else "&" if "?" in parsed.target else "?"
+    return parsed._replace(target=f"{parsed.target}{joint}{query}")
+
+
+def _parse(url: str) -> URL:
+    if _STRIPPED.search(url):
+        raise InvalidURL(f"{_shown(url)} has a control character in it, or space around it")
+    split = _split(url)
+    if split is None:
+        # A slash in a password ends the host, and the rest of the name is taken for a port.
+        look_at = "percent-encode its credentials" if "@" in url else "brackets and port"
+        raise InvalidURL(f"{_shown(url)} can't be parsed: look at its host, {look_at}")
+    parts, port = split
+    if parts.scheme not in _DEFAULT_PORTS:
+        hint = "" if "://" in url else ": an absolute URL such as https://example.org/ is needed"
+        if parts.scheme in ("ws", "wss"):
+            hint = ": for a WebSocket write http:// or https://, and ask for an upgrade"
+        raise InvalidURL(f"{_shown(url)} is not an http or https URL{hint}")
+    auth = _credentials(url, parts)
+    default = _DEFAULT_PORTS[parts.scheme]
+    if port == 0:
+        raise InvalidURL(f"{_shown(url)} has port 0, where nobody can listen")
+    origin = Origin(parts.scheme, _host(url, parts), default if port is None else port)
+    # RFC 6874 section 4: the zone is nobody's business but ours.
+    host = origin._replace(host=origin.host.partition("%")[0]).bracketed_host
+    explicit = "" if origin.port == default else f":{origin.port}"
+    return URL(origin, _target(url, parts), host + explicit, auth)
+
+
+def join(base: URL, reference: str) -> URL:
+    """The URL that *reference* means in a response from *base* (RFC 3986 section 5.2).
+
+    As in browsers, a reference that repeats the scheme and has no host is a relative one.
+
+    Raises:
+      InvalidURL: as :func:`parse`.
+    """
+    match = _REFERENCE.match(reference)
+    assert match is not None  # Every part may be missing.
+    scheme, authority, path, query = match.groups(default="")
+    if _STRIPPED.search(reference) or scheme.lower() not in ("", base.origin.scheme):
+        return _parse(reference)
+    if authority:
+        return _parse(reference if scheme else f"{base.origin.scheme}:{reference}")
+    base_path, mark, base_query = base.target.partition("?")
+    if path:
+        above = "" if path.startswith("/") else base_path[: base_path.rindex("/") + 1]
+        path = _without_dots(above + path)
+    else:
+        path, query = base_path, query or mark + base_query
+    return base._replace(target=_quoted_target(reference, path, query), auth=None)
+
+
+def _without_dots(path: str) -> str:
+    """Follow the segments "." and ".." of a path that begins with a slash (section 5.2.4)."""
+    kept: list[str] = []
+    *above, last = path.split("/")[1:]
+    for segment in above:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    if last == "..":
+        del kept[-1:]
+    return "/".join(["", *kept, "" if last in (".", "..") else last])
+
+
+def _split(url: str) -> tuple[SplitResult, int | None] | None:
+    """None if it can't be done. (The error quotes what may be credentials.)"""
+    try:
+        parts = _urlsplit(url)
+        return parts, parts.port
+    except ValueError:
+        return None
+
+
+def _credentials(url: str, parts: SplitResult) -> BasicAuth | None:
+    """Name and password in front of the host (RFC 3986 section 3.2.1).
+
+    Strict about their characters: some programs take the host from behind the first "@" or
+    backslash, and some from behind the last "@".
+    """
+    userinfo, at, _ = parts.netloc.rpartition("@")
+    if not userinfo:
+        if at:
+            raise InvalidURL(f"{_shown(url)} has an '@' with no credentials before it")
+        return None
+    name, _, password = userinfo.partition(":")
+    if _USERINFO.fullmatch(userinfo):
+        # Not raised where it is found: that would quote them.
+        with contextlib.suppress(ValueError):
+            return BasicAuth(unquote(name, errors="strict"), unquote(password, errors="strict"))
+    raise InvalidURL(
+        f"the credentials in {_shown(url)} can't be used: percent-encode what is not a letter or "
+        "digit in them; a colon in the name, and control characters, can't be sent at all"
+    )
+
+
+def _target(url: str, parts: SplitResult) -> str:
+    # The standard library doesn't tell "/?" from "/"; who signed the one meant it.
+    query = f"?{parts.query}" if "?" in url.partition("#")[0] else ""
+    return _quoted_target(url, parts.path or "/", query)
+
+
+def _quoted_target(url: str, path: str, query: str) -> str:
+    target = _quoted(path + query)
+    if target is None:
+        raise InvalidURL(f"{_shown(url)} has half a surrogate pair in it")
+    return target
+
+
+def _quoted(text: str) -> str | None:
+    try:
+        return quote(text, safe=_LEGAL)
+    except UnicodeEncodeError:
+        return None
+
+
+def _host(url: str, parts: SplitResult) -> str:
+    host = parts.hostname
+    if not host:
+        raise InvalidURL(f"{_shown(url)} names no host")
+    if "[" in parts.netloc:
+        authority = parts.netloc.rpartition("@")[2]
+        return _ipv6(url, host if _BRACKETED.fullmatch(authority) else authority)
+    if "%" in host:
+        host = unquote(host)
+    host, problem = _name(host)
+    if problem:
+        raise InvalidURL(f"the host of {_shown(url)} {problem}")
+    return host
+
+
+def check_server_hostname(name: str) -> str:
+    """A name to send as SNI and to verify, checked as a URL's host is, and as an origin has it.
+
+    An IPv6 address stands without brackets.
+
+    Raises:
+      ValueError: it is not the name of a host, and no address.
+    """
+    # A zone, as in "fe80::1%eth0", could have anything in it.
+    is_ipv6 = "%" not in name and _is_ipv6(name)
+    host, problem = (name.lower(), "") if is_ipv6 else _name(name)
+    if problem:
+        raise ValueError(f"server_hostname {problem}")
+    return host
+
+
+def _name(host: str) -> tuple[str, str]:
+    """A name or an IPv4 address as an origin has it; or what is wrong with it."""
+    if not host.isascii():
+        host, problem = _idna(host)
+        if problem:
+            return "", f"is not a legal name: {problem}"
+    host = host.lower()
+    if not _NAME.fullmatch(host) or len(host) > 254:
+        return "", "is not a legal name"
+    return _ipv4(host) if _NUMERIC.fullmatch(host) else (host, "")
+
+
+def _idna(host: str) -> tuple[str, str]:
+    """The name in ASCII, or what is wrong with it. (The error quotes the name at any length.)"""
+    try:
+        return idna.encode(host, uts46=True).decode("ascii"), ""
+    except idna.IDNAError as exc:
+        return "", re.sub(r"(['\"]).*\1", "it", str(exc), flags=re.DOTALL)
+
+
+def _ipv6(url: str, host: str) -> str:
+    # RFC 6874 writes a zone as "%25eth0"; many write "%eth0".
+    address, percent, zone = host.partition("%")
+    zone = zone.removeprefix("25") if zone != "25" else zone
+    if not _is_ipv6(address):
+        raise InvalidURL(f"the host of {_shown(url)} is not an IPv6 address")
+    if percent and not _ZONE.fullmatch(zone):
+        raise InvalidURL(f"the host of {_shown(url)} has a zone that is no name of an interface")
+    return address + percent + zone
+
+
+def _is_ipv6(address: str) -> bool:
+    try:
+        ipaddress.IPv6Address(address)
+    except ValueError:
+        return False
+    return True
+
+
+def _ipv4(host: str) -> tuple[str, str]:
+    """Accept a dotted quad, and nothing else that some system would take for an address.
+
+    ``http://127.1/`` and ``http://2130706433/`` reach the loopback interface through
+    ``getaddrinfo``, past many a filter that looks at the URL.
+    """
+    with contextlib.suppress(ValueError):
+        return str(ipaddress.IPv4Address(host)), ""
+    return "", "looks like a number but is no IPv4 address: write it as four decimal numbers"
+
+
+def encode_pairs(pairs: Any, what: str) -> str:
+    """Encode a query or a form: names and values, a value that is a list once for each of it.
+
+    Args:
+      pairs: a mapping, or pairs.
+      what: what to call it in an error.
+    """
+    if isinstance(pairs, str | bytes) or not isinstance(pairs, Iterable):
+        raise TypeError(
+            f"{what} must be a mapping, or an iterable of (name, value) pairs, "
+            f"not {type(pairs).__name__}"
+        )
+    flat: list[tuple[str, str]] = []
+    for name, value in pairs.items() if isinstance(pairs, Mapping) else pairs:
+        if not isinstance(name, str):
+            raise TypeError(f"a name in {what} must be a str, not {type(name).__name__}")
+        is_list = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+        flat.extend((name, _text(what, name, one)) for one in (value if is_list else [value]))
+    try:
+        return urlencode(flat)
+    except UnicodeEncodeError:
+        pass
+    # Not where it was raised: that one quotes the value.
+    raise ValueError(f"{what} has half a surrogate pair in it")
+
+
+def as_text(value: object) -> str | None:
+    """A value of a query or a form: booleans as JSON has them, None as an empty one.
+
+    None for what is no text.
+    """
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case str() | int() | float():
+            return str(value)
+    return None
+
+
+def _text(what: str, name: str, value: object) -> str:
+    text = as_text(value)
+    if text is not None:
+        return text
+    hint = ": a file goes into multipart=" * (
+        what == "form" and isinstance(value, bytes | os.PathLike)
+    )
+    raise TypeError(
+        f"{name!r} in {what} must be a str, a number, a bool or None, "
+        f"not {type(value).__name__}{hint}"
+    )
+
+
+def _shown(url: str) -> str:
+    """What a message says of a URL: where it leads, if there is no doubt about that.
+
+    Where an "@" follows, what looks like host and port may be a name and a part of a password.
+    """
+    match = _TELLABLE.match(url)
+    if match is None or "@" in url[match.end() :]:
+        return "the URL"
+    scheme, host, port = match.groups(default="")
+    return f"the URL to {scheme}{host}{port}"
