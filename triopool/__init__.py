@@ -32,10 +32,10 @@ The layers, from what a program sees down to what touches a socket; imports poin
 
 from . import abc
 from ._body.content import Part
+from ._client.errors import RedirectError, StatusError
 from ._client.lease import LeasedConnection
-from ._client.response import Response, ResponseInfo
+from ._client.response import Response
 from ._config import Redirects, Timeouts
-from ._connection_info import CloseReason, ConnectionInfo, ResponseConnection, TLSInfo
 from ._dial.only_public import OnlyPublic, only_public
 from ._errors import (
     ConnectError,
@@ -48,23 +48,30 @@ from ._errors import (
     ProxyError,
     ReadError,
     ReadTimeout,
-    RedirectError,
     RemoteProtocolError,
     ResolveError,
-    StatusError,
     TLSError,
     TriopoolError,
     WriteError,
     WriteTimeout,
 )
 from ._exchange.upgraded import UpgradedStream
+from ._facts import (
+    CloseReason,
+    ConnectionInfo,
+    Outcome,
+    Progress,
+    RequestInfo,
+    ResponseConnection,
+    ResponseEnd,
+    ResponseInfo,
+    TLSInfo,
+)
 from ._instruments.logging import LoggingInstrument
 from ._origin import Origin, PoolKey
 from ._pool import ConnectionPool
-from ._progress import Progress
 from ._request.auth import BasicAuth, BearerAuth
-from ._request.request import RequestInfo, RequestOptions
-from ._response_end import Outcome, ResponseEnd
+from ._request.request import RequestOptions
 from ._statistics import OriginStatistics, PoolStatistics
 from .abc import AddressInfo
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import math
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -32,13 +33,19 @@ from typing import Generic, TypeVar
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from ._instruments.combine import logger
+logger = logging.getLogger("triopool")
+
 
 DEAD_AT_MOST = 100
 """How many useless entries are not worth a thought; picked arbitrarily."""
 
 ENDED_AT_ONCE = 100
 """After so many that have waited for too long, others have their turn; picked arbitrarily."""
+
+
+def deadline(seconds: float | None) -> float:
+    """An instant on Trio's clock, *seconds* from now; infinity for None."""
+    return math.inf if seconds is None else trio.current_time() + seconds
 
 
 class Timed:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
-    from ._client.response import Response
     from ._origin import Origin
 
 
@@ -111,32 +110,8 @@ class RemoteProtocolError(TriopoolError):
     """What the peer sent is not legal HTTP/1.1, or exceeds a bound."""
 
 
-class RedirectError(TriopoolError):
-    """A redirect that was to be followed can't be: too many, or to where it must not lead.
-
-    Attributes:
-      response: the response that redirects. Its head can be looked at, its body is closed.
-    """
-
-    def __init__(self, message: str, response: Response, *, origin: Origin | None = None) -> None:
-        super().__init__(message, origin=origin, phase="read")
-        self.response = response
-
-
 # ── The caller's turn ──────────────────────────────────────────────────────────────────────────
 
 
 class InvalidURL(TriopoolError, ValueError):
     """The URL cannot be used for a request; the message says which part, and what to write."""
-
-
-class StatusError(TriopoolError):
-    """Raised by :meth:`Response.raise_for_status` for a status of 400 or more.
-
-    Attributes:
-      response: the response, whose head (and body, if read) can still be looked at.
-    """
-
-    def __init__(self, message: str, response: Response, *, origin: Origin | None = None) -> None:
-        super().__init__(message, origin=origin)
-        self.response = response

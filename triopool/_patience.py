@@ -10,14 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import trio
-
-from ._deadlines import Deadlines, Timed
-
-
-def deadline(seconds: float | None) -> float:
-    """An instant on Trio's clock, *seconds* from now; infinity for None."""
-    return math.inf if seconds is None else trio.current_time() + seconds
+from ._deadlines import Deadlines, Timed, deadline
 
 
 class Patience(Timed):

@@ -22,12 +22,12 @@ from ._client.redirect import follow
 from ._client.response import Response
 from ._client.watch import Watches
 from ._config import Timeouts, check_count, check_seconds, described
-from ._connection_info import ConnectionInfo
 from ._dial.dialler import Dialler
 from ._dial.names import Names
 from ._errors import PoolClosed
 from ._exchange.background import Background
 from ._exchange.exchange import Exchange
+from ._facts import ConnectionInfo
 from ._instruments.combine import combine
 from ._origin import PoolKey
 from ._patience import Keeper

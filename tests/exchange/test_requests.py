@@ -30,7 +30,7 @@ from triopool import (
     WriteTimeout,
 )
 from triopool._exchange.exchange import REFUSAL_SECONDS
-from triopool._protocol.http11 import make_head
+from triopool._protocol.request_head import make_head
 from triopool.testing import (
     Close,
     KeepOpen,

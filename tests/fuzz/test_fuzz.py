@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from triopool import InvalidURL
-from triopool._protocol.http11 import make_head
+from triopool._protocol.request_head import make_head
 from triopool._request.url import URL, join, parse
 
 from .responses import BOMB_BYTES, BOMBS, LOCATIONS, cases

@@ -12,12 +12,12 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from triopool._config import Timeouts
-from triopool._connection_info import CloseReason, ConnectionInfo
+from triopool._facts import CloseReason, Condition, ConnectionInfo
 from triopool._instruments.combine import SILENT
 from triopool._origin import Origin, PoolKey
 from triopool._slots.engine import Slots
 from triopool._slots.invariants import check
-from triopool._slots.slot import Condition, Lease
+from triopool._slots.lease import Lease
 from triopool.abc import Instrument
 
 NO_LIMITS = Timeouts(pool=None, connect=None, write=None, read=None)

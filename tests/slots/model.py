@@ -12,8 +12,8 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
+from triopool._facts import Condition
 from triopool._origin import PoolKey
-from triopool._slots.slot import Condition
 
 GRACE = 5.0
 IDLE_TIMEOUT = 15.0

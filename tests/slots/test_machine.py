@@ -19,10 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triopool._config import Timeouts
+from triopool._facts import Condition
 from triopool._origin import PoolKey
 from triopool._slots.engine import ORPHAN_GRACE, Slots
 from triopool._slots.invariants import check
-from triopool._slots.slot import Condition
 
 from .fakes import A, Auditor, B, C, Caller, FakeConnection, FakeDialler, Refused, key
 from .model import GRACE, IDLE_TIMEOUT, Model, ModelRequest, ModelSlot, ModelWarmUp

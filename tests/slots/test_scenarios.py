@@ -17,15 +17,16 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triopool._config import Timeouts
-from triopool._connection_info import CloseReason, ConnectionInfo
 from triopool._errors import ConnectTimeout, PoolClosed, PoolFull, PoolTimeout
+from triopool._facts import CloseReason, Condition, ConnectionInfo
 from triopool._instruments.combine import SILENT
 from triopool._origin import Origin, PoolKey
 from triopool._slots import engine as _slots
 from triopool._slots import waiting as _queue
 from triopool._slots.engine import LOOKS_AT_ONCE, ORPHAN_GRACE, SWEEP_AT_MOST
 from triopool._slots.invariants import check
-from triopool._slots.slot import Condition, Lease, State
+from triopool._slots.lease import Lease
+from triopool._slots.slot import State
 from triopool.abc import Instrument
 
 from .fakes import (

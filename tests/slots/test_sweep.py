@@ -15,10 +15,9 @@ from sweeping import sweep
 from trio.testing import MockClock
 
 from triopool._config import Timeouts
-from triopool._connection_info import CloseReason
 from triopool._errors import PoolClosed, PoolTimeout
+from triopool._facts import CloseReason, Condition
 from triopool._slots.engine import ORPHAN_GRACE
-from triopool._slots.slot import Condition
 from triopool.testing import Sweep
 
 from .fakes import HANG, NO_LIMITS, A, B, Bench, Caller, FakeDialler, bench

@@ -14,8 +14,8 @@ from typing import Any, TypeAlias, cast
 
 import trio
 
-from .._request import url as _url
 from .content import FileContent, Multipart, MultipartFields
+from .form import encode_pairs
 
 # A trio.abc.ReceiveStream is an iterable of "bytes | bytearray".
 Pieces: TypeAlias = AsyncIterable[bytes | bytearray | memoryview]
@@ -44,7 +44,7 @@ def to_body(
     if json is not None:
         return _encode_json(json), "application/json"
     if form is not None:
-        return _url.encode_pairs(form, "form").encode(), "application/x-www-form-urlencoded"
+        return encode_pairs(form, "form").encode(), "application/x-www-form-urlencoded"
     if multipart is not None:
         parts = Multipart(multipart)
         return parts, parts.content_type

@@ -66,8 +66,8 @@ from typing import Any, TypeAlias, TypeVar, TypeVarTuple, cast
 
 import trio
 
-from .._request.url import as_text
 from .._threads import run_in_thread
+from .form import as_text
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

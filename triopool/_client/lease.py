@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Unpack
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from .._connection_info import CloseReason, ConnectionInfo
 from .._errors import LocalProtocolError, WriteError
 from .._exchange.background import Background
 from .._exchange.exchange import Exchange
+from .._facts import CloseReason, Condition, ConnectionInfo
 from .._protocol.http11 import Connection
 from .._request.request import Request, refuse_switch
-from .._slots.slot import Condition, Lease
+from .._slots.lease import Lease
 from .block import StreamContext
 from .redirect import follow
 from .response import Response

@@ -24,11 +24,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Awaitable, Callable
 
-from .._errors import InvalidURL, RedirectError
+from .._errors import InvalidURL
 from .._request import fields as _fields
 from .._request import url as _url
 from .._request.request import Request
 from .._request.url import URL
+from .errors import RedirectError
 from .response import Response
 
 STATUS_CODES = frozenset({301, 302, 303, 307, 308})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import json as stdlib_json
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,10 +14,11 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from trio.lowlevel import enable_ki_protection
 
 from .._charset import charset_of
-from .._connection_info import ResponseConnection, of_response
-from .._errors import StatusError, TriopoolError
+from .._errors import TriopoolError
 from .._exchange.reader import BodyReader
+from .._facts import ResponseConnection, of_response
 from .._protocol.http11 import raw_headers
+from .errors import StatusError
 
 if TYPE_CHECKING:
     from .._exchange.exchange import Exchange
@@ -50,19 +50,6 @@ _NOT_HERE = {
 """Why there is no content."""
 
 ResponseHeaders: TypeAlias = CIMultiDictProxy[str]
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseInfo:
-    """The facts of a response's head, as instruments see them.
-
-    Attributes:
-      status_code: such as 200.
-      seconds: from the call of ``request()`` to the head's arrival, waiting and dialling included.
-    """
-
-    status_code: int
-    seconds: float
 
 
 class Response(trio.abc.ReceiveStream):

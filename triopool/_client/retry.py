@@ -16,14 +16,14 @@ allow a client to repeat the request on another connection, with care:
 
 from __future__ import annotations
 
-from .._connection_info import CloseReason
 from .._errors import ReadError, ResolveError, TriopoolError, WriteError
 from .._exchange.background import Background
 from .._exchange.exchange import Exchange
+from .._facts import CloseReason
 from .._protocol.http11 import Connection
 from .._request.request import Request
 from .._slots.engine import Slots
-from .._slots.slot import Lease
+from .._slots.lease import Lease
 
 MAX_RETRIES = 3
 

@@ -27,14 +27,12 @@ from typing import TYPE_CHECKING
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from .._connection_info import ConnectionInfo, of_response
 from .._errors import PoolClosed
 from .._exchange.exchange import Exchange
+from .._facts import ConnectionInfo, Outcome, RequestInfo, ResponseEnd, ResponseInfo, of_response
 from .._instruments.combine import SILENT
-from .._request.request import Request, RequestInfo
-from .._response_end import Outcome, ResponseEnd
+from .._request.request import Request
 from ..abc import Instrument
-from .response import ResponseInfo
 
 if TYPE_CHECKING:
     from .._exchange.exchange import Holding

@@ -1,1 +1,1 @@
-"""From an origin to an open connection: names, addresses, the race between them, the socket, TLS."""
+"""From an origin to an open connection: names, addresses, their race, sockets, TLS."""

@@ -22,9 +22,9 @@ from typing import Any
 
 import trio
 
-from .._connection_info import ConnectionInfo
 from .._control_c import control_c_passed_on
 from .._errors import ConnectError, TLSError
+from .._facts import ConnectionInfo
 from .._origin import PoolKey
 from .._patience import Keeper
 from .._protocol.http11 import Connection

@@ -7,12 +7,13 @@ there is told to whoever has the exchange, or logged here if it is a bug of ours
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from .._instruments.combine import logger
+logger = logging.getLogger("triopool")
 
 
 class Background:

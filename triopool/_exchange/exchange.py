@@ -38,7 +38,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from .._connection_info import CloseReason
 from .._errors import (
     ReadError,
     ReadTimeout,
@@ -46,7 +45,7 @@ from .._errors import (
     TriopoolError,
     WriteError,
 )
-from .._progress import Progress
+from .._facts import CloseReason, Progress
 from .._protocol.http11 import (
     NEED_DATA,
     Connection,

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import logging
 from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -29,11 +30,13 @@ import trio
 
 from .._body.content import close_body
 from .._errors import TriopoolError, WriteError
-from .._instruments.combine import logger
 
 if TYPE_CHECKING:
     from .._protocol.http11 import Bytes, Connection
     from .._request.request import Request
+
+logger = logging.getLogger("triopool")
+
 
 ONE_WRITE_BYTES = 64 * 1024
 """A body of at most this many bytes is sent together with the head; without a task, if the kernel

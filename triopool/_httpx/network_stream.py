@@ -14,7 +14,7 @@ from typing import Any
 import trio
 
 from .._client.response import Response
-from .._patience import deadline
+from .._deadlines import deadline
 from .._protocol.http11 import Connection
 from .errors import StreamErrors
 

@@ -10,11 +10,15 @@ from .._config import described
 from ..abc import Instrument
 
 if TYPE_CHECKING:
-    from .._client.response import ResponseInfo
-    from .._connection_info import CloseReason, ConnectionInfo, ResponseConnection
+    from .._facts import (
+        CloseReason,
+        ConnectionInfo,
+        RequestInfo,
+        ResponseConnection,
+        ResponseEnd,
+        ResponseInfo,
+    )
     from .._origin import Origin
-    from .._request.request import RequestInfo
-    from .._response_end import ResponseEnd
 
 logger = logging.getLogger("triopool")
 

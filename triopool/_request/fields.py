@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from .._errors import LocalProtocolError
-from .._protocol import http11 as _http11
+from .._protocol import request_head as _head
 
 FieldText: TypeAlias = str | bytes
 Field: TypeAlias = tuple[FieldText, FieldText]
@@ -28,7 +28,7 @@ def read(headers: Headers) -> list[Field]:
             case (str() | bytes() as name, str() | bytes() as value):
                 pairs.append((name, value))
             case (str() | bytes() as name, other):
-                shown = _http11.token_in(name)
+                shown = _head.token_in(name)
                 raise TypeError(
                     f"the value of header {shown!r} must be str or bytes, "
                     f"not {type(other).__name__}"
@@ -86,7 +86,7 @@ def check(fields: Iterable[tuple[bytes, bytes]], length: int | None) -> None:
     found = {}
     for name, value in fields:
         found[name.lower()] = value
-        _http11.refuse_control_characters(name, value)
+        _head.refuse_control_characters(name, value)
     declared = found.get(b"content-length")
     if declared is None:
         return

@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from typing import TypeAlias
 
+from .._body.form import Params
 from .._origin import Origin
-from .._protocol.http11 import Head
-from .url import URL, Params, add_params, parse
+from .._protocol.request_head import Head
+from .url import URL, add_params, parse
 
 MAX_PLACES = 512
 """How many are remembered."""

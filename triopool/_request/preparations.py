@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from .._config import Timeouts
 from .._origin import PoolKey
-from .._protocol import http11 as _http11
+from .._protocol import request_head as _head
 from .places import Places
 from .request import Request, prepare
 from .url import URL
@@ -34,7 +34,7 @@ class Prepared(NamedTuple):
 
     method: str
     url: URL
-    head: _http11.Head
+    head: _head.Head
     key: PoolKey
 
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
 
 from .._body.body import Body, Content, to_body
 from .._body.content import Measured, MultipartFields, close_body
+from .._body.form import Params
 from .._config import Redirects, Timeouts, check_bool, check_count, check_redirects, described
 from .._decoding import ACCEPT_ENCODING
 from .._errors import LocalProtocolError
-from .._origin import Origin, PoolKey
-from .._progress import OnProgress
-from .._protocol import http11 as _http11
+from .._facts import OnProgress, RequestInfo
+from .._origin import PoolKey
+from .._protocol import request_head as _head
 from . import fields as _fields
 from . import hints as _hints
 from .auth import Auth, check_auth
 from .fields import Field, Headers
 from .places import Places
-from .url import URL, Params, check_server_hostname
+from .url import URL, check_server_hostname
 
 if TYPE_CHECKING:
     from .._client.response import Response
@@ -47,31 +47,6 @@ _WITHOUT_BODY = frozenset({"GET", "HEAD"})
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
 # RFC 9112 section 3.2.3; the host is checked by whoever connects to it.
 _AUTHORITY = re.compile(r"(\[[^\[\]]+\]|[^\[\]:/@]+):[0-9]{1,5}")
-
-
-@dataclass(frozen=True, slots=True)
-class RequestInfo:
-    """The facts of a request, as instruments see them.
-
-    Attributes:
-      method: as given.
-      origin: where to.
-      target: path and query. May hold secrets, if the application puts them there.
-      attempt: 1, or more if it is sent again after a stale connection.
-      redirects: how many led here; then the target is what a server said.
-      id: a number that no other request of the pool has: counts up from 1. It is the same in all
-        events of a request, however often it is sent again. A request that follows a redirect is
-        another one.
-      redirected_from: the id of the request whose redirect led to this one; else None.
-    """
-
-    method: str
-    origin: Origin
-    target: str
-    attempt: int
-    redirects: int = 0
-    id: int = 0
-    redirected_from: int | None = None
 
 
 class Observer(Protocol):
@@ -138,7 +113,7 @@ class Request:
     redirected_from: int | None = None
     attempt: int = 1
     body_started: bool = False
-    head: _http11.Head
+    head: _head.Head
     key: PoolKey
 
     def __init__(self, method: str, url: URL, timeouts: Timeouts) -> None:
@@ -161,12 +136,12 @@ class Request:
             usual = places.usual_head(place)
             if usual is None:
                 fields = _fields.complete((), self._defaults())
-                usual = _http11.make_head("GET", "/", fields)
+                usual = _head.make_head("GET", "/", fields)
                 places.keep_usual_head(place, usual)
-            self.head = _http11.make_head_like(usual, self.method, target)
+            self.head = _head.make_head_like(usual, self.method, target)
             return
         lines = self.fields if self.verbatim else _fields.complete(self.fields, self._defaults())
-        self.head = _http11.make_head(self.method, target, lines)
+        self.head = _head.make_head(self.method, target, lines)
         if self.fields:
             _fields.check(self.head.headers.raw_items(), self.body_length)
 

@@ -15,21 +15,17 @@ from __future__ import annotations
 import contextlib
 import inspect
 import ipaddress
-import os
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeAlias
-from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
+from collections.abc import Callable
+from typing import NamedTuple
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import idna
 
+from .._body.form import Params, encode_pairs
 from .._errors import InvalidURL
 from .._origin import Origin
 from .auth import BasicAuth
-
-Scalar: TypeAlias = str | int | float | bool | None
-# Any, and not "Scalar | Iterable[Scalar]": type checkers give up on a literal dict with both.
-Params: TypeAlias = Mapping[str, Any] | Iterable[tuple[str, Scalar]]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -294,60 +290,6 @@ def _ipv4(host: str) -> tuple[str, str]:
     with contextlib.suppress(ValueError):
         return str(ipaddress.IPv4Address(host)), ""
     return "", "looks like a number but is no IPv4 address: write it as four decimal numbers"
-
-
-def encode_pairs(pairs: Any, what: str) -> str:
-    """Encode a query or a form: names and values, a value that is a list once for each of it.
-
-    Args:
-      pairs: a mapping, or pairs.
-      what: what to call it in an error.
-    """
-    if isinstance(pairs, str | bytes) or not isinstance(pairs, Iterable):
-        raise TypeError(
-            f"{what} must be a mapping, or an iterable of (name, value) pairs, "
-            f"not {type(pairs).__name__}"
-        )
-    flat: list[tuple[str, str]] = []
-    for name, value in pairs.items() if isinstance(pairs, Mapping) else pairs:
-        if not isinstance(name, str):
-            raise TypeError(f"a name in {what} must be a str, not {type(name).__name__}")
-        is_list = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
-        flat.extend((name, _text(what, name, one)) for one in (value if is_list else [value]))
-    try:
-        return urlencode(flat)
-    except UnicodeEncodeError:
-        pass
-    # Not where it was raised: that one quotes the value.
-    raise ValueError(f"{what} has half a surrogate pair in it")
-
-
-def as_text(value: object) -> str | None:
-    """A value of a query or a form: booleans as JSON has them, None as an empty one.
-
-    None for what is no text.
-    """
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case str() | int() | float():
-            return str(value)
-    return None
-
-
-def _text(what: str, name: str, value: object) -> str:
-    text = as_text(value)
-    if text is not None:
-        return text
-    hint = ": a file goes into multipart=" * (
-        what == "form" and isinstance(value, bytes | os.PathLike)
-    )
-    raise TypeError(
-        f"{name!r} in {what} must be a str, a number, a bool or None, "
-        f"not {type(value).__name__}{hint}"
-    )
 
 
 def _shown(url: str) -> str:

@@ -74,6 +74,7 @@ count twice: with thousands of them in memory, the garbage collector looks at ea
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import random
 from collections import OrderedDict, deque
@@ -86,16 +87,20 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from .._config import Timeouts
-from .._connection_info import CloseReason
 from .._deadlines import Deadlines
 from .._errors import ConnectTimeout, PoolClosed, PoolFull, PoolTimeout
-from .._instruments.combine import SILENT, logger
+from .._facts import CloseReason, Condition
+from .._instruments.combine import SILENT
 from .._origin import PoolKey
 from .._statistics import Counts, PoolStatistics
 from ..abc import Instrument
-from .slot import C, Condition, Lease, Slot, State, WarmUp
+from .lease import Lease
+from .slot import C, Slot, State, WarmUp
 from .snapshot import snapshot
 from .waiting import Line, OriginQueue, Waiter, WaiterWatch, insert
+
+logger = logging.getLogger("triopool")
+
 
 ORPHAN_GRACE = 5.0
 """How long a dial may go on without an owner, in seconds.

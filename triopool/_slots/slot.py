@@ -15,43 +15,14 @@ from __future__ import annotations
 
 import enum
 import math
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
-from trio.lowlevel import enable_ki_protection
+
+from .pooled import Pooled
 
 if TYPE_CHECKING:
-    from .._connection_info import CloseReason, ConnectionInfo
     from .waiting import OriginQueue, Waiter
-
-
-class Condition(enum.Enum):
-    """What a glance at an idle connection shows, without I/O."""
-
-    FRESH = "nothing has arrived: ready to be used"
-    STALE = "the peer closed it or sent bytes that nobody asked for"
-    UNSURE = "something arrived that may be TLS's own business: settle() finds out"
-
-
-class Pooled(Protocol):
-    """What the slot engine asks of a connection. It knows nothing else about it."""
-
-    @property
-    def info(self) -> ConnectionInfo: ...
-
-    @property
-    def idle_limit(self) -> float | None:
-        """How long the peer said it keeps the connection, less a margin; None if it did not."""
-        ...
-
-    def condition(self) -> Condition: ...
-
-    async def settle(self) -> bool:
-        """Find out whether an UNSURE connection is fit for use, without waiting for the peer."""
-        ...
-
-    def close(self) -> None:
-        """Close the descriptor, now. Must be synchronous, must not raise, may be repeated."""
 
 
 C = TypeVar("C", bound=Pooled)
@@ -163,62 +134,3 @@ class Slot(Generic[C]):
 
     def __repr__(self) -> str:
         return f"<Slot {self.state.value} for {self.queue.key}>"
-
-
-class Engine(Protocol[C]):
-    """Where a lease goes back to."""
-
-    def give_back(self, slot: Slot[C]) -> None: ...
-    def close(self, slot: Slot[C], reason: CloseReason) -> None: ...
-
-
-class Lease(Generic[C]):
-    """A connection held by one request. Ends once, by whichever comes first; then it is inert.
-
-    The engine never looks at a lease again after it has ended, so a holder that ends it late or
-    twice can't touch the connection's next user.
-
-    Attributes:
-      connection: the connection.
-      reused: whether it was idle, or has served another request, so that it may be stale.
-      just_seen: whether it was looked at, and found fit, in the step in which it was leased.
-      age: how old its request is; smaller is older.
-      waited: how much of its pool timeout the request has used up, in seconds.
-    """
-
-    __slots__ = ("_engine", "_slot", "age", "connection", "just_seen", "reused", "waited")
-
-    def __init__(
-        self, engine: Engine[C], slot: Slot[C], reused: bool, age: int, waited: float
-    ) -> None:
-        assert slot.connection is not None
-        self._engine: Engine[C] | None = engine
-        self._slot = slot
-        self.connection = slot.connection
-        self.reused = reused
-        self.just_seen = False
-        self.age = age
-        self.waited = waited
-
-    @property
-    def ended(self) -> bool:
-        return self._engine is None
-
-    @enable_ki_protection
-    def release(self) -> None:
-        """Give the connection back for reuse: the exchange is finished on both sides."""
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.give_back(self._slot)
-
-    @enable_ki_protection
-    def close(self, reason: CloseReason) -> None:
-        """Close the connection: its exchange was not finished, or it can't be reused."""
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.close(self._slot, reason)
-
-    def take_slot(self) -> Slot[C] | None:
-        """For the engine: end the lease, and leave its slot as it is; None if it had ended."""
-        engine, self._engine = self._engine, None
-        return None if engine is None else self._slot

@@ -15,8 +15,8 @@ import sys
 import trio
 import truststore
 
-from .._connection_info import TLSInfo
 from .._errors import TLSError
+from .._facts import TLSInfo
 from .._origin import PoolKey
 from .wire import Wire
 

@@ -1,0 +1,194 @@
+"""The plain facts that responses and instruments show: frozen, and true for good.
+
+They stand together because they are told together: an instrument hears of a request, of the
+connection it got, and of how its response ended.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, TypeAlias
+
+from ._origin import Origin
+
+# ── Connections ────────────────────────────────────────────────────────────────────────────────
+
+
+class Condition(enum.Enum):
+    """What a glance at an idle connection shows, without I/O."""
+
+    FRESH = "nothing has arrived: ready to be used"
+    STALE = "the peer closed it or sent bytes that nobody asked for"
+    UNSURE = "something arrived that may be TLS's own business: settle() finds out"
+
+
+class CloseReason(enum.Enum):
+    """Why a connection was closed."""
+
+    EXPIRED = "expired"
+    """Idle too long, too old, or used for too many requests."""
+    STALE = "stale"
+    """Idle, but the peer had closed it or sent bytes."""
+    EVICTED = "evicted"
+    """Closed to make room for another origin, because ``max_connections`` was lowered, or because
+    ``max_idle`` others are idle."""
+    DISCARDED = "discarded"
+    """Not reusable: one side asked for the close, or the exchange was not finished on both."""
+    RETIRED = "retired"
+    """Closed by ``retire()`` or ``close_idle()``."""
+    POOL_CLOSED = "pool closed"
+    """The pool was left."""
+
+
+@dataclass(frozen=True, slots=True)
+class TLSInfo:
+    """What the TLS handshake agreed on.
+
+    Attributes:
+      version: such as ``"TLSv1.3"``.
+      cipher: the name of the cipher suite.
+      alpn_protocol: ``"http/1.1"``, or None if the server did not choose one.
+      peer_certificate: the server's certificate, DER encoded; None if there is none.
+    """
+
+    version: str | None
+    cipher: str | None
+    alpn_protocol: str | None
+    peer_certificate: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionInfo:
+    """The facts of a connection that do not change while it is open.
+
+    Attributes:
+      id: counts up from 1 within a pool.
+      origin: whom it was dialled for.
+      local_address: ours, as ``getsockname`` tells it.
+      remote_address: the peer's, as ``getpeername`` tells it: the address that won the race.
+      tls: None for plain HTTP.
+      opened_at: on Trio's clock.
+    """
+
+    id: int
+    origin: Origin
+    local_address: Any
+    remote_address: Any
+    tls: TLSInfo | None
+    opened_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseConnection(ConnectionInfo):
+    """The facts of the connection that a response came on.
+
+    Attributes:
+      reused: whether it had been idle, or had served another request before.
+    """
+
+    reused: bool
+
+
+def of_response(info: ConnectionInfo, *, reused: bool) -> ResponseConnection:
+    """The same facts, for one of the requests that the connection serves."""
+    facts = {field.name: getattr(info, field.name) for field in fields(info)}
+    return ResponseConnection(**facts, reused=reused)
+
+
+# ── Requests and responses ─────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class RequestInfo:
+    """The facts of a request, as instruments see them.
+
+    Attributes:
+      method: as given.
+      origin: where to.
+      target: path and query. May hold secrets, if the application puts them there.
+      attempt: 1, or more if it is sent again after a stale connection.
+      redirects: how many led here; then the target is what a server said.
+      id: a number that no other request of the pool has: counts up from 1. It is the same in all
+        events of a request, however often it is sent again. A request that follows a redirect is
+        another one.
+      redirected_from: the id of the request whose redirect led to this one; else None.
+    """
+
+    method: str
+    origin: Origin
+    target: str
+    attempt: int
+    redirects: int = 0
+    id: int = 0
+    redirected_from: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseInfo:
+    """The facts of a response's head, as instruments see them.
+
+    Attributes:
+      status_code: such as 200.
+      seconds: from the call of ``request()`` to the head's arrival, waiting and dialling included.
+    """
+
+    status_code: int
+    seconds: float
+
+
+class Outcome(enum.Enum):
+    """How a response ended, seen from its caller."""
+
+    COMPLETE = "complete"
+    """All of its body arrived, and what the caller read of it could be decoded. Also: the
+    connection had switched to another protocol, and the block was left without an exception."""
+    FAILED = "failed"
+    """It broke off: the connection, a timeout, ``max_body_bytes``, a body that can't be decoded,
+    an exception of ``on_progress``, or the pool was left."""
+    LEFT = "left"
+    """The caller closed it, or left its block, before the end of the body. What is left of the
+    body may still be read by the pool, for the connection's sake."""
+    CANCELLED = "cancelled"
+    """As LEFT, by a cancellation."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseEnd:
+    """The end of a response, of which an instrument was told by ``response_started``.
+
+    Attributes:
+      outcome: how it ended.
+      body_bytes: how many bytes of its body had arrived, as they travel.
+      seconds: from the call of ``request()`` to this end, waiting and dialling included.
+      error: why it failed; for LEFT and CANCELLED the exception with which the block was left, if
+        it was one; else None.
+    """
+
+    outcome: Outcome
+    body_bytes: int
+    seconds: float
+    error: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What of the two bodies has gone over the wire so far; see ``on_progress=``.
+
+    All in bytes, as they travel: compressed ones where the server compresses.
+
+    Attributes:
+      sent: how much of the request's body has been handed to the system.
+      to_send: its length; None if that is not known.
+      received: how much of the response's body has arrived.
+      to_receive: its length; None if the server did not tell, or has not answered yet.
+    """
+
+    sent: int
+    to_send: int | None
+    received: int
+    to_receive: int | None
+
+
+OnProgress: TypeAlias = Callable[[Progress], object]
