@@ -65,6 +65,7 @@ from ._facts import (
     ResponseConnection,
     ResponseEnd,
     ResponseInfo,
+    Spent,
     TLSInfo,
 )
 from ._instruments.logging import LoggingInstrument
@@ -112,6 +113,7 @@ __all__ = [
     "ResponseConnection",
     "ResponseEnd",
     "ResponseInfo",
+    "Spent",
     "StatusError",
     "TLSError",
     "TLSInfo",

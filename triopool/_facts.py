@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
 from ._origin import Origin
@@ -42,6 +42,14 @@ class CloseReason(enum.Enum):
     """The pool was left."""
 
 
+class Spent(enum.Enum):
+    """Why no other request can use a connection. The values are words for a log."""
+
+    ASKED_TO_CLOSE = "the server asked to close it"
+    CUT_SHORT = "the exchange was not finished"
+    BROKEN = "it broke"
+
+
 @dataclass(frozen=True, slots=True)
 class TLSInfo:
     """What the TLS handshake agreed on.
@@ -70,6 +78,9 @@ class ConnectionInfo:
       remote_address: the peer's, as ``getpeername`` tells it: the address that won the race.
       tls: None for plain HTTP.
       opened_at: on Trio's clock.
+      spent: why no other request can use it, for :meth:`triopool.abc.Instrument.closed`; None while
+        one can, and where the pool closes it for a reason of its own. Left out of comparisons, so
+        that what an instrument remembers of a connection is found again.
     """
 
     id: int
@@ -78,6 +89,7 @@ class ConnectionInfo:
     remote_address: Any
     tls: TLSInfo | None
     opened_at: float
+    spent: Spent | None = field(default=None, compare=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +105,7 @@ class ResponseConnection(ConnectionInfo):
 
 def of_response(info: ConnectionInfo, *, reused: bool) -> ResponseConnection:
     """The same facts, for one of the requests that the connection serves."""
-    facts = {field.name: getattr(info, field.name) for field in fields(info)}
+    facts = {fact.name: getattr(info, fact.name) for fact in fields(info)}
     return ResponseConnection(**facts, reused=reused)
 
 
