@@ -32,7 +32,7 @@ from ._facts import ConnectionInfo
 from ._instruments.combine import combine
 from ._origin import PoolKey
 from ._patience import Keeper
-from ._protocol.http11 import Connection
+from ._protocol.seam import Connection
 from ._request import hints as _hints
 from ._request import request as _request
 from ._request.preparations import Preparations

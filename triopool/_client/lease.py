@@ -18,7 +18,7 @@ from .._exchange.background import Background
 from .._exchange.exchange import Exchange
 from .._exchange.sending import Sending
 from .._facts import CloseReason, Condition, ConnectionInfo
-from .._protocol.http11 import Connection
+from .._protocol.seam import Connection
 from .._request.request import Request, refuse_switch
 from .._slots.lease import Lease
 from .block import StreamContext

@@ -17,7 +17,6 @@ from .._charset import charset_of
 from .._errors import TriopoolError
 from .._exchange.reader import BodyReader
 from .._facts import ResponseConnection, of_response
-from .._protocol.http11 import raw_headers
 from .errors import StatusError
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ class Response(trio.abc.ReceiveStream):
 
     @cached_property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        return raw_headers(self._head)
+        return self._head.fields
 
     @cached_property
     def headers(self) -> ResponseHeaders:

@@ -21,7 +21,7 @@ from .._exchange.background import Background
 from .._exchange.exchange import Exchange
 from .._exchange.sending import Sending
 from .._facts import CloseReason
-from .._protocol.http11 import Connection
+from .._protocol.seam import Connection
 from .._slots.engine import Slots
 from .._slots.lease import Lease
 

@@ -27,7 +27,7 @@ from .._errors import ConnectError, TLSError
 from .._facts import ConnectionInfo
 from .._origin import PoolKey
 from .._patience import Keeper
-from .._protocol.http11 import Connection
+from .._protocol.connection import Connection
 from .._threads import run_in_thread
 from .._transport import tls as _tls
 from .._transport.wire import Wire, nowait

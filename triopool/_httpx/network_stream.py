@@ -15,7 +15,7 @@ import trio
 
 from .._client.response import Response
 from .._deadlines import deadline
-from .._protocol.http11 import Connection
+from .._protocol.seam import Connection
 from .errors import StreamErrors
 
 

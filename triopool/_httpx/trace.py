@@ -18,7 +18,7 @@ import trio
 
 from .._client.response import Response
 from .._errors import ConnectError
-from .._exchange.exchange import most_urgent
+from .._groups import most_urgent
 from .._origin import Origin
 from .._request.listener import Listener
 

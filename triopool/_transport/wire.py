@@ -37,6 +37,10 @@ IMPATIENT_BYTES = 256 * 1024
 tickets and key updates, which are some hundred bytes each; picked with room to spare."""
 
 
+class Stale(trio.BrokenResourceError):
+    """It has ended, or bytes have come, before anything was written: nothing was."""
+
+
 class Nowait(NamedTuple):
     """What a socket does at once, or not at all: then it raises ``BlockingIOError``."""
 
@@ -127,7 +131,7 @@ class Wire(trio.abc.Stream):
         self.look_before_write = False
         if self.socket.is_readable():
             self.torn = True  # TLS has framed it: nothing else can be sent on this connection.
-            raise trio.BrokenResourceError("it was closed, or sent what nobody asked for")
+            raise Stale("it was closed, or sent what nobody asked for")
 
     def send_now(self, data: bytes | bytearray | memoryview) -> int:
         """Send what the kernel takes at once, which may be nothing; return how much it was.
