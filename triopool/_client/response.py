@@ -121,7 +121,7 @@ class Response(trio.abc.ReceiveStream):
 
     @cached_property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        return self._head.fields
+        return self._head.read_fields()
 
     @cached_property
     def headers(self) -> ResponseHeaders:

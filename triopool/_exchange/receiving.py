@@ -38,11 +38,13 @@ class Receiving:
         Raises:
           RemoteProtocolError: it is.
         """
-        limit, length = self._limit, head.length
-        # RFC 9112 section 6.3: these have no body, and Content-Length tells of another response.
-        if limit is None or self._request.method == "HEAD" or head.status_code == 304:
+        if self._limit is None or head.length is None:
             return
-        if length is not None and length > limit:
+        # RFC 9112 section 6.3: these have no body, and Content-Length tells of another response.
+        if self._request.method == "HEAD" or head.status_code == 304:
+            return
+        length = head.length
+        if length > self._limit:
             raise self._too_large(f"a body of {length} bytes")
 
     def take(self) -> bool:
@@ -53,12 +55,12 @@ class Receiving:
           ReadError: it was cut.
         """
         codec = self._codec
-        while not codec.ended and (piece := codec.take()):
+        while piece := codec.take():
             self.body_bytes += len(piece)
             if self._limit is not None and self.body_bytes > self._limit:
                 raise self._too_large("a body")
             self.pieces.append(piece)
-        return codec.ended
+        return piece is None
 
     def give_out(self) -> bytes:
         """What has come and nobody has read."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import h11
 
+from .._facts import Spent
 from .heads import Doubt, NotLegal, not_legal
 from .request_head import RequestHead
 from .scanner import MAX_HEAD_BYTES, Scanner
@@ -38,7 +39,8 @@ class H11:
       scanner: what the server's bytes pass before h11 gets them.
       ended: whether the response has been taken to its end.
       trailers: the fields behind a chunked body, once it has ended.
-      at_eof: whether the server has ended the connection.
+      body_bytes: how much of the body has been given out.
+      may_switch: whether a response could be the end of HTTP on this connection.
     """
 
     def __init__(self, doubt: Doubt) -> None:
@@ -46,8 +48,9 @@ class H11:
         self.scanner = Scanner(doubt)
         self.ended = False
         self.trailers = NO_FIELDS
-        self._may_switch = False
-        self.at_eof = False
+        self.body_bytes = 0
+        self.may_switch = False
+        self._at_eof = False
         # What was read last, if all of it is the body as it stands: see take().
         self._read_of_body: bytes | None = None
         self._goes_as_read = False
@@ -59,8 +62,12 @@ class H11:
         self.scanner.start(head.method)
         self.ended = self._goes_as_read = False
         self.trailers = NO_FIELDS
-        self._may_switch = head.may_switch
-        return self._h11.send(_as_h11_has_it(head)) or b""
+        self.body_bytes = 0
+        self.may_switch = head.may_switch
+        request = head.kept
+        if type(request) is not h11.Request:
+            request = _make_request(head)
+        return self._h11.send(request) or b""
 
     def frame(self, piece: Bytes, *, last: bool) -> list[Bytes]:
         """A piece of the body as it goes over the wire, without a copy.
@@ -90,7 +97,7 @@ class H11:
             self.scanner.put(data)
             self._read_of_body = data if self._goes_as_read else None
         else:
-            self.at_eof = True
+            self._at_eof = True
             self._h11.receive_data(b"")
 
     def next_head(self) -> Head | None:
@@ -111,14 +118,14 @@ class H11:
             event.status_code,
             event.reason,
             event.http_version,
-            event.headers.raw_items(),
+            event.headers.raw_items,
             told.length if is_final else None,
             told.chunked,
             told.encoding,
         )
 
-    def take(self) -> Bytes:
-        """The next piece of the body; empty if there is none (yet).
+    def take(self) -> Bytes | None:
+        """The next piece of the body; empty if more has to be put in first; None at its end.
 
         Unless a body is chunked, it is what was read, and h11 only has to say where it ends. But
         h11 copies what it gets three times, and wants it in pieces of 64 KiB (see the scanner).
@@ -128,25 +135,24 @@ class H11:
 
         Raises as :meth:`next_head`.
         """
-        read, self._read_of_body = self._read_of_body, None
-        if read is None:
-            return self._next_data()
-        size = 0
-        while data := self._next_data():
-            size += len(data)
-        return read if size == len(read) else read[:size]
-
-    def _next_data(self) -> bytes:
-        """The next piece of the body as h11 gives it."""
+        if self._read_of_body is not None:
+            read, self._read_of_body = self._read_of_body, None
+            before = self.body_bytes
+            while self.take():
+                pass
+            if size := self.body_bytes - before:
+                return read[:size]
+            return None if self.ended else b""
         event = self._next_event()
         if type(event) is h11.Data:
             data: bytes = event.data
+            self.body_bytes += len(data)
             return data
         if type(event) is h11.EndOfMessage:
             self.ended = True
             if self.scanner.told.chunked:
                 self.trailers = event.headers.raw_items()
-        return b""
+        return None if self.ended else b""
 
     def _next_event(self) -> Any:
         """What h11 makes of the bytes so far."""
@@ -163,16 +169,16 @@ class H11:
 
     def _refusal(self) -> NotLegal | CutShort:
         """Why h11 refuses what came; from what we know ourselves, and not from its message."""
-        if self.at_eof:
+        if self._at_eof:
             return CutShort("the end of the connection, in the middle of a message")
-        if self.scanner.told.status == 101 and not self._may_switch:
+        if self.scanner.told.status == 101 and not self.may_switch:
             return NotLegal("101 Switching Protocols, which was not asked for")
         return not_legal("h11 refuses its head, or its trailers")
 
     @property
     def has_switched(self) -> bool:
         """Whether HTTP is over on this connection: after 101, or a successful CONNECT."""
-        return self._may_switch and self._h11.their_state is h11.SWITCHED_PROTOCOL
+        return self._h11.their_state is h11.SWITCHED_PROTOCOL
 
     # ── The next exchange ──────────────────────────────────────────────────────────────────────
 
@@ -184,13 +190,15 @@ class H11:
         end of the body. To be asked once the request has been framed to its end.
         """
         told = self.scanner.told
-        has_an_end = told.chunked or told.length is not None or self.ended
-        return has_an_end and self._h11.our_state is h11.DONE
+        return (told.chunked or told.length is not None) and self._h11.our_state is h11.DONE
 
-    @property
-    def has_rest(self) -> bool:
-        """Whether something has been put in that does not belong to the response."""
-        return bool(self._h11.trailing_data[0] or self.scanner.rest)
+    def why_spent(self) -> Spent | None:
+        """Once both sides are done: why there can't be a next cycle; None if there can."""
+        if self._h11.our_state is not h11.DONE:
+            return Spent.ASKED_TO_CLOSE
+        if self._h11.trailing_data[0] or self.scanner.rest:
+            return Spent.EARLY_BYTES
+        return None
 
     @property
     def rest(self) -> bytes:
@@ -202,14 +210,12 @@ class H11:
         self._h11.start_next_cycle()
 
 
-def _as_h11_has_it(head: RequestHead) -> h11.Request:
-    """The same head as h11's object, which is made once.
+def _make_request(head: RequestHead) -> h11.Request:
+    """The same head as h11's object, to be kept with it.
 
     It takes 10 µs to make one; 3 if its fields have been a part of another one.
     """
-    kept, fields = head.kept, head.fields
-    if type(kept) is h11.Request:
-        return kept
+    fields = head.fields
     headers: Any = fields.lines if fields.kept is None else fields.kept
     request = head.kept = h11.Request(method=head.method, target=head.target, headers=headers)
     fields.kept = request.headers

@@ -128,8 +128,8 @@ class Scanner:
 
     @property
     def paused(self) -> bool:
-        """Whether there is more to look at, and others should have their turn before."""
-        return self.stage is Stage.CHUNKS and not self._chunks.budget and self._at < len(self._data)
+        """In a chunked body: whether there is more, and others should have their turn before."""
+        return not self._chunks.budget and self._at < len(self._data)
 
     def resume(self) -> None:
         """Go on: others have had their turn."""

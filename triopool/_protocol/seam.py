@@ -38,7 +38,7 @@ class Head(NamedTuple):
       status_code: such as 200.
       reason: may be empty.
       http_version: such as ``b"1.1"``.
-      fields: as they were sent.
+      read_fields: gives the fields as they were sent. A function, for most programs never ask.
       length: of the body, where the head tells it.
       chunked: whether the body comes in chunks, so that its end is told behind it.
       encoding: Content-Encoding; ``""`` if there is none.
@@ -47,7 +47,7 @@ class Head(NamedTuple):
     status_code: int
     reason: bytes
     http_version: bytes
-    fields: RawHeaders
+    read_fields: Callable[[], RawHeaders]
     length: int | None = None
     chunked: bool = False
     encoding: str = ""
@@ -163,16 +163,11 @@ class Codec(Protocol):
     upgraded: Upgraded | None
     """What is left, if the last head was a switch to another protocol."""
 
-    def take(self) -> Bytes:
-        """The next piece of the body; empty if it has ended, or more has to be received first.
+    def take(self) -> Bytes | None:
+        """The next piece of the body; empty if more has to be received first; None at its end.
 
         Raises as :meth:`next_head`.
         """
-        ...
-
-    @property
-    def ended(self) -> bool:
-        """Whether the response has been taken to its end."""
         ...
 
     @property
