@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Iterable
 from typing import TypeAlias
 
 from ..abc import AddressInfo, AnySocket, SocketFactory
-from .dialler import plain_socket
+from .sockets import plain_socket
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
