@@ -22,7 +22,7 @@ Who owns a socket
 Each attempt owns its socket until it has stored it as the winner. There is no checkpoint between
 the return of connect and that line, so every socket has an owner at any moment. If two attempts
 connect in one tick, the second one finds the place taken and closes its own socket. When the race
-raises, be it ``Cancelled`` or the crash of a factory in another attempt, it closes the winner first.
+raises, be it ``Cancelled`` or what a factory raised in another attempt, it closes the winner first.
 
 Each attempt is a task, and a task does not inherit protection from control-C. Without protection of
 its own, a ``KeyboardInterrupt`` could fall between the connect and that line, and would end the
