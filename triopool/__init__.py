@@ -31,7 +31,7 @@ The layers, from what a program sees down to what touches a socket; imports poin
 """
 
 from . import abc
-from ._body.content import Part
+from ._body.multipart import Part
 from ._client.errors import RedirectError, StatusError
 from ._client.lease import LeasedConnection
 from ._client.response import Response

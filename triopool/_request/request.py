@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
 
-from .._body.body import Body, Content, to_body
-from .._body.content import Measured, MultipartFields, close_body
+from .._body.body import Body, Content, Measured, to_body
 from .._body.form import Params
+from .._body.multipart import MultipartFields
+from .._body.pieces import close_body
 from .._config import Redirects, Timeouts, check_bool, check_count, check_redirects, described
 from .._decoding import ACCEPT_ENCODING
 from .._errors import LocalProtocolError
