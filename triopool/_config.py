@@ -10,9 +10,9 @@ from typing import Any
 
 
 def described(value: object) -> str:
-    """What an error says of an argument of the wrong type: a short number, or a type.
+    """What an error says of an argument of the wrong type: a short number, or the name of a type.
 
-    Never text: what is in the wrong place may be a password.
+    Never text, for text in the wrong place may be a password.
     """
     if value is None or (isinstance(value, bool | int | float) and abs(value) < 10**9):
         return repr(value)
@@ -155,7 +155,7 @@ class Redirects:
 
 
 def check_redirects(value: object) -> Redirects | None:
-    """What the user gave as ``follow_redirects=``; None for none."""
+    """What the user gave as ``follow_redirects=``; None to follow none."""
     if isinstance(value, Redirects):
         return value
     if isinstance(value, bool):
