@@ -39,7 +39,7 @@ _NOT_FOR_TEXT = frozenset(
 
 
 def charset_of(content_type: str, default: str = "utf-8") -> str:
-    """The charset that a Content-Type names, in lower case; *default* if Python does not have it."""
+    """The charset that a Content-Type names, in lower case; *default* if Python has none such."""
     match = _CHARSET.match(content_type[:PREFIX])
     if match is None:
         return default

@@ -1,9 +1,9 @@
 """Control-C that falls into a task of the user's, inside a task of the pool.
 
 The pool's tasks are protected, so Trio gives control-C to the program's main task. But a resolver,
-or a socket factory, may start tasks of its own, and Trio does not protect what a nursery starts. The
-``KeyboardInterrupt`` would come out of that nursery, end the pool's, and with it every request of
-the program.
+or a socket factory, may start tasks of its own, and Trio does not protect what a nursery starts.
+The ``KeyboardInterrupt`` would come out of that nursery, end the pool's, and with it every request
+of the program.
 """
 
 from __future__ import annotations
