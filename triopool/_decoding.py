@@ -10,7 +10,7 @@ the classes here called members make them one: ``decode`` gives a piece, ``hungr
 needs more input, ``finished`` that its data have come to their end, ``rest`` what lay behind that.
 
 Two things are quadratic if done naively. zlib hands back the input that it did not use, as a copy,
-each time; and so does whatever comes to the end of one short member among thousands. So a member
+each time; and a short member among thousands leaves a copy of all that follows it. So a member
 gets its input in slices of SLICE_BYTES, and no copy is longer than that.
 
 Time is bounded too: all this runs between two checkpoints. Asking for a piece takes long if much
@@ -26,8 +26,10 @@ What is behind the end differs, and is kept to what others do:
 - zstd data may have several frames (RFC 8878 section 3.1), and nothing else.
 - brotli data have one end (RFC 7932), and nothing behind it.
 
-What was decoded before an error may have been delivered: whoever reads a body in pieces has read
-them. And no checksum but that of gzip and zlib data is sure to be there.
+What was decoded before an error may have been delivered, to a caller that reads a body in pieces.
+And no checksum but that of gzip and zlib data is sure to be there.
+
+Long because it is one idea told in order: what bounds the output of one library bounds it for all.
 """
 
 from __future__ import annotations
