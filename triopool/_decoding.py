@@ -61,7 +61,7 @@ MEMBER_COSTS_BYTES = 4 * 1024
 as long as to decode some KiB. So at most a thousand empty ones follow each other."""
 
 ZSTD_WINDOW_LOG_MAX = 23
-"""8 MiB, what everyone has to support and nobody may exceed (RFC 9659 section 3)."""
+"""8 MiB: what every decoder has to support, and no encoder may exceed (RFC 9659 section 3)."""
 
 _BROTLI_LIMIT = 16 * 1024
 """Brotli stops behind the block of output that reaches its limit. The blocks grow: the first has
@@ -274,7 +274,7 @@ class _Stage:
 
     def __init__(self, coding: _Coding) -> None:
         self._coding = coding
-        # None: before the first one, or where the next one may begin.
+        # None before the first member, and where the next one may begin.
         self._member: _Member | None = None
         self._first = True
         # What came, of which everything before `_at` has been handed on.
@@ -315,6 +315,7 @@ class _Stage:
         return data
 
     def _decode(self, member: _Member, data: bytes) -> bytes:
+        """One piece of output, perhaps an empty one; *data* is what the member gets for it."""
         try:
             piece = member.decode(data)
         except self._coding.error as exc:
@@ -331,6 +332,10 @@ class _Stage:
         return piece
 
     def _count_in_vain(self, member: _Member, data: bytes) -> None:
+        # Output is bounded by being asked for. This bounds time: input that gives no output at all
+        # would keep us in one long step, with no checkpoint in it. So we count what has gone in
+        # since the last output, and for each member that has ended a price for the next one. What
+        # a member has left over is taken again, and not counted twice.
         self._in_vain += len(data)
         if member.finished:
             self._in_vain += MEMBER_COSTS_BYTES - len(member.rest)
@@ -364,7 +369,10 @@ class Decoder:
           DecodingError: what was fed can't be decoded.
         """
         at = last = len(self._stages) - 1
-        # Ask the last one. Who has nothing asks the one before; who has, hands it on to the next.
+        # Begin at the last stage, whose output is the body. A stage that has nothing to give needs
+        # input, so we step back to the stage before it; a piece that we get there goes one stage
+        # forward. Each step moves at most one piece, so no stage ever holds more than a piece of
+        # another one's output. If the first stage has nothing to give, more has to be fed.
         while at >= 0:
             piece = self._stages[at].next_piece()
             if not piece:
@@ -392,7 +400,7 @@ def make_decoder(content_encoding: str) -> Decoder | None:
     """Make what decodes a body with this Content-Encoding; None if there is nothing to decode.
 
     Nothing is decoded either if one of the codings is unknown here: then the bytes are delivered as
-    they came, and whoever reads them has the header to go by.
+    they came, and the caller has the header to go by.
 
     Args:
       content_encoding: the value of the field; of several ones, joined by ", ".

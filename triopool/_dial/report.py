@@ -27,7 +27,7 @@ class DialReport:
     192.0.2.2:80"``.
 
     Args:
-      key: whom is dialled.
+      key: what is dialled.
       told: the list of the dial's owner, who quotes it when the dial runs out of time. It always
         holds one text, the newest.
     """
