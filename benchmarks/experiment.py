@@ -48,7 +48,7 @@ class Experiment(NamedTuple):
       points: where to measure, smaller before larger.
       quick: the same for a quick run.
       pools_only: whether clients without a pool are left out.
-      quick_clients: which clients take part in a quick run, of those that are not slow; None for all.
+      quick_clients: which clients a quick run has, of those that are not slow; None for all.
     """
 
     name: str

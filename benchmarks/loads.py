@@ -1,4 +1,4 @@
-"""How often we ask, and how many at once: the ways in which the experiments put requests to a client.
+"""How often we ask, and how much at once: how the experiments put requests to a client.
 
 ``repeat`` is a *closed loop*: so many workers, each of which sends its next request when it has the
 answer to its last one. How many requests that shall be is found out by trying: all clients are to
