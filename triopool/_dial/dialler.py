@@ -67,8 +67,8 @@ class Dialler:
         self._delay = happy_eyeballs_delay
         self._ids = itertools.count(1)
 
-    async def dial(self, key: PoolKey, told: list[str]) -> Connection:
-        """Open a connection for *key*, saying in *told* what is being tried and what failed.
+    async def dial(self, key: PoolKey, notes: list[str]) -> Connection:
+        """Open a connection for *key*, saying in *notes* what is being tried and what failed.
 
         Atomic with respect to cancellation: if this raises, every socket is closed.
 
@@ -77,7 +77,7 @@ class Dialler:
           ResolveError: there is no address.
           Exception: what the socket factory raised, as itself, unless it was an ``OSError``.
         """
-        report = DialReport(key, told)
+        report = DialReport(key, notes)
         context = None
         if key.origin.scheme == "https":
             # First of all: once we are connected, the server waits for our side of the handshake.

@@ -28,20 +28,20 @@ class DialReport:
 
     Args:
       key: what is dialled.
-      told: the list of the dial's owner, who quotes it when the dial runs out of time. It always
+      notes: the list of the dial's owner, who quotes it when the dial runs out of time. It always
         holds one text, the newest.
     """
 
-    def __init__(self, key: PoolKey, told: list[str]) -> None:
+    def __init__(self, key: PoolKey, notes: list[str]) -> None:
         self._key = key
-        self._told = told
+        self._notes = notes
         self._doing = ""
         self._failures: dict[AddressInfo, Exception] = {}
 
     def doing(self, what: str) -> None:
         """The dial has begun to do *what*."""
         self._doing = what
-        self._told[:] = [str(self)]
+        self._notes[:] = [str(self)]
 
     def connecting_to(self, addresses: Sequence[AddressInfo]) -> None:
         """The dial tries to connect to *addresses*, or will when it is their turn."""
