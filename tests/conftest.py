@@ -48,6 +48,27 @@ def pytest_configure(config: pytest.Config) -> None:
         sweeping.share = 1.0
 
 
+_EXHAUSTIVE = {
+    "corpus/test_corpus.py",
+    "dial/test_sweep.py",
+    "exchange/test_cancel_sweep.py",
+    "fuzz/test_fuzz.py",
+    "pool/test_sweep.py",
+    "slots/test_machine.py",
+    "slots/test_sweep.py",
+    "transports/test_cancel_sweep.py",
+}
+"""Tests that try a scenario at each of its points, or thousands of cases. They take half of the
+time, and reach no line that the others don't: so CI does not measure the coverage of these."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(tests).as_posix() in _EXHAUSTIVE:
+            item.add_marker(pytest.mark.exhaustive)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Tell how many moments the cancel sweeps tried: nothing else shows that one has shrunk."""
     if tally := sweeping.tally:
@@ -81,15 +102,16 @@ def only_requests_are_sent(
     if request.path.parent.name in _NOT_HTTP:
         yield
         return
-    audit, send = Audit(), NetworkSocket._send
+    audit, send = Audit(), NetworkSocket.send_nowait
 
-    def read_along(sock: NetworkSocket, data: memoryview) -> int:
+    def read_along(sock: NetworkSocket, data: bytes | bytearray | memoryview) -> int:
         count = send(sock, data)
         if not sock._server_side:
             audit.sent(sock, f"to {sock._remote}", bytes(data[:count]))
         return count
 
-    monkeypatch.setattr(NetworkSocket, "_send", read_along)
+    # send() comes by here too.
+    monkeypatch.setattr(NetworkSocket, "send_nowait", read_along)
     yield
     assert not audit.findings, "\n".join(audit.findings)
 

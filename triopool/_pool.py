@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
-import ipaddress
-import math
 import os
 import ssl
 from collections.abc import Callable, Iterable
@@ -21,7 +18,15 @@ from ._client.lease import LeaseContext, LeasedConnection
 from ._client.redirect import follow
 from ._client.response import Response
 from ._client.watch import Watches
-from ._config import Timeouts, check_count, check_seconds, described
+from ._config import (
+    Timeouts,
+    check_count,
+    check_delay,
+    check_local_address,
+    check_seconds,
+    check_ttl,
+    described,
+)
 from ._dial.dialler import Dialler
 from ._dial.names import Names
 from ._errors import PoolClosed
@@ -131,13 +136,13 @@ class ConnectionPool:
         instrument = combine(instruments)
         self._watches = Watches(instrument)
         self._resolver = resolver
-        self._dns_ttl = _check_ttl(dns_ttl)
+        self._dns_ttl = check_ttl(dns_ttl)
         self._dial_options: dict[str, Any] = {
             "ssl_context": ssl_context,
             "socket_factory": socket_factory,
-            "local_address": _check_local_address(local_address),
+            "local_address": check_local_address(local_address),
             "unix_socket": None if unix_socket is None else os.fspath(unix_socket),
-            "happy_eyeballs_delay": _check_delay(happy_eyeballs_delay),
+            "happy_eyeballs_delay": check_delay(happy_eyeballs_delay),
         }
         self._slots: Slots[Connection] = Slots(
             self._dial,
@@ -461,27 +466,3 @@ def _refuse_credentials(what: str, request: Request) -> None:
             f"{what}() is about a connection, and credentials are about requests: leave them out "
             "of this URL, and give auth= with each request"
         )
-
-
-def _check_delay(value: float) -> float:
-    seconds = check_seconds("happy_eyeballs_delay", value)
-    if seconds is None:
-        raise TypeError("happy_eyeballs_delay must be a number of seconds, not None")
-    return seconds
-
-
-def _check_ttl(value: float | None) -> float:
-    if value == 0:
-        return 0.0
-    seconds = check_seconds("dns_ttl", value)
-    return math.inf if seconds is None else seconds
-
-
-def _check_local_address(value: str | tuple[str, int] | None) -> tuple[str, int] | None:
-    if value is None:
-        return None
-    host, port = (value, 0) if isinstance(value, str) else value
-    with contextlib.suppress(ValueError):
-        ipaddress.ip_address(host)
-        return host, port
-    raise ValueError("local_address must be an IP address, such as '192.0.2.1'")

@@ -25,7 +25,7 @@ from typing import Any, Self
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from .._body.content import close_body
+from .._body.pieces import close_body
 from .._client.redirect import follow
 from .._client.response import Response
 from .._config import Timeouts

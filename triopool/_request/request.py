@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any, TypeAlias, TypedDict
 
-from .._body.body import Body, Content, to_body
-from .._body.content import Measured, MultipartFields
+from .._body.body import Body, Content, Measured, to_body
 from .._body.form import Params
+from .._body.multipart import MultipartFields
 from .._config import Redirects, Timeouts, check_bool, check_count, check_redirects, described
 from .._decoding import ACCEPT_ENCODING
 from .._errors import LocalProtocolError
