@@ -13,62 +13,36 @@ that an error does; a cancelled read can be repeated, as with any Trio stream, a
 How the bytes move, how messages are framed and how long we wait for the server is the business of
 the codec below (``_protocol/seam.py``). What stays here is the order of things.
 
-Sending and reading
--------------------
-A server may answer before it has read the request. It may refuse an upload of 100 MB after the
-first kilobyte; it may as well send its head first and read then, or answer piece by piece while it
-reads. A client that writes everything before it reads would block for ever in the first case, and
-one that takes the head of a response for the end of the upload would lose data in the others. So a
-body that does not go out in one write is sent by a task of its own (``upload.py``), and both sides
-go on until both are done. The upload is stopped when
-
-- the write fails,
-- the caller closes the response, or
-- the response has ended, it is no success, and the server takes nothing more for a short while.
-
-A connection is reused only if the kernel has taken the request to its end. A 2xx to a request that
-was not sent to its end is an error: the server can't have had what it says it has.
-
-A request without a body, or with one that fits one write, needs no task: it is written, then read.
-If that write fails, the answer may still be there to be read.
+The two sides
+-------------
+:class:`Sender` sends the request, :class:`Receiving` takes the body of the response; the exchange
+sees that both come to their end, which may be in any order. A connection is reused only if the
+system has taken the request to its end. A 2xx to a request that was not sent to its end is an
+error: the server can't have had what it says it has. Any other answer to it is an answer.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import trio
 
 from .._errors import ReadError, RemoteProtocolError, TriopoolError, WriteError
-from .._facts import CloseReason, Progress
-from .._protocol.seam import NO_FIELDS, Connection, Head, RawHeaders
+from .._facts import CloseReason
+from .._protocol.seam import NO_FIELDS, Head, RawHeaders
 from . import drain as _drain
+from .progress import Meter
 from .receiving import Receiving, not_accepted
+from .sender import Sender
 from .upgraded import UpgradedStream
-from .upload import ONE_TLS_WRITE_BYTES, ONE_WRITE_BYTES, Upload
 
 if TYPE_CHECKING:
     from .background import Background
+    from .holding import Holding
     from .sending import Sending
 
 MAX_INFORMATIONAL = 20
 """1xx responses to one request."""
-
-
-class Holding(Protocol):
-    """The right to use a connection: the pool's lease, or a turn of a lease that the user holds."""
-
-    @property
-    def connection(self) -> Connection: ...
-    @property
-    def reused(self) -> bool: ...
-    @property
-    def just_seen(self) -> bool: ...
-    @property
-    def ended(self) -> bool: ...
-    def release(self) -> None: ...
-    def close(self, reason: CloseReason) -> None: ...
 
 
 State: TypeAlias = Literal["opening", "reading", "whole", "complete", "switched", "broken"]
@@ -111,12 +85,7 @@ class Exchange:
     failure: BaseException | None = None
     was_stale = False
     _state: State = "opening"
-    _body_sent = 0
     _informational = 0
-    # The sending side, where it has a task of its own.
-    _upload: Upload | None = None
-    # How the one write broke, where it has not.
-    _write_failed: WriteError | None = None
     # What the caller's own iterator raised, until somebody has been told.
     _untold: BaseException | None = None
 
@@ -128,7 +97,12 @@ class Exchange:
         self.reused = lease.reused
         self._lease = lease
         self._background = background
-        self._body = Receiving(self.codec, sending.request)
+        request = sending.request
+        self._meter = meter = (
+            None if request.on_progress is None else Meter(request.on_progress, request.body_length)
+        )
+        self._sender = Sender(sending, self.codec, meter)
+        self._body = Receiving(self.codec, request, meter)
 
     # ── The head ───────────────────────────────────────────────────────────────────────────────
 
@@ -168,7 +142,7 @@ class Exchange:
         if isinstance(failure, trio.Cancelled):
             failure.add_note(f"triopool was {self._doing()}")
         self.was_stale = self._looks_stale(failure)
-        self._stop_upload()
+        self._sender.stop()
         if not self.was_stale:
             self.abandon()  # Now: the slot does not wait for the iterator.
         await self.join()
@@ -188,62 +162,27 @@ class Exchange:
         return broke and self.reused and not self.codec.bytes_received
 
     async def _open(self) -> None:
-        await self._begin_to_send()
+        await self._sender.begin(
+            self._background,
+            self._upload_crashed,
+            reused=self.reused,
+            just_seen=self._lease.just_seen,
+        )
         head = self.response = await self._read_head()
         is_open = self._state == "opening"  # The upload may have broken it off meanwhile.
         if self.codec.upgraded is not None:
             if is_open:
                 self._state = "switched"
-            if self._upload is not None:
-                await self._upload.wait_until_sent()
+            await self._sender.wait_until_sent()
             self.upgraded = UpgradedStream(self.codec.upgraded, self.connection, self.abandon)
             return
         if is_open:
             self._state = "reading"
-        if self._upload is not None:
-            self._upload.answer(accepted=self._is_success)
+        self._sender.answer(accepted=self._is_success)
+        if self._meter is not None:
+            self._meter.to_receive = head.length
         self._body.check_length(head)
         await self._take_what_came()
-
-    async def _begin_to_send(self) -> None:
-        """Write the head, and the body with it if one write can hold both.
-
-        If not, the head is written before we read: what could be read before is no answer to it.
-        And the body is sent side by side with the reading, by a task. The server decides which of
-        the two comes to an end first, and neither stops the other. So the task only notes how it
-        has ended; what that means is for the reading side to say (:meth:`first_cause`).
-        """
-        codec, request = self.codec, self.request
-        body = self._body_for_one_write()
-        lease = self._lease
-        try:
-            written = codec.start(
-                request.head, body, request.timeouts, reused=self.reused, just_seen=lease.just_seen
-            )
-            if body is None:
-                await codec.flush()
-                self._start_upload(is_framed=False)
-                return
-            if not written:
-                if body and codec.writes_at_once:
-                    # The kernel has no more room, and the server may want to be read first.
-                    self._start_upload(is_framed=True)
-                    return
-                await codec.flush()
-            if body:
-                self.count_sent(len(body))
-            self.note_written()
-        except WriteError as exc:
-            if body is None or self.nothing_sent:
-                raise  # What could be read is no answer to this.
-            self._write_failed = exc
-
-    def _body_for_one_write(self) -> bytes | None:
-        body = self.request.body
-        if not isinstance(body, bytes) or self.request.expect_continue:
-            return None
-        most = ONE_WRITE_BYTES if self.codec.writes_at_once else ONE_TLS_WRITE_BYTES
-        return body if len(body) <= most else None
 
     async def _read_head(self) -> Head:
         """Read up to the final head, or to a switch."""
@@ -259,60 +198,21 @@ class Exchange:
         self._informational += 1
         if self._informational > MAX_INFORMATIONAL:
             raise self.not_accepted(f"more than {MAX_INFORMATIONAL} informational responses")
-        if head.status_code == 100 and self._upload is not None:
-            self._upload.go_ahead()
+        if head.status_code == 100:
+            self._sender.go_ahead()
         if self.request.on_informational is not None:
             self.request.on_informational(head.status_code, head.read_fields())
-
-    # ── The upload ─────────────────────────────────────────────────────────────────────────────
-
-    def _start_upload(self, *, is_framed: bool) -> None:
-        upload = self._upload = Upload(
-            self.sending,
-            self.codec,
-            is_framed=is_framed,
-            count_sent=self.count_sent,
-            note_written=self.note_written,
-            crashed=self._upload_crashed,
-        )
-        self._background.start(upload.run, stop=upload.stop, name="triopool upload")
-
-    def _upload_crashed(self, error: BaseException) -> None:
-        """Perhaps no task is reading now: the next one that reads is told."""
-        self._untold = error
-        self._break_off(error)
-
-    @property
-    def _is_sending(self) -> bool:
-        """Whether the upload's task is still there; its iterator may need time to be closed."""
-        return self._upload is not None and not self._upload.has_ended
 
     @property
     def _is_success(self) -> bool:
         return 200 <= self.response.status_code < 300
 
-    async def give_up_body(self) -> None:
-        """No other exchange will ask for the request's body: it is closed if this one doesn't."""
-        if self._upload is not None and self._is_sending:
-            self._upload.closes_body = True
-        else:
-            await self.sending.give_up_body()
+    # ── The sending side ───────────────────────────────────────────────────────────────────────
 
-    async def join(self) -> None:
-        """Wait for the upload's task to end, if there is one: it has been stopped, or is over.
-
-        Its iterator is closed then. Shielded, as the end of a nursery is; no checkpoint if there is
-        nothing to wait for. If it is that iterator which calls, it does not wait for itself.
-        """
-        if self._upload is not None:
-            with trio.CancelScope(shield=True):
-                await self.wait_joined()
-
-    async def wait_joined(self) -> None:
-        """:meth:`join`, but if cancelled it waits no more."""
-        upload = self._upload
-        if upload is not None and self._is_sending and not upload.is_running_here:
-            await upload.wait_ended()
+    def _upload_crashed(self, error: BaseException) -> None:
+        """Perhaps no task is reading now: the next one that reads is told."""
+        self._untold = error
+        self._break_off(error)
 
     def take_untold(self) -> BaseException | None:
         """What the body's iterator raised, if no read has told it yet."""
@@ -320,13 +220,17 @@ class Exchange:
         return untold
 
     def first_cause(self, exc: BaseException) -> BaseException:
-        """What to raise where reading raised *exc*: it may follow from how sending ended."""
-        if self._upload is not None:
-            return self._upload.cause_of(exc)
-        # A write that broke tells more than the end of file that follows it.
-        if self._write_failed is not None and isinstance(exc, ReadError):
-            return self._write_failed
-        return exc
+        """See :meth:`Sender.first_cause`; so for the three below."""
+        return self._sender.first_cause(exc)
+
+    async def join(self) -> None:
+        await self._sender.join()
+
+    async def wait_joined(self) -> None:
+        await self._sender.wait_joined()
+
+    async def give_up_body(self) -> None:
+        await self._sender.give_up_body()
 
     # ── The body ───────────────────────────────────────────────────────────────────────────────
 
@@ -343,7 +247,7 @@ class Exchange:
     @property
     def is_ready(self) -> bool:
         """Whether :meth:`read` may return without a checkpoint."""
-        nothing_to_wait_for = self._state == "whole" and not self._is_sending
+        nothing_to_wait_for = self._state == "whole" and not self._sender.is_under_way
         return bool(self._body.pieces) or self.ended or self.switched or nothing_to_wait_for
 
     @property
@@ -362,6 +266,11 @@ class Exchange:
         if not self.request.decode or self.response.status_code == 206:
             return ""
         return self.response.encoding
+
+    def tell_progress(self) -> None:
+        """Tell the caller. Not while draining: no task of theirs is there to take an exception."""
+        assert self._meter is not None
+        self._meter.tell()
 
     async def read(self) -> bytes:
         """The next piece of the body; ``b""`` at its end. A checkpoint only if it has to wait.
@@ -393,16 +302,10 @@ class Exchange:
         """The rest of the body, if all of it has arrived; else None."""
         return self._body.give_out() if self._state == "complete" else None
 
-    async def skip(self) -> None:
-        """Take what comes next, and drop it."""
-        self._body.pieces.clear()
-        await self._read_more()
-
     async def _read_more(self) -> None:
         try:
             if self._state == "whole":
-                assert self._upload is not None
-                await self._upload.wait_unless_refused(accepted=self._is_success)
+                await self._sender.wait_unless_refused(accepted=self._is_success)
                 if not self.ended:  # Another task may have closed it.
                     await self._finish()
             else:
@@ -425,30 +328,8 @@ class Exchange:
         if is_whole and self._state != "broken":
             self._state = "whole"
             self.trailers = self.codec.trailers
-            if not self._is_sending:
+            if not self._sender.is_under_way:
                 await self._finish()
-
-    # ── Progress ───────────────────────────────────────────────────────────────────────────────
-
-    def count_sent(self, size: int) -> None:
-        """The system has taken so many bytes more of the request's body."""
-        self._body_sent += size
-        if self.request.on_progress is not None:
-            self.tell_progress()
-
-    def note_written(self) -> None:
-        """The system has taken all of the request."""
-        if self._state == "opening":
-            self.sending.listener.written()
-
-    def tell_progress(self) -> None:
-        """Tell the caller. Not while draining: no task of theirs is there to take an exception."""
-        request = self.request
-        assert request.on_progress is not None
-        to_receive = None if self._state == "opening" else self.response.length
-        request.on_progress(
-            Progress(self._body_sent, request.body_length, self.body_bytes, to_receive)
-        )
 
     # ── Endings ────────────────────────────────────────────────────────────────────────────────
 
@@ -456,7 +337,7 @@ class Exchange:
         """Both sides are done: give the connection back, if it can serve another exchange."""
         self._state = "complete"
         if not self.codec.sent_whole and self._is_success:
-            self._break_off(self._why_not_sent_whole())
+            self._break_off(self._sender.why_not_whole(self.response.status_code))
             return
         try:
             await self.codec.finish()
@@ -467,7 +348,7 @@ class Exchange:
 
     def abandon(self) -> None:
         """Close the connection, and stop the upload, unless the exchange has ended already."""
-        self._stop_upload()
+        self._sender.stop()
         if not self.ended:
             self.codec.abandon()
             self._end_lease()
@@ -485,19 +366,28 @@ class Exchange:
         else:
             self._lease.close(CloseReason.STALE if self.was_stale else CloseReason.DISCARDED)
 
-    def _stop_upload(self) -> None:
-        if self._upload is not None:
-            self._upload.stop()
-
     @property
     def worth_draining(self) -> bool:
         """Whether what is left is, or may be, so little that reading it saves the connection."""
-        return _drain.is_worth_it(self)
+        return _drain.is_worth_it(self.codec, self.response, self._body)
 
     def start_drain(self) -> None:
         """Read the rest for the connection's sake, in a task of the pool."""
-        drain = partial(_drain.drain, self)
-        self._background.start(drain, stop=self.abandon, name="triopool drain")
+        self._background.start(self._drain, stop=self.abandon, name="triopool drain")
+
+    async def _drain(self) -> None:
+        try:
+            await _drain.drain(self._body, self._skip)
+        finally:
+            self.abandon()
+
+    async def _skip(self) -> bool:
+        """Take what comes next, and drop it; whether there is more."""
+        if self.ended:
+            return False
+        self._body.pieces.clear()
+        await self._read_more()
+        return True
 
     # ── Errors ─────────────────────────────────────────────────────────────────────────────────
 
@@ -519,22 +409,3 @@ class Exchange:
             return f"sending the request to {key}: {codec.bytes_sent} bytes had been sent"
         waited = "" if codec.waited is None else f", for {codec.waited:.3g} s"
         return f"waiting for the head of the response from {key}{waited}"
-
-    def _why_not_sent_whole(self) -> WriteError:
-        """The error of a success that was said of half a request.
-
-        What refuses a request (413, say) is an answer to what the server has had of it.
-
-        Raises:
-          TriopoolError: the connection was closed under us, which is why.
-        """
-        self.codec.check_open()
-        origin = self.request.key.origin
-        error = WriteError(
-            f"{origin} answered with {self.response.status_code} to a request whose end it has not "
-            f"taken: {self._body_sent} bytes of the body were sent",
-            origin=origin,
-            phase="write",
-        )
-        error.__cause__ = self._write_failed if self._upload is None else self._upload.error
-        return error

@@ -13,6 +13,7 @@ from .._errors import RemoteProtocolError
 if TYPE_CHECKING:
     from .._protocol.seam import Bytes, Codec, Head
     from .._request.request import Request
+    from .progress import Meter
 
 
 class Receiving:
@@ -23,12 +24,13 @@ class Receiving:
       pieces: what nobody has read yet.
     """
 
-    __slots__ = ("_codec", "_limit", "_request", "body_bytes", "pieces")
+    __slots__ = ("_codec", "_limit", "_meter", "_request", "body_bytes", "pieces")
 
-    def __init__(self, codec: Codec, request: Request) -> None:
+    def __init__(self, codec: Codec, request: Request, meter: Meter | None) -> None:
         self._codec = codec
         self._request = request
         self._limit = request.max_body_bytes
+        self._meter = meter
         self.body_bytes = 0
         self.pieces: list[Bytes] = []
 
@@ -57,6 +59,8 @@ class Receiving:
         codec = self._codec
         while piece := codec.take():
             self.body_bytes += len(piece)
+            if self._meter is not None:
+                self._meter.received = self.body_bytes
             if self._limit is not None and self.body_bytes > self._limit:
                 raise self._too_large("a body")
             self.pieces.append(piece)

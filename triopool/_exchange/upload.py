@@ -87,7 +87,6 @@ class Upload:
         *,
         is_framed: bool,
         count_sent: Callable[[int], None],
-        note_written: Callable[[], None],
         crashed: Callable[[BaseException], None],
     ) -> None:
         self._sending = sending
@@ -95,7 +94,7 @@ class Upload:
         self._codec = codec
         self._is_framed = is_framed
         self._count_sent = count_sent
-        self._note_written = note_written
+        self._answered = False
         self._crashed = crashed
         self._scope = trio.CancelScope(shield=True)
         self._go_ahead = trio.Event()
@@ -114,6 +113,7 @@ class Upload:
 
     def answer(self, *, accepted: bool) -> None:
         """The final head is here: a body that waits to be asked for has its answer."""
+        self._answered = True
         if accepted:
             self.go_ahead()
             return
@@ -133,11 +133,12 @@ class Upload:
         await self._ended.wait()
 
     async def wait_until_sent(self) -> None:
-        """RFC 9110 section 7.8: the request comes before the other protocol.
+        """Wait for the end, behind the head of a switch.
 
         Raises:
           BaseException: it was not sent to its end.
         """
+        self._answered = True
         await self.wait_ended()
         if self.error is not None:
             raise self.error
@@ -191,7 +192,8 @@ class Upload:
             with self._scope:
                 await self._send_everything()
                 self._end(State.SENT)
-                self._note_written()
+                if not self._answered:
+                    self._sending.listener.written()
         except BaseException as exc:
             # A WriteError may also be the iterator's own, out of another exchange.
             is_ours = exc is self._of_connection

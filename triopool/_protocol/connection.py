@@ -12,6 +12,8 @@ that waits there learns that it was closed; the clock then says why (``_patience
 is set where it becomes known: by the scanner that sees a bare LF, by the write that breaks, by the
 read that finds the end. The first reason stays. What is left to ask at the end of an exchange is
 whether the request was sent whole, what the parser says, and whether anything came behind.
+
+Long because both directions share one state: the clocks, what is owed, and why it is spent.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ from .._errors import (
 from .._facts import Condition, ConnectionInfo, Spent
 from .._origin import PoolKey
 from .._patience import Keeper
-from .._transport import tls as _tls
+from .._transport.tls import TLSStream
+from .._transport.tls_errors import reason
 from .._transport.wire import Stale, Wire
 from .heads import NotLegal
 from .http11 import H11, CutShort, DoesNotFit
@@ -69,7 +72,7 @@ class Connection:
     def __init__(
         self,
         wire: Wire,
-        tls: _tls.TLSStream | None,
+        tls: TLSStream | None,
         info: ConnectionInfo,
         key: PoolKey,
         keeper: Keeper,
@@ -80,7 +83,7 @@ class Connection:
         self._name = str(key)
         self._wire = wire
         self._tls = tls
-        self._stream: Wire | _tls.TLSStream = wire if tls is None else tls
+        self._stream: Wire | TLSStream = wire if tls is None else tls
         self._parser = H11(self._spend)
         self._write_clock = keeper.patience(self._write_stalled)
         self._read_clock = keeper.patience(wire.close)
@@ -181,12 +184,9 @@ class Connection:
         self.bytes_received = 0
         self.waited = None
         self._head = None
-        self._owed = self._parser.start(head)
+        self._owed = self._parser.start(head, body)
         self._owes_the_end = body is not None
-        if body is None:
-            return False
-        self._owed = b"".join((self._owed, *self._parser.frame(body, last=True)))
-        return self._write_now()
+        return body is not None and self._write_now()
 
     async def send(self, piece: Bytes, *, last: bool = False) -> None:
         try:
@@ -464,5 +464,5 @@ class Connection:
 def _why(exc: BaseException) -> str:
     """What broke a stream. TLS says it in the cause only."""
     if isinstance(exc.__cause__, ssl.SSLError):
-        return _tls.reason(exc.__cause__)
+        return reason(exc.__cause__)
     return str(exc) or str(exc.__cause__ or type(exc).__name__)

@@ -57,8 +57,8 @@ class H11:
 
     # ── Requests ───────────────────────────────────────────────────────────────────────────────
 
-    def start(self, head: RequestHead) -> bytes:
-        """Begin an exchange: the head as it goes over the wire."""
+    def start(self, head: RequestHead, body: bytes | None) -> bytes:
+        """Begin an exchange: the head as it goes over the wire, and the *body* if that is all."""
         self.scanner.start(head.method)
         self.ended = self._goes_as_read = False
         self.trailers = NO_FIELDS
@@ -67,7 +67,10 @@ class H11:
         request = head.kept
         if type(request) is not h11.Request:
             request = _make_request(head)
-        return self._h11.send(request) or b""
+        framed = self._h11.send(request) or b""
+        if body is None:
+            return framed
+        return b"".join((framed, *self.frame(body, last=True)))
 
     def frame(self, piece: Bytes, *, last: bool) -> list[Bytes]:
         """A piece of the body as it goes over the wire, without a copy.
@@ -196,7 +199,7 @@ class H11:
         """Once both sides are done: why there can't be a next cycle; None if there can."""
         if self._h11.our_state is not h11.DONE:
             return Spent.ASKED_TO_CLOSE
-        if self._h11.trailing_data[0] or self.scanner.rest:
+        if self._h11.trailing_data[0] or self.scanner.has_rest:
             return Spent.EARLY_BYTES
         return None
 

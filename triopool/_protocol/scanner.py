@@ -136,6 +136,11 @@ class Scanner:
         self._chunks.rest()
 
     @property
+    def has_rest(self) -> bool:
+        """Whether something has come and was not given out."""
+        return self._at < len(self._data)
+
+    @property
     def rest(self) -> bytes:
         """What has come and was not given out: it does not belong to the response."""
         return bytes(self._data[self._at :])

@@ -16,10 +16,9 @@ where there are none (a Trio socket from the user's factory) Trio's do.
 from __future__ import annotations
 
 import contextlib
-import functools
 import socket as stdlib_socket
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import trio
 
@@ -42,22 +41,15 @@ class Stale(trio.BrokenResourceError):
 
 
 class Nowait(NamedTuple):
-    """What a socket does at once, or not at all: then it raises ``BlockingIOError``."""
+    """What a socket does at once, or not at all: then it raises ``BlockingIOError``.
+
+    The methods of a :class:`triopool.abc.NowaitSocket`, or those of a non-blocking socket of the
+    standard library.
+    """
 
     send: Callable[[bytes | bytearray | memoryview], int]
     recv: Callable[[int], bytes]
     wait_readable: Callable[[], Awaitable[None]]
-
-
-def nowait(socket: stdlib_socket.socket | trio.socket.SocketType) -> Nowait | None:
-    """What *socket* has of it: one of the standard library's, or of ``triopool.testing``."""
-    if isinstance(socket, stdlib_socket.socket):  # Trio has made it non-blocking.
-        wait = functools.partial(trio.lowlevel.wait_readable, socket)
-        return Nowait(socket.send, socket.recv, wait)
-    ours: Any = socket
-    if hasattr(ours, "recv_nowait"):
-        return Nowait(ours.send_nowait, ours.recv_nowait, ours.wait_readable)
-    return None
 
 
 class Wire(trio.abc.Stream):
@@ -95,7 +87,7 @@ class Wire(trio.abc.Stream):
 
         About a microsecond.
         """
-        return self.is_unfit or self.socket.is_readable()
+        return self.torn or self.closed or self.socket.is_readable()
 
     @contextlib.contextmanager
     def impatient(self) -> Iterator[None]:
@@ -105,11 +97,6 @@ class Wire(trio.abc.Stream):
             yield
         finally:
             self._allowance = None
-
-    @property
-    def is_unfit(self) -> bool:
-        """Whether it can't carry another exchange: it was closed, or a write was cut short."""
-        return self.torn or self.closed
 
     @property
     def closed(self) -> bool:
