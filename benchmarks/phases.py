@@ -114,7 +114,7 @@ _H11 = (
 
 TRIOPOOL = (
     Seam("prepare", "triopool._request.preparations:Preparations.plain"),
-    Seam("prepare", "triopool._request.request:refuse_switch"),
+    Seam("prepare", "triopool._pool:refuse_switch"),
     Seam("acquire", "triopool._slots.engine:Slots.acquire"),
     Seam("frame", "triopool._protocol.http11:Connection.begin"),
     Seam("write", "triopool._protocol.http11:Connection.send_now"),
@@ -122,7 +122,8 @@ TRIOPOOL = (
     Seam("parse", "triopool._protocol.http11:Connection.next_event", 3, or_more=True),
     Seam("response", "triopool._exchange.exchange:Exchange.__init__"),
     Seam("response", "triopool._client.response:Response.__init__"),
-    Seam("response", "triopool._client.response:Response._read_whole"),
+    Seam("response", "triopool._client.delivery:Delivery.__init__"),
+    Seam("response", "triopool._client.delivery:Delivery.read_all"),
     Seam("release", "triopool._protocol.http11:Connection.next_cycle"),
     Seam("release", "triopool._slots.lease:Lease.release"),
     Seam("deadlines", "triopool._patience:Patience.begin", or_more=True),

@@ -72,7 +72,7 @@ from ._instruments.logging import LoggingInstrument
 from ._origin import Origin, PoolKey
 from ._pool import ConnectionPool
 from ._request.auth import BasicAuth, BearerAuth
-from ._request.request import RequestOptions
+from ._request.options import RequestOptions
 from ._statistics import OriginStatistics, PoolStatistics
 from .abc import AddressInfo
 

@@ -10,15 +10,14 @@ import os
 import ssl
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Unpack
+from typing import Unpack
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from ._client import retry as _retry
-from ._client.block import StreamContext
-from ._client.lease import LeaseContext, LeasedConnection
-from ._client.redirect import follow
+from ._client.block import Block
+from ._client.client import Client
+from ._client.lease import LeasedConnection, lease_block
 from ._client.response import Response
 from ._client.watch import Watches
 from ._config import Timeouts, check_count, check_seconds, described
@@ -26,17 +25,15 @@ from ._dial.dialler import Dialler
 from ._dial.names import Names
 from ._errors import PoolClosed
 from ._exchange.background import Background
-from ._exchange.exchange import Exchange
-from ._exchange.sending import Sending
 from ._facts import ConnectionInfo
 from ._instruments.combine import combine
-from ._origin import PoolKey
+from ._own_nursery import OwnNursery
 from ._patience import Keeper
-from ._protocol.http11 import Connection
 from ._request import hints as _hints
-from ._request import request as _request
+from ._request.options import RequestOptions
 from ._request.preparations import Preparations
-from ._request.request import Request, RequestOptions
+from ._request.prepare import refuse_switch
+from ._request.request import Request
 from ._slots.engine import Slots
 from ._statistics import PoolStatistics
 from ._trio_only import check_trio
@@ -124,23 +121,20 @@ class ConnectionPool:
         for name, seam in (("socket_factory", socket_factory), ("resolver", resolver)):
             if seam is not None and not callable(seam):
                 raise TypeError(f"{name} must be callable, not {described(seam)}")
-        self._state = _State.NEW
-        self._run: trio.lowlevel.TrioToken | None = None
-        self._timeouts = timeouts
-        self._preparations = Preparations(timeouts)
         instrument = combine(instruments)
-        self._watches = Watches(instrument)
-        self._resolver = resolver
-        self._dns_ttl = _check_ttl(dns_ttl)
-        self._dial_options: dict[str, Any] = {
-            "ssl_context": ssl_context,
-            "socket_factory": socket_factory,
-            "local_address": _check_local_address(local_address),
-            "unix_socket": None if unix_socket is None else os.fspath(unix_socket),
-            "happy_eyeballs_delay": _check_delay(happy_eyeballs_delay),
-        }
-        self._slots: Slots[Connection] = Slots(
-            self._dial,
+        self._keeper = Keeper()
+        self._names = Names(resolver, _check_ttl(dns_ttl))
+        dialler = Dialler(
+            self._names,
+            self._keeper,
+            ssl_context=ssl_context,
+            socket_factory=socket_factory,
+            local_address=_check_local_address(local_address),
+            unix_socket=None if unix_socket is None else os.fspath(unix_socket),
+            happy_eyeballs_delay=_check_delay(happy_eyeballs_delay),
+        )
+        self._slots = Slots(
+            dialler.dial,
             max_connections=check_count("max_connections", max_connections),
             max_connections_per_origin=check_count(
                 "max_connections_per_origin", max_connections_per_origin
@@ -154,6 +148,12 @@ class ConnectionPool:
             ),
             instrument=instrument,
         )
+        self._background = Background()
+        self._watches = Watches(instrument)
+        self._client = Client(Preparations(timeouts), self._slots, self._background, self._watches)
+        self._nursery = OwnNursery()
+        self._run: trio.lowlevel.TrioToken | None = None
+        self._state = _State.NEW
 
     # ── Open and leave ─────────────────────────────────────────────────────────────────────────
 
@@ -161,17 +161,11 @@ class ConnectionPool:
         check_trio()
         if self._state is not _State.NEW:
             raise RuntimeError("a ConnectionPool can be entered only once: make a new one")
-        # Around the nursery, to be shielded at the end; see __aexit__.
-        self._scope = trio.CancelScope()
-        self._scope.__enter__()
-        self._nursery_manager = trio.open_nursery()
-        self._nursery = await self._nursery_manager.__aenter__()
-        names = Names(self._nursery, self._resolver, self._dns_ttl)
-        self._background = Background(self._nursery)
-        self._keeper = Keeper()
-        self._nursery.start_soon(self._keeper.run, name="triopool keeper of timeouts")
-        self._dialler = Dialler(names, self._keeper, **self._dial_options)
-        self._slots.start(self._nursery)
+        nursery = await self._nursery.open()
+        self._names.start(nursery)
+        self._background.open(nursery)
+        self._slots.start(nursery)
+        nursery.start_soon(self._keeper.run, name="triopool keeper of timeouts")
         self._run = trio.lowlevel.current_trio_token()
         self._state = _State.OPEN
         return self
@@ -183,28 +177,9 @@ class ConnectionPool:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close everything, then wait for our own tasks to end.
-
-        The nursery is told of no exception, for it would wrap it into a group; the block's goes on
-        as itself when this returns. Our tasks have all been cancelled, so the wait is short, and
-        is shielded so that a cancelled program still leaves no socket behind.
-        """
-        self._shut()
-        self._scope.shield = True
-        try:
-            await self._nursery_manager.__aexit__(None, None, None)
-        finally:
-            self._scope.__exit__(None, None, None)
-
-    def _shut(self) -> None:
-        """Close everything, and cancel our own tasks; may be called again."""
-        if self._state is _State.OPEN:
-            self._state = _State.LEFT
-            self._slots.shut("the pool was closed")
-            self._background.stop()
-            self._keeper.stop()
-            self._watches.pool_left()
-            self._nursery.cancel_scope.cancel()
+        """Close everything, then wait for our own tasks to end: cancelled as they are, not long."""
+        close_all(self)
+        await self._nursery.close()
 
     @property
     def is_open(self) -> bool:
@@ -221,9 +196,6 @@ class ConnectionPool:
             raise RuntimeError("this ConnectionPool belongs to another Trio run")
         if self._state is _State.LEFT:
             raise PoolClosed("the pool was closed: its 'async with' block has been left")
-
-    async def _dial(self, key: PoolKey, notes: list[str]) -> Connection:
-        return await self._dialler.dial(key, notes)
 
     # ── Requests ───────────────────────────────────────────────────────────────────────────────
 
@@ -278,13 +250,12 @@ class ConnectionPool:
             anything is taken or sent, as is OSError for a file that can't be read.
         """
         self._check_usable()
-        request = self._prepare("request()", method, url, options)
-        _request.refuse_switch(request)
-        response = await follow(request, self._send)
-        await response._read_whole()
-        return response
+        request = self._client.prepare("request()", method, url, options)
+        refuse_switch(request)
+        delivery = await self._client.send(request)
+        return Response(delivery, await delivery.read_all())
 
-    def stream(self, method: str, url: str, **options: Unpack[RequestOptions]) -> StreamContext:
+    def stream(self, method: str, url: str, **options: Unpack[RequestOptions]) -> Block[Response]:
         """Send a request; the response comes when its head is here, its body is read in the block.
 
         ``async with pool.stream("GET", url) as response: async for chunk in response: ...``
@@ -300,8 +271,7 @@ class ConnectionPool:
         it.
         """
         self._check_usable()
-        request = self._prepare("stream()", method, url, options)
-        return StreamContext(lambda: follow(request, self._send))
+        return self._client.stream(self._client.prepare("stream()", method, url, options))
 
     async def get(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """``request("GET", url, ...)``"""
@@ -331,24 +301,6 @@ class ConnectionPool:
         """``request("OPTIONS", url, ...)``"""
         return await self.request("OPTIONS", url, **options)
 
-    def _prepare(self, caller: str, method: str, url: str, options: RequestOptions) -> Request:
-        if not options:  # Spared the checks, which take a fifth of a request's time.
-            return self._preparations.plain(method, url)
-        _request.check_names(caller, options)
-        return _request.prepare(
-            method,
-            url,
-            default_timeouts=self._timeouts,
-            places=self._preparations.places,
-            **options,
-        )
-
-    @enable_ki_protection
-    async def _send(self, sending: Sending, previous: Response | None) -> Response:
-        work = _retry.send(sending, self._slots, self._background)
-        exchange = await self._watches.watched(sending, work)
-        return Response(exchange, Exchange.start_drain, previous)
-
     # ── Operations ─────────────────────────────────────────────────────────────────────────────
 
     @_hints.given("lease()", _hints.OF_A_REQUEST)
@@ -358,7 +310,7 @@ class ConnectionPool:
         *,
         timeouts: Timeouts | None = None,
         server_hostname: str | None = None,
-    ) -> LeaseContext:
+    ) -> Block[LeasedConnection]:
         """Hold one connection to the URL's origin, for several exchanges.
 
         ``async with pool.lease(url) as connection: await connection.request("GET", "/a")``
@@ -370,16 +322,8 @@ class ConnectionPool:
           PoolTimeout, PoolFull, PoolClosed, ConnectError: no connection was to be had.
         """
         self._check_usable()
-        options: RequestOptions = {"timeouts": timeouts, "server_hostname": server_hostname}
-        request = self._prepare("lease()", "GET", url, options)
-        _refuse_credentials("lease", request)
-        return LeaseContext(lambda: self._lease(request))
-
-    @enable_ki_protection
-    async def _lease(self, request: Request) -> LeasedConnection:
-        self._check_usable()
-        lease = await self._slots.acquire(request.key, request.timeouts)
-        return LeasedConnection(lease, request.key, self._prepare, self._background, self._watches)
+        request = self._about_a_connection("lease()", url, timeouts, server_hostname)
+        return lease_block(self._client, request)
 
     async def warm_up(
         self,
@@ -400,10 +344,21 @@ class ConnectionPool:
         """
         self._check_usable()
         check_count("n", n, least=0)
-        options: RequestOptions = {"timeouts": timeouts, "server_hostname": server_hostname}
-        request = self._prepare("warm_up()", "GET", url, options)
-        _refuse_credentials("warm_up", request)
+        request = self._about_a_connection("warm_up()", url, timeouts, server_hostname)
         await self._slots.warm_up(request.key, n, request.timeouts)
+
+    def _about_a_connection(
+        self, caller: str, url: str, timeouts: Timeouts | None, server_hostname: str | None
+    ) -> Request:
+        """A request that tells where to connect, and is not sent."""
+        options: RequestOptions = {"timeouts": timeouts, "server_hostname": server_hostname}
+        request = self._client.prepare(caller, "GET", url, options)
+        if request.auth is not None:
+            raise ValueError(
+                f"{caller} is about a connection, and credentials are about requests: leave them "
+                "out of this URL, and give auth= with each request"
+            )
+        return request
 
     async def drain(self) -> None:
         """End gracefully: refuse new requests, let the present ones finish, keep nothing idle.
@@ -455,12 +410,29 @@ class ConnectionPool:
         return f"<triopool.ConnectionPool, {self._state.value}, at {id(self):#x}>"
 
 
-def _refuse_credentials(what: str, request: Request) -> None:
-    if request.auth is not None:
-        raise ValueError(
-            f"{what}() is about a connection, and credentials are about requests: leave them out "
-            "of this URL, and give auth= with each request"
-        )
+# ── For the bridge to httpx ────────────────────────────────────────────────────────────────────
+#
+# Functions, and not attributes: what a program may use of a pool is what it finds on it.
+
+
+def client_of(pool: ConnectionPool) -> Client:
+    """What sends the requests of a pool, which has to be open."""
+    pool._check_usable()
+    return pool._client
+
+
+def close_all(pool: ConnectionPool) -> None:
+    """Close everything that a pool has, and cancel its tasks. May be called again.
+
+    The pool can't be used any more, and is left where it was entered.
+    """
+    if pool._state is _State.OPEN:
+        pool._state = _State.LEFT
+        pool._slots.shut("the pool was closed")
+        pool._background.stop()
+        pool._keeper.stop()
+        pool._watches.pool_left()
+        pool._nursery.cancel()
 
 
 def _check_delay(value: float) -> float:

@@ -58,7 +58,7 @@ BUGS = [
         "a response may be read twice at a time, and drained meanwhile",
         [
             Edit("_exchange/reader.py", "        if self._busy:\n", "        if False:\n"),
-            Edit("_client/response.py", " and not self._reader.is_busy:\n", ":\n"),
+            Edit("_client/delivery.py", " and not self._reader.is_busy:\n", ":\n"),
         ],
     ),
     Bug(

@@ -13,9 +13,8 @@ from typing import Any
 
 import trio
 
-from .._client.response import Response
+from .._client.delivery import Delivery
 from .._deadlines import deadline
-from .._protocol.http11 import Connection
 from .errors import StreamErrors
 
 
@@ -24,15 +23,17 @@ class NetworkStream:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: Any,
         errors: StreamErrors,
-        response: Response | None = None,
+        delivery: Delivery | None = None,
         stream: trio.abc.Stream | None = None,
     ) -> None:
         self._connection = connection
         self._errors = errors
-        self._response = response
-        self._stream = response.upgraded if stream is None and response is not None else stream
+        self._delivery = delivery
+        if stream is None and delivery is not None:
+            stream = delivery.exchange.upgraded
+        self._stream = stream
 
     def _upgraded(self) -> trio.abc.Stream:
         if self._stream is None:
@@ -65,8 +66,8 @@ class NetworkStream:
         await trio.lowlevel.checkpoint()
 
     def _close(self) -> None:
-        if self._response is not None:
-            self._response.close(drain=False)
+        if self._delivery is not None:
+            self._delivery.close(drain=False)
         else:
             self._connection.close()
 
@@ -84,7 +85,7 @@ class NetworkStream:
             with self._translated(self._errors.connect_error):
                 with trio.CancelScope(deadline=deadline(timeout)):
                     await tls.do_handshake()
-                    return NetworkStream(self._connection, self._errors, self._response, tls)
+                    return NetworkStream(self._connection, self._errors, self._delivery, tls)
                 raise self._errors.connect_timeout(f"no TLS handshake within {timeout} s")
         except BaseException:
             self._close()

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import trio
 
-from .._client.response import Response
+from .._client.delivery import Delivery
 from .._errors import ConnectError
 from .._exchange.exchange import most_urgent
 from .._origin import Origin
@@ -55,7 +55,7 @@ class Tracer(Listener):
     def begun(self, connection: Any, *, reused: bool) -> None:
         """A connection has been leased, and the request is about to be sent."""
         if self._under_way is not None:
-            self.failed(None)
+            self._fail(None)
             self._begin("connection.retry", {"delay": 0.0})
             self._complete()
         if not reused:
@@ -77,18 +77,22 @@ class Tracer(Listener):
         self._complete()
         self._begin("http11.receive_response_headers", self._request)
 
-    def answered(self, response: Response) -> None:
-        """The head of the response is here."""
+    def answered(self, delivery: Delivery) -> None:
         if self._under_way == "http11.send_request_headers":
             self.written()  # Not all of it, for the answer came early.
-        version = b"HTTP/" + response.http_version.encode()
-        reason = response.reason.encode("latin-1")
-        self._complete((version, response.status_code, reason, response.raw_headers))
+        head = delivery.exchange.response
+        version = b"HTTP/" + head.http_version
+        self._complete((version, head.status_code, head.reason, delivery.raw_headers))
 
-    def failed(self, error: BaseException | None) -> None:
-        """What was under way has failed; before anything was, it was the dial, if it got so far."""
+    def failed(self, error: BaseException) -> None:
+        if not isinstance(error, Exception):
+            return  # Cancelled: nobody listens any more.
         if self._under_way is None and isinstance(error, ConnectError):
             self._begin_dial()
+        self._fail(error)
+
+    def _fail(self, error: BaseException | None) -> None:
+        """What was under way has failed; before anything was, it was the dial, if it got so far."""
         if self._under_way is not None:
             self._say(f"{self._under_way}.failed", {"exception": error})
             self._under_way = None
