@@ -53,7 +53,6 @@ _EXHAUSTIVE = {
     "dial/test_sweep.py",
     "exchange/test_cancel_sweep.py",
     "fuzz/test_fuzz.py",
-    "pool/test_control_c.py",
     "pool/test_sweep.py",
     "slots/test_machine.py",
     "slots/test_sweep.py",
