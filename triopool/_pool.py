@@ -19,12 +19,10 @@ from ._client.block import Block
 from ._client.client import Client
 from ._client.lease import LeasedConnection, lease_block
 from ._client.response import Response
-from ._client.watch import Watches
 from ._config import Timeouts, check_count, check_seconds, described
 from ._dial.dialler import Dialler
 from ._dial.names import Names
 from ._errors import PoolClosed
-from ._exchange.background import Background
 from ._facts import ConnectionInfo
 from ._instruments.combine import combine
 from ._own_nursery import OwnNursery
@@ -148,9 +146,7 @@ class ConnectionPool:
             ),
             instrument=instrument,
         )
-        self._background = Background()
-        self._watches = Watches(instrument)
-        self._client = Client(Preparations(timeouts), self._slots, self._background, self._watches)
+        self._client = Client(Preparations(timeouts), self._slots, instrument)
         self._nursery = OwnNursery()
         self._run: trio.lowlevel.TrioToken | None = None
         self._state = _State.NEW
@@ -163,8 +159,8 @@ class ConnectionPool:
             raise RuntimeError("a ConnectionPool can be entered only once: make a new one")
         nursery = await self._nursery.open()
         self._names.start(nursery)
-        self._background.open(nursery)
         self._slots.start(nursery)
+        self._client.start(nursery)
         nursery.start_soon(self._keeper.run, name="triopool keeper of timeouts")
         self._run = trio.lowlevel.current_trio_token()
         self._state = _State.OPEN
@@ -429,9 +425,8 @@ def close_all(pool: ConnectionPool) -> None:
     if pool._state is _State.OPEN:
         pool._state = _State.LEFT
         pool._slots.shut("the pool was closed")
-        pool._background.stop()
+        pool._client.stop()
         pool._keeper.stop()
-        pool._watches.pool_left()
         pool._nursery.cancel()
 
 

@@ -742,7 +742,7 @@ def test_every_response_that_starts_ends_once_however_it_ends(
                 await trio.sleep(pool_seconds)
             for told in listener.told.values():
                 assert "answered" not in told or "ended" in told
-        assert not pool._watches.open
+        assert not pool._client._watches.open
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
     listener.check()

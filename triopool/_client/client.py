@@ -15,6 +15,10 @@ is raised in them.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+
+import trio
 from trio.lowlevel import enable_ki_protection
 
 from .._errors import ReadError, TriopoolError, WriteError
@@ -29,6 +33,7 @@ from .._request.prepare import prepare
 from .._request.request import Request
 from .._slots.engine import Slots
 from .._slots.lease import Lease
+from ..abc import Instrument
 from .block import Block
 from .delivery import Delivery
 from .redirect import leads_to
@@ -39,30 +44,40 @@ from .watch import Watches
 
 
 class Client:
-    """Sends requests.
+    """Sends the requests of one pool.
 
     Args:
       preparations: what is known from earlier requests.
       slots: where connections come from.
-      background: runs what goes on beside a request.
-      watches: tell the pool's instruments.
-      turns: those of a connection that the program has leased, if all requests go over that one.
+      instrument: is told how each request goes.
     """
 
     def __init__(
-        self,
-        preparations: Preparations,
-        slots: Slots[Connection],
-        background: Background,
-        watches: Watches,
-        turns: Turns | None = None,
+        self, preparations: Preparations, slots: Slots[Connection], instrument: Instrument
     ) -> None:
         self.preparations = preparations
         self._slots = slots
-        self._background = background
-        self._watches = watches
-        self._turns = turns
-        self._start_drain = Exchange.start_drain if turns is None else turns.start_drain
+        self._background = Background()
+        self._watches = Watches(instrument)
+        # The turns of a connection that the program has leased, if all requests go over that one.
+        self._turns: Turns | None = None
+        self._start_drain: Callable[[Exchange], None] = Exchange.start_drain
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Begin to work: what goes on beside requests runs in *nursery*."""
+        self._background.open(nursery)
+
+    def stop(self) -> None:
+        """The pool is left: end what goes on beside requests, and all responses."""
+        self._background.stop()
+        self._watches.pool_left()
+
+    def on(self, turns: Turns) -> Client:
+        """The same client, but all requests go over one connection."""
+        client = copy.copy(self)
+        client._turns = turns
+        client._start_drain = turns.start_drain
+        return client
 
     def prepare(self, caller: str, method: str, url: str, options: RequestOptions) -> Request:
         """Check the arguments of a request; *caller* is what was called, for messages."""
@@ -85,10 +100,6 @@ class Client:
     async def lease(self, request: Request) -> Turns:
         """A connection for the program itself, to where the request would go."""
         return Turns(await self._slots.acquire(request.key, request.timeouts), request.key)
-
-    def on(self, turns: Turns) -> Client:
-        """The same client, but all requests go over one connection."""
-        return Client(self.preparations, self._slots, self._background, self._watches, turns)
 
     @enable_ki_protection
     async def send(self, request: Request, listener: Listener = SILENT) -> Delivery:

@@ -46,6 +46,7 @@ from .._errors import (
     WriteError,
 )
 from .._facts import CloseReason, Progress
+from .._groups import most_urgent
 from .._protocol.http11 import (
     NEED_DATA,
     Connection,
@@ -638,17 +639,3 @@ class Exchange:
         return self.connection.illegal(
             f"{what}, more than max_body_bytes={self.request.max_body_bytes}"
         )
-
-
-def most_urgent(group: BaseException) -> BaseException:
-    """The one exception of a nursery's group that goes on, for no group leaves a request.
-
-    All that can be in there are Cancelled ones, control-C, and what the body's iterator mixed
-    with a Cancelled of its own.
-    """
-    error = group
-    if isinstance(group, BaseExceptionGroup):
-        error = group.split(trio.Cancelled)[1] or group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -18,7 +18,7 @@ import trio
 
 from .._client.delivery import Delivery
 from .._errors import ConnectError
-from .._exchange.exchange import most_urgent
+from .._groups import most_urgent
 from .._origin import Origin
 from .._request.listener import Listener
 
