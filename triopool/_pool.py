@@ -1,4 +1,8 @@
-"""The pool: what a program opens, asks, and leaves. It wires the parts together, and owns them."""
+"""The pool: what a program opens, asks, and leaves. It builds its parts, starts and ends them.
+
+Over 400 lines, half of which are docstrings: this is the one place at which all options of a pool
+and of a request are explained.
+"""
 
 from __future__ import annotations
 
@@ -332,7 +336,7 @@ class ConnectionPool:
         """Dial until *n* connections to the URL's origin are open, busy ones counted.
 
         As far as slots are free: closes no connection, and overtakes no request, to make room. If
-        cancelled, the dials under way go on for a short while, for whoever asks next.
+        cancelled, the dials under way go on for a short while, for the requests that come next.
 
         Raises:
           ConnectError: a dial failed. The others are kept.
@@ -408,7 +412,8 @@ class ConnectionPool:
 
 # ── For the bridge to httpx ────────────────────────────────────────────────────────────────────
 #
-# Functions, and not attributes: what a program may use of a pool is what it finds on it.
+# The bridge is another room, and what it needs is not for programs. So these are functions of this
+# module, and no attributes of the pool: what is found on a pool may be used by all.
 
 
 def client_of(pool: ConnectionPool) -> Client:

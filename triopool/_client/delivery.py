@@ -33,7 +33,7 @@ class Delivery:
     Attributes:
       exchange: what it is the response of.
       previous: the response whose redirect led here; None if none did.
-      closed: whether somebody has closed it. What was read before stays.
+      closed: whether it has been closed, by any task. What was read before stays.
     """
 
     __slots__ = ("_listener", "_reader", "_start_drain", "closed", "exchange", "previous")
@@ -91,6 +91,10 @@ class Delivery:
         except trio.BusyResourceError:
             raise  # Another task reads: what it gets is its own, and stays.
         except BaseException as exc:
+            # What was raised may not be what went wrong first. Another task may have closed the
+            # response under us: then that is what we say. Or an upload has failed beside us, and
+            # has closed the connection: then its error is the cause, and what the reader got only
+            # follows from it.
             closed_by_another_task = self.closed and isinstance(exc, TriopoolError)
             self._listener.broke(exc)
             self.close(drain=False)
@@ -126,7 +130,9 @@ class Delivery:
         closed_before, self.closed = self.closed, True
         if closed_before or self.exchange.ended:
             return
-        # While another task reads, it takes the rest, and not a drain.
+        # A drain reads the rest of the body so that the connection can be reused: worth it if the
+        # rest is small. While another task is reading, that one would lose bytes to the drain; so
+        # the connection is closed, and the task hears that the response was.
         if drain and self.exchange.worth_draining and not self._reader.is_busy:
             self._start_drain(self.exchange)
         else:
@@ -142,8 +148,8 @@ class Delivery:
     async def leave(self, error: BaseException | None) -> None:
         """Close it as its block is left, with the exception *error* if there is one.
 
-        An exception, Cancelled or one of the caller's own, closes an unread connection: it may
-        come at any point of the body, and nobody should wait then.
+        An exception, Cancelled or one of the caller's own, closes an unread connection: a program
+        that gives up should not keep a server busy with the rest.
 
         Raises:
           BaseException: what the iterator of the request's body raised, if no read told of it.
@@ -155,7 +161,7 @@ class Delivery:
             raise untold
 
     async def give_up_body(self) -> None:
-        """No other request will send the request's body: it is closed if nobody sends it now."""
+        """No other request will send the request's body: close it, unless it is being sent now."""
         await self.exchange.give_up_body()
 
 

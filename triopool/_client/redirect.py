@@ -15,8 +15,8 @@ browsers follow and servers are tested with:
   don't follow redirects with it.)
 - From https to http only if allowed: what was private would travel in the open.
 
-The redirect's own body is drained or closed as any response's that nobody reads, and the next
-request does not wait for that.
+The redirect's own body is drained or closed, as that of any response that is left unread, and the
+next request does not wait for that.
 """
 
 from __future__ import annotations
@@ -66,11 +66,12 @@ async def leads_to(delivery: Delivery) -> tuple[Sending, Response] | None:
         response = Response(delivery)
         following = next_request(sending, response)
         if following is None:
-            # Nobody will ask for the body again. But it may still be on its way.
+            # No other request will need the body. But this one may still be sending it.
             await delivery.give_up_body()
             return None
         delivery.close()
         await delivery.join()
+        # If the next request has the same body, that one sends it, or closes it.
         if following.body is not sending.request.body:
             await sending.give_up_body()
     except BaseException as exc:
@@ -130,7 +131,9 @@ def _rewrite(sending: Sending, response: Response, url: URL) -> Request:
     request = sending.request
     method = _method(request.method, response.status_code)
     changes: dict[str, Any] = {"method": method, "url": url, "target": None}
-    # Where the URL came from counts, and not the key: http and https of one host are two origins.
+    # What was meant for one origin is dropped where the origin changes. The URLs are compared, and
+    # not the pool keys, so that a server_hostname makes no difference: http and https of one host
+    # are two origins, and so are two ports.
     if url.origin == request.url.origin:
         fields, auth = request.fields, request.auth
     else:

@@ -15,13 +15,14 @@ from .._slots.lease import Lease
 
 
 class Turn:
-    """One exchange's right to a connection that the user has leased.
+    """One exchange's right to use a connection that the user has leased.
 
-    Released, it leaves the connection with its lease; closed, it ends that too.
+    To the exchange this looks like a lease of the pool's. When it is released, the connection stays
+    with the user's lease; when it is closed, that lease ends too.
 
     Attributes:
-      drained: None while the user has the exchange in hand; once it was left to be drained, set
-        when that has ended.
+      drained: None while the user has the response in hand. If the rest of it was left to be read
+        by the pool, an event that is set when that has ended.
     """
 
     __slots__ = ("_lease", "connection", "drained", "ended", "reused")
@@ -50,7 +51,7 @@ class Turns:
     """The exchanges on a connection that the user has leased: one at a time.
 
     Attributes:
-      key: whom it leads to.
+      key: where the connection leads.
       connection: the connection.
     """
 
@@ -78,11 +79,12 @@ class Turns:
         last = self._last
         if last is not None and last.drained is not None:
             await last.drained.wait()
-        # Another task may have taken its turn meanwhile.
+        # Another task may have taken a turn while we waited.
         if self._last is not last or (last is not None and not last.ended):
             raise trio.BusyResourceError("the last exchange on this connection is not finished")
         turn = self._last = Turn(self._lease, reused=last is not None or self._lease.reused)
         try:
+            # The turn is ours already: nothing else can use the connection while we look at it.
             await self._check_fitness()
         except BaseException:
             turn.close(CloseReason.STALE)
@@ -90,7 +92,11 @@ class Turns:
         return turn
 
     async def _check_fitness(self) -> None:
-        """What arrived between two exchanges belongs to nobody: close the connection."""
+        """See that nothing has arrived since the last exchange: it would be no answer to ours.
+
+        Raises:
+          WriteError: something has, or the connection was closed.
+        """
         if self.usable:
             condition = self.connection.condition()
             if condition is Condition.FRESH:

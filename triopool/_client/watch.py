@@ -12,7 +12,7 @@ the first of these has happened, and what follows is not told:
 - the pool was left, so that nothing more can come.
 
 That is the end for the caller, and not the one for the connection. When a connection is given back
-nobody has decoded the body yet, which may fail; and a drain goes on after the caller has left.
+the body has not been decoded yet, which may fail; and a drain goes on after the caller has left.
 
 A pool without instruments has no watches: its requests have the listener that does nothing.
 """
@@ -38,7 +38,13 @@ if TYPE_CHECKING:
 
 
 class Watches:
-    """The watches of one pool: who is told, the numbers of the requests, and the open responses."""
+    """The watches of one pool.
+
+    Attributes:
+      instrument: what is told; for many instruments, the one that stands for them.
+      open: the watches of responses that have not ended.
+      is_left: whether the pool was left.
+    """
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
@@ -47,7 +53,7 @@ class Watches:
         self._ids = itertools.count(1)
 
     def begin(self, sending: Sending) -> None:
-        """A request begins: watch it, if there are instruments that want to know."""
+        """A request begins: watch it, if there are instruments."""
         if self.instrument is not SILENT:
             sending.id = next(self._ids)
             sending.listener = Watch(sending, self)
@@ -140,7 +146,7 @@ class Watch(Listener):
         if exchange.is_complete or (exchange.switched and error is None):
             self._end(Outcome.COMPLETE)
         elif exchange.failure is not None:
-            self._end(Outcome.FAILED, exchange.failure)  # Nobody has read as far as that.
+            self._end(Outcome.FAILED, exchange.failure)  # The caller has not read as far as that.
         else:
             self._end(Outcome.CANCELLED if _is_cancelled(error) else Outcome.LEFT, error)
 

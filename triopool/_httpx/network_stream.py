@@ -1,7 +1,8 @@
 """What httpx calls a network stream: the connection under a response, with timeouts of its own.
 
-Everybody may ask it for facts. Reading and writing are for whoever has upgraded the connection
-(httpx-ws, the WebSockets of httpx2, a tunnel); as long as it speaks HTTP its bytes are ours.
+It may be asked for facts at any time. It can be read and written once the connection speaks
+another protocol (httpx-ws, the WebSockets of httpx2, a tunnel). As long as it speaks HTTP, its
+bytes are ours.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from .errors import StreamErrors
 
 
 class NetworkStream:
-    """See ``httpcore.AsyncNetworkStream``, whose shape this has."""
+    """See ``httpcore.AsyncNetworkStream``, whose shape this has.
+
+    Args:
+      connection: what the pool's dials make. Any, because this room doesn't know protocols; it asks
+        for ``info``, ``socket`` and ``tls``, and closes it.
+      errors: what to raise.
+      delivery: the response, once it is here. It holds the connection.
+      stream: what to read and write; None for what the response was upgraded to, if it was.
+    """
 
     def __init__(
         self,

@@ -1,11 +1,11 @@
 """The ``trace`` extension of httpx: an async callable that is told what happens to a request.
 
 What we have to tell comes up in the middle of things, where nothing may be awaited. So httpcore's
-events go on a channel, and a task beside the request awaits the callable for each: it can look, and
-is told in order, but does not hold up what it looks at. What it raises ends the request.
+events go on a channel, and a task beside the request awaits the callable for each. The callable is
+told everything in order, but does not hold up the request. What it raises ends the request.
 
-The pool dials, and not the request, which may be served by a connection that somebody else dialled.
-So the events of a dial are told when it is over.
+The pool dials, and not the request, which may be served by a connection that was dialled for
+another one. So the events of a dial are told when it is over.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Tracer(Listener):
 
     def failed(self, error: BaseException) -> None:
         if not isinstance(error, Exception):
-            return  # Cancelled: nobody listens any more.
+            return  # Cancelled, as is the task that would tell of it.
         if self._under_way is None and isinstance(error, ConnectError):
             self._begin_dial()
         self._fail(error)
@@ -114,7 +114,7 @@ class Tracer(Listener):
 async def traced(
     trace: Trace, work: Callable[[Callable[[str, dict[str, Any]], object]], Awaitable[None]]
 ) -> None:
-    """Await ``work(say)``; await *trace* for whatever it says, in a task beside it.
+    """Await ``work(say)``; await *trace* for all that it says, in a task beside it.
 
     Raises:
       Exception: what *trace* raises, or what *work* does; never in a group.
@@ -136,5 +136,9 @@ async def traced(
 
 
 async def _pump(trace: Trace, events: AsyncIterable[tuple[str, dict[str, Any]]]) -> None:
+    # Not protected from control-C: this task runs the caller's code, which should be interrupted
+    # like any other. A KeyboardInterrupt that is raised here, in our own line, ends the nursery of
+    # this one request, cancels the request, and goes on to the caller. Nothing is held here that
+    # could be lost with it: the request looks after its connection in the other task.
     async for name, info in events:
         await trace(name, info)

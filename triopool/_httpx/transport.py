@@ -77,7 +77,7 @@ class Bridge:
             await self.pool.__aenter__()
             self._entered_by = task
         elif self._owns and task is not self._entered_by:
-            # Whoever leaves last would leave what is another task's.
+            # The last task to leave would close a nursery that another task has opened.
             raise RuntimeError(
                 "this transport is open in another task: to share a pool, lend it to a transport "
                 "for each: TriopoolTransport(pool)"
@@ -91,7 +91,7 @@ class Bridge:
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        """Leave the pool, if it is our own and nobody else is still in."""
+        """Leave the pool, if it is our own, and was entered as often as it has been left now."""
         self._entered -= 1
         if self._owns and not self._entered:
             await self.pool.__aexit__(exc_type, exc_value, traceback)
@@ -276,7 +276,8 @@ class BridgeStream:
             if not piece:
                 await self._say("receive_response_body.complete", {"return_value": None})
         except BaseException as exc:
-            # Whoever iterates can't go on: the library has an async generator on top of this.
+            # The caller can't go on after that: the library iterates over this in a generator of
+            # its own, which has ended with the exception. So we hold nothing any longer.
             self._delivery.close(drain=False, error=exc)
             await self._delivery.join()
             raise
@@ -286,7 +287,7 @@ class BridgeStream:
 
     async def _receive(self) -> bytes:
         try:
-            # No checkpoint for what is there already: nobody who iterates here counts on one.
+            # No checkpoint for what is there already: httpx promises none to its callers.
             return await self._delivery.receive()
         except TriopoolError as exc:
             await self._say("receive_response_body.failed", {"exception": exc})
@@ -299,7 +300,8 @@ class BridgeStream:
         if self._closed:
             return
         self._closed = True
-        # In a scope that has been cancelled nothing is drained: there something went wrong.
+        # The library closes a response in the same way, whether all is well or the caller was
+        # cancelled. In the latter case something went wrong, so nothing is drained.
         self._delivery.close(drain=trio.current_effective_deadline() > -math.inf)
         await self._delivery.join()
         if (untold := self._delivery.exchange.take_untold()) is not None:
@@ -336,7 +338,10 @@ def _timeouts(
     read: float | None = None,
     write: float | None = None,
 ) -> Timeouts:
-    """Those of the extension, by the same names. Missing is no limit; zero is none of our numbers,
-    but the next best thing."""
+    """Those of the extension, by the same names: what is missing is no limit.
+
+    Zero means "at once or never" there. Our limits have to be positive, so it becomes a very small
+    one.
+    """
     limits = {"pool": pool, "connect": connect, "read": read, "write": write}
     return Timeouts(**{name: 1e-9 if value == 0 else value for name, value in limits.items()})

@@ -1,4 +1,4 @@
-"""Who is told how one request goes, while it is sent and while its response is read.
+"""What is told how one request goes, while it is sent and while its response is read.
 
 There are two: the pool's instruments (``_client/watch.py``), and the trace of httpx
 (``_httpx/trace.py``). The client, the exchange and the reader of the body each tell what they know,
@@ -55,11 +55,11 @@ class Listener:
         """The body of its response was read to the end."""
 
     def broke(self, error: BaseException) -> None:
-        """The body can't be read any further; if *error* is no Exception, nobody wants to."""
+        """The body can't be read any further; if *error* is no Exception, the caller gave up."""
 
     def left(self, error: BaseException | None) -> None:
         """Its response was closed; *error* is what ended the block, if anything did."""
 
 
 SILENT = Listener()
-"""Where nobody listens."""
+"""The listener of a request that has none."""

@@ -50,7 +50,7 @@ class Preparations:
         """
         if type(method) is not str or type(url) is not str:
             return prepare(method, url, default_timeouts=self.timeouts, places=self.places)
-        # The request itself, for it never changes: what does stands in its Sending.
+        # The same object each time: a request never changes. What does stands in its Sending.
         return self._kept.get((method, url)) or self._first(method, url)
 
     def _first(self, method: str, url: str) -> Request:

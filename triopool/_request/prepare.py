@@ -89,7 +89,11 @@ def prepare(
 
 
 def refuse_switch(request: Request) -> None:
-    """Refuse, for want of a block that holds the connection, what may become another protocol."""
+    """Refuse what may become another protocol: only a block can hold its connection.
+
+    Raises:
+      LocalProtocolError: it may.
+    """
     if request.may_switch:
         raise LocalProtocolError(
             "a request for another protocol (CONNECT, or with an Upgrade header) needs stream(), "
@@ -144,7 +148,7 @@ def _expects_continue(
 ) -> bool:
     expects = options.get("expect_continue", False)
     check_bool("expect_continue", expects)
-    # Who writes the field by hand means it, too.
+    # A caller who writes the field by hand means it, too.
     if "expect" in names and _fields.expects_continue(fields):
         expects = True
     # RFC 9110 section 10.1.1: not without a body.
@@ -152,7 +156,11 @@ def _expects_continue(
 
 
 def _choose_auth(auth: object, names: set[str], url: URL) -> Auth | None:
-    """The argument goes before the URL's; a header goes before both, and beside neither."""
+    """The credentials to send: the argument's, or else the URL's, or none beside a header.
+
+    Raises:
+      ValueError: there is an argument and a header.
+    """
     chosen = check_auth(auth)
     if "authorization" not in names:
         return chosen or url.auth

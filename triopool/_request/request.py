@@ -25,7 +25,7 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """The safe methods (RFC 9110 section 9.2.1), which may be sent twice without asking.
 
 PUT and DELETE are idempotent by the book, but a server may have acted on the first one and answer
-the second one otherwise; whoever knows better says ``idempotent=True``.
+the second one otherwise. A program that knows better says ``idempotent=True``.
 """
 
 _USER_AGENT = f"triopool/{version('triopool')}"
