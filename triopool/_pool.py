@@ -6,10 +6,7 @@ and of a request are explained.
 
 from __future__ import annotations
 
-import contextlib
 import enum
-import ipaddress
-import math
 import os
 import ssl
 from collections.abc import Callable, Iterable
@@ -23,7 +20,15 @@ from ._client.block import Block
 from ._client.client import Client
 from ._client.lease import LeasedConnection, lease_block
 from ._client.response import Response
-from ._config import Timeouts, check_count, check_seconds, described
+from ._config import (
+    Timeouts,
+    check_count,
+    check_delay,
+    check_local_address,
+    check_seconds,
+    check_ttl,
+    described,
+)
 from ._dial.dialler import Dialler
 from ._dial.names import Names
 from ._errors import PoolClosed
@@ -125,15 +130,15 @@ class ConnectionPool:
                 raise TypeError(f"{name} must be callable, not {described(seam)}")
         instrument = combine(instruments)
         self._keeper = Keeper()
-        self._names = Names(resolver, _check_ttl(dns_ttl))
+        self._names = Names(resolver, check_ttl(dns_ttl))
         dialler = Dialler(
             self._names,
             self._keeper,
             ssl_context=ssl_context,
             socket_factory=socket_factory,
-            local_address=_check_local_address(local_address),
+            local_address=check_local_address(local_address),
             unix_socket=None if unix_socket is None else os.fspath(unix_socket),
-            happy_eyeballs_delay=_check_delay(happy_eyeballs_delay),
+            happy_eyeballs_delay=check_delay(happy_eyeballs_delay),
         )
         self._slots = Slots(
             dialler.dial,
@@ -433,27 +438,3 @@ def close_all(pool: ConnectionPool) -> None:
         pool._client.stop()
         pool._keeper.stop()
         pool._nursery.cancel()
-
-
-def _check_delay(value: float) -> float:
-    seconds = check_seconds("happy_eyeballs_delay", value)
-    if seconds is None:
-        raise TypeError("happy_eyeballs_delay must be a number of seconds, not None")
-    return seconds
-
-
-def _check_ttl(value: float | None) -> float:
-    if value == 0:
-        return 0.0
-    seconds = check_seconds("dns_ttl", value)
-    return math.inf if seconds is None else seconds
-
-
-def _check_local_address(value: str | tuple[str, int] | None) -> tuple[str, int] | None:
-    if value is None:
-        return None
-    host, port = (value, 0) if isinstance(value, str) else value
-    with contextlib.suppress(ValueError):
-        ipaddress.ip_address(host)
-        return host, port
-    raise ValueError("local_address must be an IP address, such as '192.0.2.1'")

@@ -21,6 +21,7 @@ from servers import server_certificate
 from trio.testing import MockClock
 
 from triopool import ConnectError, ConnectionPool, ConnectTimeout, ReadError, Timeouts, TLSError
+from triopool._dial import trust
 from triopool._dial.dialler import Dialler
 from triopool._dial.names import Names
 from triopool._origin import Origin, PoolKey
@@ -537,7 +538,7 @@ def test_where_the_system_itself_verifies_truststores_own_context_is_used(
     import truststore
 
     monkeypatch.setattr(sys, "platform", platform)
-    assert type(_tls.default_context()) is truststore.SSLContext
+    assert type(trust.default_context()) is truststore.SSLContext
 
 
 def test_where_openssl_finds_no_store_truststore_is_asked(
@@ -547,7 +548,7 @@ def test_where_openssl_finds_no_store_truststore_is_asked(
 
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
-    assert type(_tls.default_context()) is truststore.SSLContext
+    assert type(trust.default_context()) is truststore.SSLContext
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="there the store is no file")
@@ -556,7 +557,7 @@ def test_the_trust_store_is_read_once_and_not_for_each_connection(
 ) -> None:
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    context = _tls.default_context()
+    context = trust.default_context()
     assert context.cert_store_stats()["x509_ca"] == 1
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -570,7 +571,7 @@ async def test_a_common_name_is_no_name_of_a_host(
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)
-    ours = _tls.default_context()
+    ours = trust.default_context()
     async with Network() as network:
         serve(network, ca.issue_cert("someone@example.org", common_name="one.test"))
         error = await fails(network, ours, "https://one.test/")
@@ -587,7 +588,7 @@ def test_the_default_context_is_as_strict_as_that_of_python_3_13(
     monkeypatch: pytest.MonkeyPatch, platform: str
 ) -> None:
     monkeypatch.setattr(sys, "platform", platform)
-    context = _tls.default_context()
+    context = trust.default_context()
     strict = ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
     assert context.verify_flags & strict == strict
     assert not context.hostname_checks_common_name
@@ -608,7 +609,7 @@ async def test_the_store_is_read_by_the_first_dial_for_all_and_in_a_thread(
             read_in.append(True)
         return client_ssl_context
 
-    monkeypatch.setattr(_tls, "default_context", default_context)
+    monkeypatch.setattr(trust, "default_context", default_context)
     async with Network() as network:
         serve(network, server_certificate(ca))
         async with pool_on(network) as pool:
@@ -689,7 +690,7 @@ async def test_closing_never_waits_for_the_peer(
 async def test_a_pool_needs_no_trust_store_for_http(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(_tls, "default_context")
+    monkeypatch.delattr(trust, "default_context")
     async with Network() as network:
         network.listen(ADDRESS, 80, hello_server())
         async with ConnectionPool(socket_factory=network.socket) as pool:

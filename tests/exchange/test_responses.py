@@ -555,7 +555,7 @@ async def test_who_waits_is_not_handed_what_came_at_once_behind_the_response(
             end.send_nowait(ok(bytes(65536 - 42))[:65536])
             if behind:
                 pool_end = network.open_sockets[0]
-                pool_end._received += behind
+                pool_end._end._received += behind
             else:
                 end.close()
         assert pool.statistics().discarded == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._body.content import close_body
+from .._body.pieces import close_body
 from .._facts import RequestInfo
 from .._request.listener import SILENT, Listener
 from .._request.request import Request

@@ -21,14 +21,14 @@ it. What stops it is its exchange, or the pool when it is left.
 from __future__ import annotations
 
 import enum
-import inspect
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import trio
 
-from .._body.content import close_body
+from .._body.pieces import checked_pieces, refuse_result
 from .._errors import TriopoolError, WriteError
 
 if TYPE_CHECKING:
@@ -187,12 +187,7 @@ class Upload:
             self._sending.body_started = True
             await self._send_pieces(body)
         else:
-            if inspect.iscoroutine(body):
-                body.close()
-            raise TypeError(
-                "content= was called for the body, and must return an async iterable of bytes, "
-                f"not {type(body).__name__}"
-            )
+            refuse_result(body, "content= was called for the body, and")
 
     async def _send_bytes(self, body: bytes) -> None:
         # The end goes with the last piece: a server that answers the last byte must find us done.
@@ -202,18 +197,10 @@ class Upload:
         await self._send(last, last=True)
 
     async def _send_pieces(self, body: AsyncIterable[object]) -> None:
-        iterator = aiter(body)
-        try:
-            async for piece in iterator:
-                if not isinstance(piece, bytes | bytearray | memoryview):
-                    raise TypeError(
-                        f"the body's iterator must yield bytes, not {type(piece).__name__}"
-                    )
-                for part in _cut(bytes(piece)):
+        async with aclosing(checked_pieces(body, "the body's iterator")) as pieces:
+            async for piece in pieces:
+                for part in _cut(piece):
                     await self._send(part)
-        finally:
-            # A generator that is left half-way must not wait for the garbage collector.
-            await close_body(iterator)
         await self._send(b"", last=True)
 
     async def _send(self, piece: Bytes, *, last: bool = False) -> None:

@@ -25,7 +25,7 @@ from typing import Any, Self
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from .._body.content import close_body
+from .._body.pieces import close_body
 from .._client.client import Client
 from .._client.delivery import Delivery
 from .._config import Timeouts

@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection
 from typing import Any, TypeAlias, TypedDict
 
 from .._body.body import Content
-from .._body.content import MultipartFields
 from .._body.form import Params
+from .._body.multipart import MultipartFields
 from .._config import Redirects, Timeouts
 from .._facts import OnProgress
 from . import hints as _hints

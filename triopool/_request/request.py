@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
-from .._body.body import Body
-from .._body.content import Measured
+from .._body.body import Body, Measured
 from .._config import Redirects, Timeouts
 from .._decoding import ACCEPT_ENCODING
 from .._facts import OnProgress

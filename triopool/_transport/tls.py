@@ -1,4 +1,4 @@
-"""TLS over the wire: whom we trust, and what to say when we don't.
+"""TLS over the wire, and what to say when it fails.
 
 ``https_compatible`` is on: HTTP servers commonly close without a ``close_notify``, and HTTP has its
 own framing that tells a whole response from a truncated one. One kind of body has no such framing:
@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import math
 import ssl
-import sys
 
 import trio
-import truststore
 
 from .._errors import TLSError
 from .._facts import TLSInfo
@@ -54,33 +52,6 @@ _HINTS = {
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": _REFUSES_OURS,
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _REFUSES_OURS,
 }
-
-
-def default_context() -> ssl.SSLContext:
-    """Verify against the operating system's trust store. Reads it: call it in a thread."""
-    context = _store_in_a_file() or truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Ours, so ours to set. A context that the caller lent is never modified.
-    context.set_alpn_protocols(["http/1.1"])
-    # A name is in subjectAltName or nowhere (RFC 9110 section 4.3.4).
-    context.hostname_checks_common_name = False
-    # As ssl.create_default_context() has it from Python 3.13 on. (Where the system itself verifies,
-    # by truststore, these have no effect: it has its own rules.)
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
-    return context
-
-
-def _store_in_a_file() -> ssl.SSLContext | None:
-    """A context that has read the system's store, where that is a file which OpenSSL finds.
-
-    truststore would have it too, but reads the file anew for each connection: 20 ms in which no
-    task runs. It is for the other cases: where the system itself verifies, where the store is a
-    directory that is looked into as needed, where this Python's OpenSSL looks in the wrong place.
-    """
-    if sys.platform in ("win32", "darwin"):
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_default_certs()
-    return context if context.cert_store_stats()["x509_ca"] else None
 
 
 class _Transport(trio.abc.Stream):
