@@ -139,7 +139,8 @@ class Client:
                 if self._turns is not None:
                     holding = await self._turns.take(sending.request)
                 else:
-                    # The lease of a stale connection goes with it: so the request keeps its age.
+                    # acquire_nowait() goes here. The lease of a stale connection goes along: so
+                    # the request keeps its age, and the slot until it stands in line again.
                     holding = lease = await self._slots.acquire(
                         key, timeouts, lease, sending.listener
                     )

@@ -46,14 +46,18 @@ def prepare(
         raise TypeError(f"method must be a str, not {type(method).__name__}")
     if method.upper() in USUAL:
         method = method.upper()
+    parsed = places.parse(url, options.get("params"))
+    if not options:
+        # What a method and a URL say is most of what there is to check.
+        return Request(
+            places=places, method=method, url=parsed, timeouts=default_timeouts, auth=parsed.auth
+        )
     timeouts = options.get("timeouts")
     if timeouts is not None and not isinstance(timeouts, Timeouts):
         raise TypeError(f"timeouts must be a triopool.Timeouts, not {described(timeouts)}")
-    given: Mapping[str, Any] = options
     attributes = {
-        name: check(name, given[name]) for name, check in _PASSED_ON.items() if name in given
+        name: _PASSED_ON[name](name, value) for name, value in options.items() if name in _PASSED_ON
     }
-    parsed = places.parse(url, options.get("params"))
     headers = options.get("headers")
     fields = [] if headers is None else _fields.read(headers)
     names = _fields.names_of(fields) if fields else set()
