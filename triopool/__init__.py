@@ -95,7 +95,7 @@ from ._instruments.logging import LoggingInstrument
 from ._origin import Origin, PoolKey
 from ._pool import ConnectionPool
 from ._request.auth import BasicAuth, BearerAuth
-from ._request.request import RequestOptions
+from ._request.options import RequestOptions
 from ._statistics import OriginStatistics, PoolStatistics
 from .abc import AddressInfo
 
@@ -150,14 +150,29 @@ __all__ = [
 ]
 
 
-def _name_errors_as_users_do() -> None:
-    """So that a traceback says ``triopool.ReadTimeout``.
+def _name_classes_as_users_do() -> None:
+    """So that tracebacks, reprs and pickles say ``triopool.ReadTimeout``, wherever that stands."""
+    import contextlib
+    import inspect
+    from typing import get_type_hints
 
-    Errors only: the annotations of other classes are looked up in the module that they name.
-    """
-    for value in globals().values():
-        if isinstance(value, type) and issubclass(value, TriopoolError):
-            value.__module__ = __name__
+    private = [
+        value
+        for value in globals().values()
+        if isinstance(value, type) and value.__module__.startswith(f"{__name__}._")
+    ]
+    for value in private:
+        # The annotations of a class are text, and get_type_hints() reads them in the module that
+        # the class names. From now on it would do so here, where most names are not known. So we
+        # replace the text by what it means, before any class has its new name.
+        meanings = get_type_hints(value)
+        own = inspect.get_annotations(value)
+        value.__annotations__ = {name: meanings[name] for name in own}
+    for value in private:
+        value.__module__ = __name__
+        # Python 3.13 would show what stands here in that line, if asked for the class's source.
+        with contextlib.suppress(AttributeError):
+            del value.__firstlineno__  # type: ignore[attr-defined]
 
 
-_name_errors_as_users_do()
+_name_classes_as_users_do()

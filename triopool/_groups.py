@@ -1,4 +1,4 @@
-"""Groups of exceptions, out of which one goes on: no group leaves a request."""
+"""Exception groups, where one exception is to go on: no group leaves a request."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import trio
 
 
 def most_urgent(group: BaseException) -> BaseException:
-    """The one exception of a nursery's group that goes on.
+    """The one exception out of a nursery's group that is to be raised; any other is itself.
 
-    All that can be in there are Cancelled ones, control-C, and what the caller's own code mixed
-    with a Cancelled of its own.
+    What our nurseries can have in a group are Cancelled, control-C, and what the caller's own code
+    raised, perhaps mixed with a Cancelled of its own. Anything goes before Cancelled: that ends a
+    scope and is forgotten, and what happened beside it would be forgotten with it.
     """
     error = group
     if isinstance(group, BaseExceptionGroup):

@@ -52,7 +52,8 @@ async def test_when_the_first_is_cancelled_the_others_get_the_answer(
 ) -> None:
     async with Network() as network, trio.open_nursery() as nursery:
         small_world(network, lookup_delay=1.0)
-        names = Names(nursery, network.resolve, ttl=0.0)
+        names = Names(network.resolve, ttl=0.0)
+        names.start(nursery)
         origin = Origin("http", "host.test", 80)
         answers: list[list[AddressInfo]] = []
 
@@ -121,7 +122,8 @@ async def test_no_more_than_so_many_answers_are_kept(
     assert MAX_REMEMBERED == 1024
     monkeypatch.setattr(_resolve, "MAX_REMEMBERED", 3)
     async with Network() as network, trio.open_nursery() as nursery:
-        names = Names(nursery, network.resolve, ttl=60.0)
+        names = Names(network.resolve, ttl=60.0)
+        names.start(nursery)
         for number in range(5):
             network.host(f"host{number}.test", "192.0.2.1")
             await names.addresses(Origin("http", f"host{number}.test", 80))
@@ -139,7 +141,8 @@ async def test_each_use_of_an_answer_begins_with_another_address_of_each_family(
         network.host(
             "host.test", "2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2", "192.0.2.3"
         )
-        names = Names(nursery, network.resolve, ttl=60.0)
+        names = Names(network.resolve, ttl=60.0)
+        names.start(nursery)
         origin = Origin("http", "host.test", 80)
         turns = []
         for _ in range(4):
@@ -238,7 +241,8 @@ async def test_a_late_answer_does_not_end_its_successors_lookup(autojump_clock: 
             return await network.resolve(host, port)
 
         network.host("host.test", "192.0.2.1")
-        names = Names(nursery, slow, ttl=0.0)
+        names = Names(slow, ttl=0.0)
+        names.start(nursery)
         origin = Origin("http", "host.test", 80)
         nursery.start_soon(names.addresses, origin)
         await trio.sleep(SHARED_FOR + 1)

@@ -119,7 +119,8 @@ def test_a_dial_cancelled_anywhere_leaves_no_socket(
     async def scenario(sweep: Sweep) -> None:
         async with Network() as network, trio.open_nursery() as nursery:
             prepare(network, name, server_ssl_context)
-            names = Names(nursery, network.resolve, 10.0)
+            names = Names(network.resolve, 10.0)
+            names.start(nursery)
             factory = async_factory(network) if name == "async factory" else network.socket
             dialler = Dialler(
                 names, Keeper(), ssl_context=client_ssl_context, socket_factory=factory

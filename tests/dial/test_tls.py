@@ -255,7 +255,8 @@ async def test_a_name_that_cannot_be_an_sni_is_a_tlserror(
         serve(network, server_certificate(ca))
         key = PoolKey(Origin("https", "one.test", 443), ".dot.test")
         async with trio.open_nursery() as nursery:
-            names = Names(nursery, network.resolve, 0.0)
+            names = Names(network.resolve, 0.0)
+            names.start(nursery)
             dialler = Dialler(
                 names, Keeper(), ssl_context=client_ssl_context, socket_factory=network.socket
             )

@@ -11,6 +11,8 @@ import sys
 import pytest
 import trio
 
+from triopool import Timeouts
+
 from .world import A, world
 
 
@@ -60,7 +62,7 @@ async def test_reuse_makes_no_cancel_scope_no_task_no_limiter_call_and_no_checkp
         counter.watched = trio.lowlevel.current_task()
         trio.lowlevel.add_instrument(counter)
         tally: Tally = request.getfixturevalue("tally")
-        lease = await w.pool._slots.acquire(key, w.pool._timeouts)
+        lease = await w.pool._slots.acquire(key, Timeouts())
         assert lease.reused
         lease.release()
         assert (tally.scopes, tally.limiter_calls) == (0, 0)

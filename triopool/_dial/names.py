@@ -93,17 +93,22 @@ class Names:
     """Looks up hosts for one pool, in its nursery.
 
     Args:
-      nursery: the pool's.
       resolver: asked for the addresses of a host; None for the system's.
       ttl: for how many seconds an answer is kept; 0 for not at all.
     """
 
-    def __init__(self, nursery: trio.Nursery, resolver: Resolver | None, ttl: float) -> None:
-        self._nursery = nursery
-        self._resolver: Resolver = resolver or SystemResolver(nursery)
+    def __init__(self, resolver: Resolver | None, ttl: float) -> None:
+        self._nursery: trio.Nursery | None = None
+        self._resolver = resolver
         self._ttl = ttl
         self._lookups: dict[tuple[str, int], _Lookup] = {}
         self._answers: dict[tuple[str, int], _Answer] = {}
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Begin to work: look-ups run in *nursery*."""
+        self._nursery = nursery
+        if self._resolver is None:
+            self._resolver = SystemResolver(nursery)
 
     async def addresses(self, origin: Origin) -> Addresses:
         """The addresses of a host, at most MAX_ADDRESSES. A literal address is itself.
@@ -126,6 +131,7 @@ class Names:
         lookup = self._lookups.get(key)
         now = trio.current_time()
         if lookup is None or now >= lookup.shared_until:
+            assert self._nursery is not None
             lookup = self._lookups[key] = _Lookup(now + SHARED_FOR)
             self._nursery.start_soon(self._look_up, key, lookup, name=f"look up {origin.host}")
         await lookup.done.wait()
@@ -139,6 +145,7 @@ class Names:
 
     @enable_ki_protection
     async def _look_up(self, key: tuple[str, int], lookup: _Lookup) -> None:
+        assert self._resolver is not None
         try:
             with trio.move_on_after(LOOKUP_LIMIT):
                 with control_c_passed_on():

@@ -19,14 +19,19 @@ logger = logging.getLogger("triopool")
 class Background:
     """Starts such tasks, and stops them when the pool is left."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
+    def __init__(self) -> None:
+        self._nursery: trio.Nursery | None = None
         self._stops: set[Callable[[], object]] = set()
+
+    def open(self, nursery: trio.Nursery) -> None:
+        """Run them in *nursery*."""
+        self._nursery = nursery
 
     def start(
         self, work: Callable[[], Awaitable[None]], *, stop: Callable[[], object], name: str
     ) -> None:
         """Begin to *work*; *stop* ends that, synchronously, when the pool is left."""
+        assert self._nursery is not None
         self._stops.add(stop)
         self._nursery.start_soon(self._run, work, stop, name=name)
 

@@ -52,7 +52,7 @@ class Sending:
         self.redirected_from = redirected_from
 
     async def give_up_body(self) -> None:
-        """Close a body that nobody will send. The task that has begun one closes it itself."""
+        """Close a body that will not be sent. One that was begun is closed by its upload."""
         if not (self.request.replayable or self.body_started):
             self.body_started = True
             await close_body(self.request.body)

@@ -8,10 +8,10 @@ parser says (``http11.py``); a second parser takes that one's place, and nothing
 upload and its response may go on side by side. When one runs out it closes the wire, and the task
 that waits there learns that it was closed; the clock then says why (``_patience.py``).
 
-*Reuse.* Why a connection can't serve another exchange is one value, :attr:`Connection.spent`, and
-is set where it becomes known: by the scanner that sees a bare LF, by the write that breaks, by the
-read that finds the end. The first reason stays. What is left to ask at the end of an exchange is
-whether the request was sent whole, what the parser says, and whether anything came behind.
+*Reuse.* Why a connection can't serve another exchange is one value, ``spent``. It is set where it
+becomes known: by the scanner that sees a bare LF, by the write that breaks, by the read that finds
+the end. The first reason stays. What is left to ask at the end of an exchange is whether the
+request was sent whole, what the parser says, and whether anything came behind.
 
 Long because both directions share one state: the clocks, what is owed, and why it is spent.
 """
@@ -61,8 +61,8 @@ Text and no enum: to look a member up takes 75 ns, and each exchange does it fiv
 """
 
 
-class Connection:
-    """One connection, and the exchange on it. See the seam for what its methods promise.
+class HTTP1Connection:
+    """One connection, and the exchange on it. The seam says what its methods promise.
 
     Attributes:
       info: its facts.
@@ -142,7 +142,7 @@ class Connection:
     def tls(self) -> trio.SSLStream[Any] | None:
         return None if self._tls is None else self._tls.ssl
 
-    def open_codec(self) -> Connection:
+    def open_codec(self) -> HTTP1Connection:
         return self
 
     def close(self) -> None:

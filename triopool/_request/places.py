@@ -41,7 +41,7 @@ class Places:
         return len(self._places) + len(self._heads)
 
     def parse(self, url: str, params: Params | None = None) -> URL:
-        """:func:`triopool._url.parse`, quicker for a place that is known."""
+        """:func:`.url.parse`, quicker for a place that is known."""
         match = _PLAIN.fullmatch(url) if type(url) is str else None
         if match is None:
             return parse(url, params)
