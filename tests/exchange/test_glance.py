@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from triopool import CloseReason, ConnectionInfo, ConnectionPool, abc
+from triopool import CloseReason, ConnectionInfo, ConnectionPool, Spent, abc
 from triopool.testing import Network, NetworkSocket, Request
 
 from .world import Answering, pieces
@@ -162,7 +162,8 @@ async def _interfere(body: str, contexts: tuple[ssl.SSLContext, ssl.SSLContext] 
             (end,) = network.open_server_sockets
             (slot,) = pool._slots._open_slots()
             assert slot.connection is not None
-            wire = slot.connection._wire
+            first = slot.connection
+            wire = first._wire
             before = wire.bytes_sent
             nursery.start_soon(interfere)
             await trio.testing.wait_all_tasks_blocked()
@@ -174,4 +175,5 @@ async def _interfere(body: str, contexts: tuple[ssl.SSLContext, ssl.SSLContext] 
             response = await pool.post(f"{url}/second", content=contents[body])
             assert response.text == "/second"
             assert pool.statistics().retried == untouched
+            assert first.spent is (Spent.STALE if untouched else None)
     return untouched

@@ -45,18 +45,17 @@ MAX_INFORMATIONAL = 20
 """1xx responses to one request."""
 
 
-State: TypeAlias = Literal["opening", "reading", "whole", "complete", "switched", "broken"]
+State: TypeAlias = Literal["opening", "reading", "whole", "complete", "switched"]
 """How far an exchange is:
 
     opening ──► reading ──► [whole ──►] complete
-            └─► switched        all but the last two ──► broken
+            └─► switched
 
 - opening: the final head has not come.
 - reading: the body is coming, or is left alone by its reader.
 - whole: the response is here to its end, and the request is still being sent.
 - complete: both are done, or the request never will be.
 - switched: what follows the head is another protocol, and no body.
-- broken: something ended it too early, which is told after the pieces that had come before.
 
 Text and no enum: to look a member up takes 75 ns, and each exchange does it ten times.
 """
@@ -86,7 +85,7 @@ class Exchange:
     was_stale = False
     _state: State = "opening"
     _informational = 0
-    # What the caller's own iterator raised, until somebody has been told.
+    # What the caller's own iterator raised, until a read has told it.
     _untold: BaseException | None = None
 
     def __init__(self, sending: Sending, lease: Holding, background: Background) -> None:
@@ -106,8 +105,12 @@ class Exchange:
 
     # ── The head ───────────────────────────────────────────────────────────────────────────────
 
-    async def open(self) -> None:
+    async def attempt(self) -> None:
         """Send the request; read the head of the response, and of its body what is there already.
+
+        If :attr:`was_stale`, and in no other case, the lease is still open when this has raised. So
+        a request that is sent again gives it up once it stands in line, and no younger one gets its
+        slot.
 
         Raises:
           WriteError, WriteTimeout, ReadError, ReadTimeout: as their names say.
@@ -115,24 +118,12 @@ class Exchange:
           PoolClosed: the pool was left meanwhile.
           BaseException: what the body's iterator raised, as itself.
         """
-        try:
-            await self.attempt()
-        except BaseException:
-            self.abandon()
-            raise
-
-    async def attempt(self) -> None:
-        """:meth:`open`, for a caller who tries again if the connection was stale.
-
-        If :attr:`was_stale`, and in no other case, the lease is still open when this has raised. So
-        the request can give it up once it stands in line again, and no younger one gets its slot.
-        """
         self.sending.listener.begun(self.connection, reused=self.reused)
         try:
             # If it was cancelled while it waited for its connection it is not sent.
             await trio.lowlevel.checkpoint_if_cancelled()
         except BaseException:
-            self._end_lease()  # Nobody has touched the connection.
+            self._end_lease()  # The connection is as it was.
             raise
         try:
             await self._open()
@@ -169,15 +160,12 @@ class Exchange:
             just_seen=self._lease.just_seen,
         )
         head = self.response = await self._read_head()
-        is_open = self._state == "opening"  # The upload may have broken it off meanwhile.
         if self.codec.upgraded is not None:
-            if is_open:
-                self._state = "switched"
+            self._state = "switched"
             await self._sender.wait_until_sent()
             self.upgraded = UpgradedStream(self.codec.upgraded, self.connection, self.abandon)
             return
-        if is_open:
-            self._state = "reading"
+        self._state = "reading"
         self._sender.answer(accepted=self._is_success)
         if self._meter is not None:
             self._meter.to_receive = head.length
@@ -258,7 +246,7 @@ class Exchange:
     @property
     def is_complete(self) -> bool:
         """Whether nothing is missing: all of the body is here, and the request needs no more."""
-        return self._state == "complete"
+        return self._state == "complete" and self.failure is None
 
     def content_encoding(self) -> str:
         """How the body is encoded, where that matters to its reader; else ``""``."""
@@ -282,7 +270,7 @@ class Exchange:
         Raises:
           WriteError, WriteTimeout: the request was not sent to its end, and the response is a
             success; or the server took nothing of it for too long.
-          ReadError, ReadTimeout, RemoteProtocolError, PoolClosed: as :meth:`open`. Again and
+          ReadError, ReadTimeout, RemoteProtocolError, PoolClosed: as :meth:`attempt`. Again and
             again: a body that was cut must not look complete to a task that reads on.
           BaseException: what the body's iterator raised.
           trio.ClosedResourceError: another task has closed the response.
@@ -300,7 +288,7 @@ class Exchange:
 
     def take_all(self) -> bytes | None:
         """The rest of the body, if all of it has arrived; else None."""
-        return self._body.give_out() if self._state == "complete" else None
+        return self._body.give_out() if self.is_complete else None
 
     async def _read_more(self) -> None:
         try:
@@ -325,7 +313,7 @@ class Exchange:
             # Whether it came together with the head or later makes no difference to the caller.
             self._break_off(self.first_cause(exc))
             return
-        if is_whole and self._state != "broken":
+        if is_whole:
             self._state = "whole"
             self.trailers = self.codec.trailers
             if not self._sender.is_under_way:
@@ -354,8 +342,7 @@ class Exchange:
             self._end_lease()
 
     def _break_off(self, error: BaseException) -> None:
-        if self._state != "broken":
-            self._state = "broken"
+        if self.failure is None:
             self.failure = error
         self.abandon()
 

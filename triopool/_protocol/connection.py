@@ -366,7 +366,7 @@ class HTTP1Connection:
             return Spent.NOT_SENT
         why = self._parser.why_spent()
         # We look at what came behind the response: the next request may get the connection as it
-        # is, without another glance, and would take somebody else's bytes for its answer.
+        # is, without another glance, and would take bytes of the last one for its answer.
         if why is None and self._tls is None and self._wire.is_readable():
             return Spent.EARLY_BYTES
         return why
