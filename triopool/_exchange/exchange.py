@@ -142,7 +142,7 @@ class Exchange:
 
     # ── The head ───────────────────────────────────────────────────────────────────────────────
 
-    async def open(self) -> None:
+    async def attempt(self) -> None:
         """Send the request; read the head of the response, and of its body what is there already.
 
         Raises:
@@ -150,15 +150,6 @@ class Exchange:
           RemoteProtocolError: the response is not legal, or exceeds a bound.
           PoolClosed: the pool was left meanwhile.
           BaseException: what the body's iterator raised, as itself.
-        """
-        try:
-            await self.attempt()
-        except BaseException:
-            self.abandon()
-            raise
-
-    async def attempt(self) -> None:
-        """:meth:`open`, for a caller who tries again if the connection was stale.
 
         If :attr:`was_stale`, and in no other case, the lease is still open when this has raised. So
         the request can give it up once it stands in line again, and no younger one gets its slot.
@@ -425,7 +416,7 @@ class Exchange:
         Raises:
           WriteError, WriteTimeout: the request was not sent to its end, and the response is a
             success; or the server took nothing of it for too long.
-          ReadError, ReadTimeout, RemoteProtocolError, PoolClosed: as :meth:`open`. Again and
+          ReadError, ReadTimeout, RemoteProtocolError, PoolClosed: as :meth:`attempt`. Again and
             again: a body that was cut must not look complete to who reads on.
           BaseException: what the body's iterator raised.
           trio.ClosedResourceError: another task has closed the response.
