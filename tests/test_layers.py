@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "httpx2": {"_httpx", "_pool"},
     "_httpx": {"_pool", "_client", "_request", "_body", *GROUND},
     "_pool": {"_client", "_slots", "_dial", "_request", "_instruments", *GROUND},
-    "_client": {"_exchange", "_request", "_slots", "_instruments", *GROUND},
+    "_client": {"_exchange", "_protocol.seam", "_request", "_slots", "_instruments", *GROUND},
     "_exchange": {
         *("_protocol.seam", "_protocol.heads", "_request", "_body"),
         *("_decoding", "_groups", "_errors", "_facts"),
