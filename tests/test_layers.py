@@ -18,7 +18,7 @@ import triopool
 
 GROUND = {
     *("_origin", "_config", "_deadlines", "_decoding", "_charset", "_threads", "_control_c"),
-    *("_trio_only", "_errors", "_facts", "_statistics", "abc"),
+    *("_trio_only", "_own_nursery", "_groups", "_errors", "_facts", "_statistics", "abc"),
 }
 """The plain nouns and the small tools. On the map: ``the ground``."""
 
@@ -27,10 +27,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "httpx2": {"_httpx", "_pool"},
     "_httpx": {"_pool", "_client", "_request", "_body", *GROUND},
     "_pool": {"_client", "_slots", "_dial", "_request", "_instruments", *GROUND},
-    "_client": {"_exchange", "_request", "_slots", "_instruments", *GROUND},
+    "_client": {"_exchange", "_protocol.seam", "_request", "_slots", "_instruments", *GROUND},
     "_exchange": {
         *("_protocol.seam", "_protocol.heads", "_request", "_body"),
-        *("_decoding", "_errors", "_facts"),
+        *("_decoding", "_groups", "_errors", "_facts"),
     },
     "_slots": {
         *("_instruments", "_statistics", "_deadlines", "_config", "_errors", "_facts"),
@@ -61,13 +61,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_threads": set(),
     "_control_c": set(),
     "_trio_only": set(),
+    "_own_nursery": set(),
+    "_groups": set(),
 }
 """What the files of a room may import, beside one another: a room, or one file of it."""
 
 TIDY = (
-    *("_transport", "_request", "_body", "_instruments", "testing", "abc", "_errors", "_facts"),
+    *("_transport", "_exchange", "_request", "_body", "_instruments", "testing", "abc", "_errors", "_facts"),
     *("_statistics", "_origin", "_config", "_decoding", "_deadlines", "_charset", "_threads"),
-    *("_control_c", "_trio_only"),
+    *("_control_c", "_trio_only", "_own_nursery", "_groups", "httpx", "httpx2"),
 )
 """The rooms that keep the law; the others are being rebuilt. In the end: ``sorted(rooms())``."""
 

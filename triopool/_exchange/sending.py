@@ -69,6 +69,3 @@ class Sending:
             self.id,
             self.redirected_from,
         )
-
-    def __repr__(self) -> str:
-        return f"<Sending of {self.request!r}>"

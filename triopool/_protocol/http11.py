@@ -67,10 +67,10 @@ class H11:
         request = head.kept
         if type(request) is not h11.Request:
             request = _make_request(head)
-        framed = self._h11.send(request) or b""
-        if body is None:
-            return framed
-        return b"".join((framed, *self.frame(body, last=True)))
+        parts: list[Bytes] = [*(self._h11.send_with_data_passthrough(request) or ())]
+        if body is not None:
+            parts += self.frame(body, last=True)
+        return b"".join(parts)
 
     def frame(self, piece: Bytes, *, last: bool) -> list[Bytes]:
         """A piece of the body as it goes over the wire, without a copy.

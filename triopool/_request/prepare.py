@@ -47,7 +47,7 @@ def prepare(
     if method.upper() in USUAL:
         method = method.upper()
     parsed = places.parse(url, options.get("params"))
-    if not options:
+    if not options and method != "CONNECT":
         # What a method and a URL say is most of what there is to check.
         return Request(
             places=places, method=method, url=parsed, timeouts=default_timeouts, auth=parsed.auth
