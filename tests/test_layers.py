@@ -67,7 +67,17 @@ MAY_IMPORT: dict[str, set[str]] = {
 """What the files of a room may import, beside one another: a room, or one file of it."""
 
 TIDY = (
-    *("_transport", "_exchange", "_request", "_body", "_instruments", "testing", "abc", "_errors", "_facts"),
+    *(
+        "_transport",
+        "_exchange",
+        "_request",
+        "_body",
+        "_instruments",
+        "testing",
+        "abc",
+        "_errors",
+        "_facts",
+    ),
     *("_statistics", "_origin", "_config", "_decoding", "_deadlines", "_charset", "_threads"),
     *("_control_c", "_trio_only", "_own_nursery", "_groups", "httpx", "httpx2"),
 )
