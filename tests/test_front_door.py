@@ -47,7 +47,7 @@ def test_importing_the_package_mixes_no_bytes_with_text() -> None:
     assert shown.returncode == 0, shown.stderr
 
 
-def test_only_the_adaptor_and_the_request_head_import_h11() -> None:
+def test_only_the_adaptor_imports_h11() -> None:
     package = Path(triopool.__file__).parent
     found = {
         str(file.relative_to(package).as_posix())
@@ -56,7 +56,7 @@ def test_only_the_adaptor_and_the_request_head_import_h11() -> None:
     }
     # The servers of triopool.testing speak the other side of the protocol.
     found = {file for file in found if not file.startswith("testing/")}
-    assert found <= {"_protocol/http11.py", "_protocol/request_head.py"}
+    assert found == {"_protocol/http11.py"}
 
 
 def test_every_error_is_in_the_tree_and_every_timeout_is_trios_too() -> None:

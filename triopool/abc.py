@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     import socket
@@ -54,6 +54,37 @@ closes what it has made and not returned.
 
 To raise ``OSError`` skips that address; any other exception reaches the caller as itself.
 """
+
+
+@runtime_checkable
+class NowaitSocket(Protocol):
+    """What a Trio socket of a socket factory's own make may have besides Trio's methods.
+
+    Trio's sockets let other tasks run after each operation. A pool does that once for a request,
+    where the answer may arrive meanwhile, and so it is quicker with methods that act at once. The
+    sockets of the standard library have them, and those of :mod:`triopool.testing`.
+    """
+
+    def send_nowait(self, data: bytes | bytearray | memoryview, /) -> int:
+        """Send what is taken at once, at least one byte; return how many it was.
+
+        Raises:
+          BlockingIOError: nothing is taken at once.
+          OSError: the connection broke.
+        """
+        ...
+
+    def recv_nowait(self, max_bytes: int, /) -> bytes:
+        """The next bytes that have arrived; ``b""`` at the end.
+
+        Raises:
+          BlockingIOError: nothing has arrived.
+          OSError: the connection broke.
+        """
+        ...
+
+    async def wait_readable(self) -> None:
+        """Wait until :meth:`recv_nowait` would not raise ``BlockingIOError``."""
 
 
 class Resolver(Protocol):

@@ -27,6 +27,7 @@ from triopool._dial.names import Names
 from triopool._origin import Origin, PoolKey
 from triopool._patience import Keeper
 from triopool._transport import tls as _tls
+from triopool._transport import tls_errors
 from triopool.testing import Close, KeepOpen, Network, Receive, Reset, Script, Send, script
 
 from .helpers import bad_certificate, hello_server, pool_on, server_context, told
@@ -118,7 +119,7 @@ async def test_a_certificate_for_another_address_is_told_as_that(
 async def test_another_reason_stands_for_itself(autojump_clock: MockClock) -> None:
     error = ssl.SSLCertVerificationError("x")
     error.verify_code, error.verify_message = 23, "certificate revoked"
-    assert _tls._explain("one.test", error) == (
+    assert tls_errors.explain("one.test", error) == (
         "the certificate of one.test was refused: certificate revoked"
     )
 

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from triopool import RemoteProtocolError, Response
-from triopool._protocol.scanner import CHUNKS_IN_A_ROW
+from triopool._protocol.chunks import CHUNKS_IN_A_ROW
 
 from .world import URL, Answer, Answering, ok, serving
 
@@ -90,7 +90,7 @@ async def test_an_idle_connection_keeps_nothing_of_what_came(
         await pool.get(URL)
         (slot,) = pool._slots._idle
         assert slot.connection is not None
-        assert slot.connection._scanner._data == b""
+        assert slot.connection._parser.scanner._data == b""
 
 
 # ── Chunks of one byte ─────────────────────────────────────────────────────────────────────────

@@ -18,8 +18,9 @@ from trio.testing import MockClock
 
 from triopool import ConnectionPool, ReadTimeout, Timeouts, WriteTimeout
 from triopool._deadlines import DEAD_AT_MOST, ENDED_AT_ONCE
+from triopool._dial.sockets import nowait
 from triopool._patience import Keeper, Patience
-from triopool._transport.wire import Wire, nowait
+from triopool._transport.wire import Wire
 from triopool.testing import KeepOpen, Network, Receive, ReceiveRequest, Send, Wait, script
 
 from .world import URL, Answering, serving

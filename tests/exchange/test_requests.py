@@ -29,7 +29,7 @@ from triopool import (
     WriteError,
     WriteTimeout,
 )
-from triopool._exchange.exchange import REFUSAL_SECONDS
+from triopool._exchange.upload import REFUSAL_SECONDS
 from triopool._protocol.request_head import make_head
 from triopool.testing import (
     Close,
@@ -247,7 +247,7 @@ async def test_an_iterable_can_have_a_length(autojump_clock: object) -> None:
 
 @pytest.mark.parametrize(
     ("parts", "message"),
-    [((b"bo",), "Too little data"), ((b"bo", b"dy", b"!"), "Too much data")],
+    [((b"bo",), "it is shorter"), ((b"bo", b"dy", b"!"), "it is longer")],
 )
 async def test_an_iterable_of_another_length_than_declared_is_an_error(
     autojump_clock: object, parts: tuple[bytes, ...], message: str

@@ -23,9 +23,10 @@ from trio.lowlevel import enable_ki_protection
 
 from .._errors import ReadError, TriopoolError, WriteError
 from .._exchange.background import Background
-from .._exchange.exchange import Exchange, Holding
+from .._exchange.exchange import Exchange
+from .._exchange.holding import Holding
 from .._exchange.sending import Sending
-from .._protocol.http11 import Connection
+from .._protocol.seam import Connection
 from .._request.listener import SILENT, Listener
 from .._request.options import RequestOptions, check_names
 from .._request.preparations import Preparations

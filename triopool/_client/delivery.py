@@ -20,7 +20,6 @@ from trio.lowlevel import enable_ki_protection
 
 from .._errors import TriopoolError
 from .._exchange.reader import BodyReader
-from .._protocol.http11 import raw_headers
 
 if TYPE_CHECKING:
     from .._exchange.exchange import Exchange
@@ -54,7 +53,7 @@ class Delivery:
     @property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
         """The fields of the head, as they were sent."""
-        return raw_headers(self.exchange.response)
+        return self.exchange.response.read_fields()
 
     # ── Reading ────────────────────────────────────────────────────────────────────────────────
 

@@ -20,7 +20,7 @@ from .._errors import ResolveError, TriopoolError
 from .._exchange.exchange import Exchange
 from .._exchange.sending import Sending
 from .._facts import CloseReason
-from .._protocol.http11 import Connection
+from .._protocol.seam import Connection
 from .._slots.engine import Slots
 
 MAX_RETRIES = 3

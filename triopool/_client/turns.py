@@ -9,7 +9,7 @@ from .._errors import LocalProtocolError, WriteError
 from .._exchange.exchange import Exchange
 from .._facts import CloseReason, Condition
 from .._origin import PoolKey
-from .._protocol.http11 import Connection
+from .._protocol.seam import Connection
 from .._request.request import Request
 from .._slots.lease import Lease
 

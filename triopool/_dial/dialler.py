@@ -24,7 +24,8 @@ from .._errors import TLSError
 from .._facts import ConnectionInfo
 from .._origin import PoolKey
 from .._patience import Keeper
-from .._protocol.http11 import Connection
+from .._protocol.connection import HTTP1Connection
+from .._protocol.seam import Connection
 from .._transport import tls as _tls
 from .._transport.wire import Wire
 from ..abc import AddressInfo, SocketFactory
@@ -132,7 +133,7 @@ class Dialler:
                 tls=tls,
                 opened_at=trio.current_time(),
             )
-            return Connection(wire, stream, info, key, self._keeper)
+            return HTTP1Connection(wire, stream, info, key, self._keeper)
         except BaseException:
             wire.close()
             raise

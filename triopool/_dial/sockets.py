@@ -6,6 +6,7 @@ wrong with it, or happens to it later, it is closed.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import socket as stdlib_socket
 from collections.abc import Awaitable
@@ -13,8 +14,8 @@ from collections.abc import Awaitable
 import trio
 
 from .._control_c import control_c_passed_on
-from .._transport.wire import Wire, nowait
-from ..abc import AddressInfo, AnySocket, SocketFactory
+from .._transport.wire import Nowait, Wire
+from ..abc import AddressInfo, AnySocket, NowaitSocket, SocketFactory
 
 
 class Sockets:
@@ -74,6 +75,16 @@ def plain_socket(address: AddressInfo) -> AnySocket:
         return made  # It is not one of the kernel's, so it has no descriptor to be taken over.
     # From Trio's to the standard library's, for its methods that don't wait.
     return stdlib_socket.socket(address.family, address.type, address.proto, fileno=descriptor)
+
+
+def nowait(socket: AnySocket) -> Nowait | None:
+    """The methods of *socket* that don't wait; None if it has none."""
+    if isinstance(socket, stdlib_socket.socket):  # Trio has made it non-blocking.
+        wait = functools.partial(trio.lowlevel.wait_readable, socket)
+        return Nowait(socket.send, socket.recv, wait)
+    if isinstance(socket, NowaitSocket):
+        return Nowait(socket.send_nowait, socket.recv_nowait, socket.wait_readable)
+    return None
 
 
 async def _result_of(made: AnySocket | Awaitable[AnySocket]) -> AnySocket:

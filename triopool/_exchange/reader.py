@@ -171,7 +171,7 @@ class BodyReader:
 
     def _break_off(self, what: str) -> RemoteProtocolError:
         """A body that was cut must not look complete to who reads on."""
-        self._broken = error = self._exchange.connection.illegal(what)
+        self._broken = error = self._exchange.not_accepted(what)
         self._exchange.abandon()
         self._listener.broke(error)
         return error

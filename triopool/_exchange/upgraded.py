@@ -10,7 +10,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 if TYPE_CHECKING:
-    from .._protocol.http11 import Connection
+    from .._protocol.seam import Connection, Upgraded
 
 
 class UpgradedStream(trio.abc.Stream):
@@ -22,9 +22,11 @@ class UpgradedStream(trio.abc.Stream):
     ``trio.ClosedResourceError``. No timeout of the pool applies to it.
     """
 
-    def __init__(self, connection: Connection, close: Callable[[], object]) -> None:
+    def __init__(
+        self, upgraded: Upgraded, connection: Connection, close: Callable[[], object]
+    ) -> None:
         self._connection = connection
-        self._stream, self._lead = connection.take_over()
+        self._stream, self._lead = upgraded
         self._close = close
         self._sending = False
         self._ended = False

@@ -29,10 +29,11 @@ from typing import TYPE_CHECKING
 import trio
 
 from .._body.pieces import checked_pieces, refuse_result
-from .._errors import TriopoolError, WriteError
+from .._errors import ReadError, TriopoolError, WriteError
+from .._groups import most_urgent
 
 if TYPE_CHECKING:
-    from .._protocol.http11 import Bytes, Connection
+    from .._protocol.seam import Bytes, Codec
     from .sending import Sending
 
 logger = logging.getLogger("triopool")
@@ -52,6 +53,12 @@ piece costs about 25 µs, so that 50 MB of them cost half of what they cost at 6
 
 CONTINUE_WAIT = 1.0
 """Seconds that a body waits for 100 Continue (RFC 9110 section 10.1.1: not indefinitely)."""
+
+
+REFUSAL_SECONDS = 0.5
+"""A server that has answered, with anything but a success, and takes nothing of the body for so
+long (at most twice that) has refused it. Most close the connection, which is noticed sooner.
+Picked, not derived."""
 
 
 class State(enum.Enum):
@@ -76,19 +83,18 @@ class Upload:
     def __init__(
         self,
         sending: Sending,
-        connection: Connection,
+        codec: Codec,
         *,
         is_framed: bool,
         count_sent: Callable[[int], None],
-        note_written: Callable[[], None],
-        crashed: Callable[[], None],
+        crashed: Callable[[BaseException], None],
     ) -> None:
         self._sending = sending
         self._request = sending.request
-        self._connection = connection
+        self._codec = codec
         self._is_framed = is_framed
         self._count_sent = count_sent
-        self._note_written = note_written
+        self._answered = False
         self._crashed = crashed
         self._scope = trio.CancelScope(shield=True)
         self._go_ahead = trio.Event()
@@ -105,10 +111,16 @@ class Upload:
         """The server has asked for the body, or has accepted the request without asking."""
         self._go_ahead.set()
 
-    def refuse(self) -> None:
-        """The server has refused a body that still waits to be asked for: don't send it."""
+    def answer(self, *, accepted: bool) -> None:
+        """The final head is here: a body that waits to be asked for has its answer."""
+        self._answered = True
+        if accepted:
+            self.go_ahead()
+            return
         if self._request.expect_continue and not self._go_ahead.is_set():
             self.stop()
+        # To take nothing more is one way to refuse a body; the answer is still to be read.
+        self._codec.on_write_stall = self.stop
 
     def stop(self) -> None:
         """Send nothing more. Synchronous; the task ends as soon as the iterator lets it."""
@@ -119,6 +131,48 @@ class Upload:
     async def wait_ended(self) -> None:
         """Wait until the task has ended, and the iterator has been closed."""
         await self._ended.wait()
+
+    async def wait_until_sent(self) -> None:
+        """Wait for the end, behind the head of a switch.
+
+        Raises:
+          BaseException: it was not sent to its end.
+        """
+        self._answered = True
+        await self.wait_ended()
+        if self.error is not None:
+            raise self.error
+
+    async def wait_unless_refused(self, *, accepted: bool) -> None:
+        """The response is whole; wait for the request to be, unless the server refuses it."""
+        while not self.has_ended:
+            before = self._codec.bytes_sent
+            with trio.move_on_after(REFUSAL_SECONDS):
+                await self.wait_ended()
+            # A server that has accepted the request is given the whole write timeout.
+            if self._codec.bytes_sent == before and not accepted:
+                self.stop()
+
+    def cause_of(self, exc: BaseException) -> BaseException:
+        """What to raise where reading raised *exc*: it may follow from how sending ended."""
+        if self.error is None:
+            return exc
+        match self.state:
+            case State.CRASHED:
+                # It has closed the connection, which the reader notices as that and no more.
+                goes_first = True
+            case State.BROKEN:
+                # A write that broke tells more than the end of file that follows it.
+                goes_first = isinstance(exc, ReadError)
+            case State.STOPPED:
+                # What the iterator raises when it is cancelled goes on in place of that.
+                goes_first = isinstance(exc, trio.Cancelled)
+            case _:
+                goes_first = False
+        if not goes_first:
+            return exc
+        # As out of any nursery; and no group leaves a request.
+        return most_urgent(self.error) if isinstance(exc, trio.Cancelled) else self.error
 
     @property
     def is_running_here(self) -> bool:
@@ -138,7 +192,8 @@ class Upload:
             with self._scope:
                 await self._send_everything()
                 self._end(State.SENT)
-                self._note_written()
+                if not self._answered:
+                    self._sending.listener.written()
         except BaseException as exc:
             # A WriteError may also be the iterator's own, out of another exchange.
             is_ours = exc is self._of_connection
@@ -150,7 +205,7 @@ class Upload:
                 logger.warning("the body of %r failed when it was stopped", request, exc_info=exc)
             self._end(State.BROKEN if is_broken else State.CRASHED)
         finally:
-            self._connection.end_sending()
+            self._codec.stop_sending()
             try:
                 if self.closes_body:
                     await self._give_up_body()
@@ -167,7 +222,8 @@ class Upload:
         if self.state is not State.STOPPED:
             self.state = state
             if state is State.CRASHED:
-                self._crashed()
+                assert self.error is not None
+                self._crashed(self.error)
 
     async def _send_everything(self) -> None:
         request = self._request
@@ -204,13 +260,13 @@ class Upload:
         await self._send(b"", last=True)
 
     async def _send(self, piece: Bytes, *, last: bool = False) -> None:
-        await self._moved(self._connection.send(piece, last=last))
+        await self._moved(self._codec.send(piece, last=last))
         if piece:
             self._count_sent(len(piece))
 
     async def _send_rest(self, body: object) -> None:
         assert isinstance(body, bytes)
-        await self._moved(self._connection.flush())
+        await self._moved(self._codec.flush())
         self._count_sent(len(body))
 
     async def _moved(self, moving: Awaitable[None]) -> None:

@@ -90,7 +90,6 @@ def check(fields: Iterable[tuple[bytes, bytes]], length: int | None) -> None:
     found = {}
     for name, value in fields:
         found[name.lower()] = value
-        _head.refuse_control_characters(name, value)
     declared = found.get(b"content-length")
     if declared is None:
         return

@@ -71,7 +71,7 @@ class Request:
     on_informational: OnInformational | None = None
     on_progress: OnProgress | None = None
     max_body_bytes: int | None = None
-    head: _head.Head = field(init=False)
+    head: _head.RequestHead = field(init=False)
     key: PoolKey = field(init=False)
 
     def __init__(self, *, places: Places | None = None, **attributes: Any) -> None:
@@ -94,7 +94,7 @@ class Request:
 
     # ── The head ───────────────────────────────────────────────────────────────────────────────
 
-    def _compose(self, places: Places | None) -> _head.Head:
+    def _compose(self, places: Places | None) -> _head.RequestHead:
         target = self.target or self.url.target
         if places is not None and self._is_usual:
             place = self.url.host_header, self.decode
@@ -107,7 +107,7 @@ class Request:
         lines = self.fields if self.verbatim else _fields.complete(self.fields, self._defaults())
         head = _head.make_head(self.method, target, lines)
         if self.fields:
-            _fields.check(head.headers.raw_items(), self.body_length)
+            _fields.check(head.fields.lines, self.body_length)
         return head
 
     @property

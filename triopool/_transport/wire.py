@@ -16,10 +16,9 @@ where there are none (a Trio socket from the user's factory) Trio's do.
 from __future__ import annotations
 
 import contextlib
-import functools
 import socket as stdlib_socket
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import trio
 
@@ -37,23 +36,20 @@ IMPATIENT_BYTES = 256 * 1024
 tickets and key updates, which are some hundred bytes each; picked with room to spare."""
 
 
+class Stale(trio.BrokenResourceError):
+    """It has ended, or bytes have come, before anything was written: nothing was."""
+
+
 class Nowait(NamedTuple):
-    """What a socket does at once, or not at all: then it raises ``BlockingIOError``."""
+    """What a socket does at once, or not at all: then it raises ``BlockingIOError``.
+
+    The methods of a :class:`triopool.abc.NowaitSocket`, or those of a non-blocking socket of the
+    standard library.
+    """
 
     send: Callable[[bytes | bytearray | memoryview], int]
     recv: Callable[[int], bytes]
     wait_readable: Callable[[], Awaitable[None]]
-
-
-def nowait(socket: stdlib_socket.socket | trio.socket.SocketType) -> Nowait | None:
-    """What *socket* has of it: one of the standard library's, or of ``triopool.testing``."""
-    if isinstance(socket, stdlib_socket.socket):  # Trio has made it non-blocking.
-        wait = functools.partial(trio.lowlevel.wait_readable, socket)
-        return Nowait(socket.send, socket.recv, wait)
-    ours: Any = socket
-    if hasattr(ours, "recv_nowait"):
-        return Nowait(ours.send_nowait, ours.recv_nowait, ours.wait_readable)
-    return None
 
 
 class Wire(trio.abc.Stream):
@@ -91,7 +87,7 @@ class Wire(trio.abc.Stream):
 
         About a microsecond.
         """
-        return self.is_unfit or self.socket.is_readable()
+        return self.torn or self.closed or self.socket.is_readable()
 
     @contextlib.contextmanager
     def impatient(self) -> Iterator[None]:
@@ -101,11 +97,6 @@ class Wire(trio.abc.Stream):
             yield
         finally:
             self._allowance = None
-
-    @property
-    def is_unfit(self) -> bool:
-        """Whether it can't carry another exchange: it was closed, or a write was cut short."""
-        return self.torn or self.closed
 
     @property
     def closed(self) -> bool:
@@ -127,7 +118,7 @@ class Wire(trio.abc.Stream):
         self.look_before_write = False
         if self.socket.is_readable():
             self.torn = True  # TLS has framed it: nothing else can be sent on this connection.
-            raise trio.BrokenResourceError("it was closed, or sent what nobody asked for")
+            raise Stale("it was closed, or sent what nobody asked for")
 
     def send_now(self, data: bytes | bytearray | memoryview) -> int:
         """Send what the kernel takes at once, which may be nothing; return how much it was.
