@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "httpx2": {"_httpx", "_pool"},
     "_httpx": {"_pool", "_client", "_request", "_body", *GROUND},
     "_pool": {"_client", "_slots", "_dial", "_request", "_instruments", *GROUND},
-    "_client": {"_exchange", "_request", "_slots", "_instruments", *GROUND},
+    "_client": {"_exchange", "_protocol.seam", "_request", "_slots", "_instruments", *GROUND},
     "_exchange": {
         *("_protocol.seam", "_protocol.heads", "_request", "_body"),
         *("_decoding", "_groups", "_errors", "_facts"),
@@ -69,7 +69,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 TIDY = (
     *("_transport", "_request", "_body", "_instruments", "testing", "abc", "_errors", "_facts"),
     *("_statistics", "_origin", "_config", "_decoding", "_deadlines", "_charset", "_threads"),
-    *("_control_c", "_trio_only", "_own_nursery", "_groups", "httpx", "httpx2"),
+    *("_control_c", "_trio_only", "_own_nursery", "_groups", "httpx", "httpx2", "_httpx"),
+    "_client",
 )
 """The rooms that keep the law; the others are being rebuilt. In the end: ``sorted(rooms())``."""
 

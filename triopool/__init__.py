@@ -11,7 +11,7 @@ it. Each room's ``__init__.py`` says more of it.
     _pool          what a program opens, asks and leaves; it wires the parts together
         -> _client _slots _dial _request _instruments the ground
     _client        the way of a request, from what the caller asks to the response that it gets
-        -> _exchange _request _slots _instruments the ground
+        -> _exchange _protocol.seam _request _slots _instruments the ground
     _exchange      one request and its response, on a connection that it is given
         -> _protocol.seam _protocol.heads _request _body _decoding _groups _errors _facts
     _slots         which connection a request gets: no HTTP, no sockets
@@ -55,9 +55,8 @@ The ground, on which they stand:
 
 from . import abc
 from ._body.multipart import Part
-from ._client.errors import RedirectError, StatusError
 from ._client.lease import LeasedConnection
-from ._client.response import Response
+from ._client.response import RedirectError, Response, StatusError
 from ._config import Redirects, Timeouts
 from ._dial.only_public import OnlyPublic, only_public
 from ._errors import (

@@ -1,7 +1,7 @@
 """The pool: what a program opens, asks, and leaves. It builds its parts, starts and ends them.
 
-Over 400 lines, half of which are docstrings: this is the one place at which all options of a pool
-and of a request are explained.
+Long because it is the one place at which all options of a pool and of a request are explained: half
+of it are docstrings.
 """
 
 from __future__ import annotations

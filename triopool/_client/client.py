@@ -114,19 +114,19 @@ class Client:
         if request.redirects is None and request.replayable:
             # Most requests: nothing to follow, and no body that would have to be closed.
             return await self._answer(sending)
-        previous: Response | None = None
+        previous: Delivery | None = None
         try:
             while True:
                 delivery = await self._answer(sending, previous)
                 following = await leads_to(delivery)
                 if following is None:
                     return delivery
-                sending, previous = following
+                sending, previous = following, delivery
         except BaseException:
             await sending.give_up_body()
             raise
 
-    async def _answer(self, sending: Sending, previous: Response | None = None) -> Delivery:
+    async def _answer(self, sending: Sending, previous: Delivery | None = None) -> Delivery:
         """Send one request until it has a response; again, if a connection was stale."""
         self._watches.begin(sending)
         lease: Lease[Connection] | None = None

@@ -23,7 +23,6 @@ from .._exchange.reader import BodyReader
 
 if TYPE_CHECKING:
     from .._exchange.exchange import Exchange
-    from .response import Response
 
 
 class Delivery:
@@ -31,7 +30,7 @@ class Delivery:
 
     Attributes:
       exchange: what it is the response of.
-      previous: the response whose redirect led here; None if none did.
+      previous: that of the response whose redirect led here; None if none did.
       closed: whether it has been closed, by any task. What was read before stays.
     """
 
@@ -41,7 +40,7 @@ class Delivery:
         self,
         exchange: Exchange,
         start_drain: Callable[[Exchange], None],
-        previous: Response | None = None,
+        previous: Delivery | None = None,
     ) -> None:
         self.exchange = exchange
         self.previous = previous

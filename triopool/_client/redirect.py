@@ -31,8 +31,7 @@ from .._request import url as _url
 from .._request.request import Request
 from .._request.url import URL
 from .delivery import Delivery
-from .errors import RedirectError
-from .response import Response
+from .response import RedirectError, Response
 
 STATUS_CODES = frozenset({301, 302, 303, 307, 308})
 
@@ -53,8 +52,8 @@ _OF_THE_BODY = frozenset(
 )
 
 
-async def leads_to(delivery: Delivery) -> tuple[Sending, Response] | None:
-    """What a response leads to: the next request, and itself, closed; None if it leads nowhere.
+async def leads_to(delivery: Delivery) -> Sending | None:
+    """The next request, if a response leads to one; None if it leads nowhere.
 
     Owns the response: it is closed, unless it is what the caller gets.
 
@@ -63,8 +62,7 @@ async def leads_to(delivery: Delivery) -> tuple[Sending, Response] | None:
     """
     sending = delivery.exchange.sending
     try:
-        response = Response(delivery)
-        following = next_request(sending, response)
+        following = next_request(sending, Response(delivery))
         if following is None:
             # No other request will need the body. But this one may still be sending it.
             await delivery.give_up_body()
@@ -79,10 +77,7 @@ async def leads_to(delivery: Delivery) -> tuple[Sending, Response] | None:
         await delivery.join()
         raise
     redirected_from = sending.id or None  # 0 is no number of a request.
-    following_on = Sending(
-        following, followed=sending.followed + 1, redirected_from=redirected_from
-    )
-    return following_on, response
+    return Sending(following, followed=sending.followed + 1, redirected_from=redirected_from)
 
 
 def next_request(sending: Sending, response: Response) -> Request | None:

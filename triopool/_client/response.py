@@ -1,4 +1,4 @@
-"""A response: its head, and its body as a stream or read whole."""
+"""A response: its head, and its body as a stream or read whole. And the errors that carry one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from trio.lowlevel import enable_ki_protection
 
 from .._charset import charset_of
+from .._errors import TriopoolError
 from .._facts import ResponseConnection, of_response
-from .errors import StatusError
 
 if TYPE_CHECKING:
     from .._exchange.upgraded import UpgradedStream
+    from .._origin import Origin
     from .._request.url import URL
     from .delivery import Delivery
 
@@ -92,7 +93,7 @@ class Response(trio.abc.ReceiveStream):
     def url(self) -> str:
         return str(self._url)
 
-    @property
+    @cached_property
     def history(self) -> tuple[Response, ...]:
         """The responses that redirected here, oldest first; see ``follow_redirects=``.
 
@@ -100,10 +101,10 @@ class Response(trio.abc.ReceiveStream):
         """
         # Made when it is asked for: one for each response of a chain would take quadratic time.
         found = []
-        response = self._delivery.previous
-        while response is not None:
-            found.append(response)
-            response = response._delivery.previous
+        delivery = self._delivery.previous
+        while delivery is not None:
+            found.append(Response(delivery))
+            delivery = delivery.previous
         return tuple(reversed(found))
 
     @cached_property
@@ -265,6 +266,30 @@ class Response(trio.abc.ReceiveStream):
 
     def __repr__(self) -> str:
         return f"<Response [{self.status_code}] to {self.method} {self._url.origin}>"
+
+
+class RedirectError(TriopoolError):
+    """A redirect that was to be followed can't be: too many, or to where it must not lead.
+
+    Attributes:
+      response: the response that redirects. Its head can be looked at, its body is closed.
+    """
+
+    def __init__(self, message: str, response: Response, *, origin: Origin | None = None) -> None:
+        super().__init__(message, origin=origin, phase="read")
+        self.response = response
+
+
+class StatusError(TriopoolError):
+    """Raised by :meth:`Response.raise_for_status` for a status of 400 or more.
+
+    Attributes:
+      response: the response, whose head (and body, if read) can still be looked at.
+    """
+
+    def __init__(self, message: str, response: Response, *, origin: Origin | None = None) -> None:
+        super().__init__(message, origin=origin)
+        self.response = response
 
 
 def _decoded(fields: list[tuple[bytes, bytes]]) -> ResponseHeaders:
