@@ -1,7 +1,7 @@
 """The pool: what a program opens, asks, and leaves. It builds its parts, starts and ends them.
 
-Long because it is the one place at which all options of a pool and of a request are explained: half
-of it are docstrings.
+Long because of its docstrings, which are half of it: this is the one place at which all options of
+a pool and of a request are explained.
 """
 
 from __future__ import annotations

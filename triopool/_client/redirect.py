@@ -53,7 +53,7 @@ _OF_THE_BODY = frozenset(
 
 
 async def leads_to(delivery: Delivery) -> Sending | None:
-    """The next request, if a response leads to one; None if it leads nowhere.
+    """The request that a response leads to, ready to be sent; None if it leads nowhere.
 
     Owns the response: it is closed, unless it is what the caller gets.
 

@@ -268,6 +268,22 @@ class Response(trio.abc.ReceiveStream):
         return f"<Response [{self.status_code}] to {self.method} {self._url.origin}>"
 
 
+def _decoded(fields: list[tuple[bytes, bytes]]) -> ResponseHeaders:
+    return CIMultiDictProxy(
+        CIMultiDict((name.decode("ascii"), value.decode("latin-1")) for name, value in fields)
+    )
+
+
+def _usual_reason(status_code: int) -> str:
+    try:
+        return HTTPStatus(status_code).phrase
+    except ValueError:
+        return ""
+
+
+# ── Errors ─────────────────────────────────────────────────────────────────────────────────────
+
+
 class RedirectError(TriopoolError):
     """A redirect that was to be followed can't be: too many, or to where it must not lead.
 
@@ -290,16 +306,3 @@ class StatusError(TriopoolError):
     def __init__(self, message: str, response: Response, *, origin: Origin | None = None) -> None:
         super().__init__(message, origin=origin)
         self.response = response
-
-
-def _decoded(fields: list[tuple[bytes, bytes]]) -> ResponseHeaders:
-    return CIMultiDictProxy(
-        CIMultiDict((name.decode("ascii"), value.decode("latin-1")) for name, value in fields)
-    )
-
-
-def _usual_reason(status_code: int) -> str:
-    try:
-        return HTTPStatus(status_code).phrase
-    except ValueError:
-        return ""
