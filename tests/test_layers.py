@@ -79,7 +79,8 @@ TIDY = (
         "_facts",
     ),
     *("_statistics", "_origin", "_config", "_decoding", "_deadlines", "_charset", "_threads"),
-    *("_control_c", "_trio_only", "_own_nursery", "_groups", "httpx", "httpx2"),
+    *("_control_c", "_trio_only", "_own_nursery", "_groups", "httpx", "httpx2", "_httpx"),
+    "_client",
 )
 """The rooms that keep the law; the others are being rebuilt. In the end: ``sorted(rooms())``."""
 

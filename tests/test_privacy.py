@@ -23,6 +23,10 @@ TIDY = (
 )
 """The rooms that keep to this; the others are being rebuilt. In the end: ``sorted(rooms())``."""
 
+TESTS = Path(__file__).parent
+TIDY_TESTS = ("corpus", "fuzz", "pool", "real", "servers", "soak", "testing", "transports")
+"""The folders of tests that keep to this. In the end: ``folders_of_tests()``."""
+
 OF_NAMED_TUPLES = {name for name in dir(collections.namedtuple("_", ())) if name[1] != "_"}
 """``_replace`` and its like: public, and with an underscore only so that no field is called so."""
 
@@ -35,6 +39,23 @@ def reached_into(room: str) -> list[str]:
         if room_of(file) == room
         for line, what in sorted(foreign_private_names(file))
     ]
+
+
+def reached_into_by_tests(folder: str) -> list[str]:
+    """Where the tests of a folder use a private name of the package: ``inside.py`` is for that."""
+    ours = {name for file in files() for name in names_defined(tree_of(file)) if is_private(name)}
+    return [
+        f"tests/{file.relative_to(TESTS)}:{line} uses {what}"
+        for file in sorted((TESTS / folder).rglob("*.py"))
+        for line, what in sorted(foreign_private_names(file))
+        if what.rpartition(".")[2] in ours and not what.startswith("trio.")
+    ]
+
+
+def folders_of_tests() -> list[str]:
+    """But for the slot engine's, which stand beside it: they have ``slots/fakes.py``."""
+    folders = {file.parent.name for file in TESTS.glob("*/*.py")}
+    return sorted(folders - {"slots"})
 
 
 def foreign_private_names(file: Path) -> Iterator[tuple[int, str]]:
@@ -92,7 +113,15 @@ def test_nobody_reaches_into_anothers_private_parts(room: str) -> None:
     assert not reached_into(room)
 
 
+@pytest.mark.parametrize("folder", TIDY_TESTS)
+def test_tests_reach_private_parts_through_one_file(folder: str) -> None:
+    assert not reached_into_by_tests(folder)
+
+
 if __name__ == "__main__":  # python tests/test_privacy.py: what is left to be done
     for one in sorted(rooms()):
         for finding in reached_into(one):
             print(f"{one:13} {finding}")
+    for one in folders_of_tests():
+        for finding in reached_into_by_tests(one):
+            print(finding)

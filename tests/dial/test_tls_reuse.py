@@ -130,7 +130,7 @@ async def in_another_record_of_the_same_segment(records: Records) -> None:
 async def behind_a_close_notify(records: Records) -> None:
     records.write(GOOD)
     with pytest.raises(ssl.SSLWantReadError):
-        records._tls.unwrap()
+        records.tls.unwrap()
     await records.flush()
 
 

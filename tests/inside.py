@@ -1,0 +1,101 @@
+"""Where tests look into private parts of the package: a function each, and nowhere else.
+
+When a private name moves, this file changes and no test does. (The tests of the slot engine stand
+beside it and have helpers of their own: ``tests/slots/fakes.py``.)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from triopool import ConnectionPool, Response, Timeouts
+from triopool._charset import _known
+from triopool._dial.names import Names
+from triopool._dial.system_resolver import SystemResolver
+from triopool._origin import PoolKey
+from triopool._request.preparations import Preparations
+from triopool._slots.invariants import check
+from triopool._transport.tls import TLSStream
+from triopool.abc import AddressInfo
+from triopool.testing import Network, NetworkSocket
+
+# ── The pool ───────────────────────────────────────────────────────────────────────────────────
+
+
+def check_slots(pool: ConnectionPool) -> None:
+    """See that the slot engine's invariants hold."""
+    check(pool._slots)
+
+
+async def acquire(pool: ConnectionPool, key: PoolKey, timeouts: Timeouts) -> Any:
+    """A lease, as a request gets it."""
+    return await pool._slots.acquire(key, timeouts)
+
+
+def preparations(pool: ConnectionPool) -> Preparations:
+    """What the pool keeps of the requests that it has sent."""
+    return pool._client.preparations
+
+
+def is_kept(kept: Preparations, method: str, url: str) -> bool:
+    return (method, url) in kept._kept
+
+
+def listener_of(response: Response) -> Any:
+    """What is told how the response's request goes."""
+    return response._delivery.exchange.sending.listener
+
+
+def open_watches(pool: ConnectionPool) -> Any:
+    """The requests that are still watched for the pool's instruments."""
+    return pool._client._watches.open
+
+
+# ── The dial ───────────────────────────────────────────────────────────────────────────────────
+
+
+def answers_kept(names: Names) -> int:
+    return len(names._answers)
+
+
+def lookups_under_way(names: Names) -> int:
+    return len(names._lookups)
+
+
+def places_taken(resolver: SystemResolver) -> int:
+    """How many look-ups have a place at the system's resolver."""
+    return resolver._places.borrowed_tokens
+
+
+# ── Bytes ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def pieces_decrypted(stream: TLSStream) -> int:
+    """How many pieces it has decrypted and not given out."""
+    return len(stream._decrypted)
+
+
+def charsets_known() -> frozenset[str]:
+    return _known()
+
+
+# ── The in-memory network ──────────────────────────────────────────────────────────────────────
+
+
+def socket_of(kind: type[NetworkSocket], network: Network, address: AddressInfo) -> NetworkSocket:
+    """A socket of a test's own kind: :meth:`Network.socket` makes plain ones."""
+    return kind(network._kernel, address)
+
+
+def is_clients(sock: NetworkSocket) -> bool:
+    return not sock._server_side
+
+
+def remote_of(sock: NetworkSocket) -> Any:
+    """To whom it was connected; unlike ``getpeername()`` also when the connection has ended."""
+    return sock._remote
+
+
+def slip_in(sock: NetworkSocket, data: bytes) -> None:
+    """Let *data* have arrived, without waking a task that waits for it."""
+    sock._end._received += data
