@@ -124,9 +124,9 @@ TRIOPOOL = (
     Seam("response", "triopool._client.response:Response.__init__"),
     Seam("response", "triopool._client.response:Response._read_whole"),
     Seam("release", "triopool._protocol.http11:Connection.next_cycle"),
-    Seam("release", "triopool._slots.slot:Lease.release"),
-    Seam("deadlines", "triopool._patience:Patience.begin", or_more=True),
-    Seam("deadlines", "triopool._patience:Patience.end", or_more=True),
+    Seam("release", "triopool._slots.lease:Lease.release"),
+    Seam("deadlines", "triopool._deadlines:Deadline.begin", or_more=True),
+    Seam("deadlines", "triopool._deadlines:Deadline.end", or_more=True),
     Seam("chain", "triopool._pool:ConnectionPool.request"),
     *_H11,
 )

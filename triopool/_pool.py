@@ -22,6 +22,7 @@ from ._client.redirect import follow
 from ._client.response import Response
 from ._client.watch import Watches
 from ._config import Timeouts, check_count, check_seconds, described
+from ._deadlines import Deadlines
 from ._dial.dialler import Dialler
 from ._dial.names import Names
 from ._errors import PoolClosed
@@ -30,7 +31,6 @@ from ._exchange.exchange import Exchange
 from ._facts import ConnectionInfo
 from ._instruments.combine import combine
 from ._origin import PoolKey
-from ._patience import Keeper
 from ._protocol.http11 import Connection
 from ._request import hints as _hints
 from ._request import request as _request
@@ -138,8 +138,10 @@ class ConnectionPool:
             "unix_socket": None if unix_socket is None else os.fspath(unix_socket),
             "happy_eyeballs_delay": _check_delay(happy_eyeballs_delay),
         }
-        self._slots: Slots[Connection] = Slots(
+        self._deadlines = Deadlines()
+        self._slots = Slots(
             self._dial,
+            self._deadlines,
             max_connections=check_count("max_connections", max_connections),
             max_connections_per_origin=check_count(
                 "max_connections_per_origin", max_connections_per_origin
@@ -167,9 +169,8 @@ class ConnectionPool:
         self._nursery = await self._nursery_manager.__aenter__()
         names = Names(self._nursery, self._resolver, self._dns_ttl)
         self._background = Background(self._nursery)
-        self._keeper = Keeper()
-        self._nursery.start_soon(self._keeper.run, name="triopool keeper of timeouts")
-        self._dialler = Dialler(names, self._keeper, **self._dial_options)
+        self._nursery.start_soon(self._deadlines.run, name="triopool keeper of deadlines")
+        self._dialler = Dialler(names, self._deadlines, **self._dial_options)
         self._slots.start(self._nursery)
         self._run = trio.lowlevel.current_trio_token()
         self._state = _State.OPEN
@@ -201,7 +202,7 @@ class ConnectionPool:
             self._state = _State.LEFT
             self._slots.shut("the pool was closed")
             self._background.stop()
-            self._keeper.stop()
+            self._deadlines.stop()
             self._watches.pool_left()
             self._nursery.cancel_scope.cancel()
 

@@ -2,43 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ._origin import PoolKey
-
-
-class Counts:
-    """Running totals; each only ever grows. The snapshots below say what each one means."""
-
-    NAMES = (
-        "dialled",
-        "dial_failures",
-        "reused",
-        "handed_over",
-        "retried",
-        "evicted",
-        "expired",
-        "stale",
-        "discarded",
-        "retired",
-    )
-
-    __slots__ = (*NAMES, "pool_closed")
-
-    reused: int
-    handed_over: int
-    retried: int
-
-    def __init__(self) -> None:
-        for name in self.__slots__:
-            setattr(self, name, 0)
-
-    def add(self, what: str) -> None:
-        setattr(self, what, getattr(self, what) + 1)
-
-    def as_dict(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in self.NAMES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +54,21 @@ class OriginStatistics:
     stale: int
     discarded: int
     retired: int
+
+
+_GAUGES = ("open", "busy", "idle", "dialling", "waiting", "oldest_wait")
+
+COUNTERS = tuple(field.name for field in fields(OriginStatistics) if field.name not in _GAUGES)
+"""The names of the counts. What is not among them may be counted, and is not shown."""
+
+
+class Counts(defaultdict[str, int]):
+    """Running totals by name; each only ever grows."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(int)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,11 @@ from triopool.abc import AddressInfo
 from triopool.testing import HTTPServer, Network, Reply, Request, http_server
 
 
+def connections(pool: ConnectionPool) -> list[Any]:
+    """Those that are open: idle, or held by a request."""
+    return [slot.connection for slot in pool._slots.books.bounds.slots if slot.connection]
+
+
 def ipv4(last: int, port: int = 80) -> AddressInfo:
     where = (f"192.0.2.{last}", port)
     return AddressInfo(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", where)

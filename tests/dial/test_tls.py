@@ -21,10 +21,10 @@ from servers import server_certificate
 from trio.testing import MockClock
 
 from triopool import ConnectError, ConnectionPool, ConnectTimeout, ReadError, Timeouts, TLSError
+from triopool._deadlines import Deadlines
 from triopool._dial.dialler import Dialler
 from triopool._dial.names import Names
 from triopool._origin import Origin, PoolKey
-from triopool._patience import Keeper
 from triopool._transport import tls as _tls
 from triopool.testing import Close, KeepOpen, Network, Receive, Reset, Script, Send, script
 
@@ -255,7 +255,7 @@ async def test_a_name_that_cannot_be_an_sni_is_a_tlserror(
         async with trio.open_nursery() as nursery:
             names = Names(nursery, network.resolve, 0.0)
             dialler = Dialler(
-                names, Keeper(), ssl_context=client_ssl_context, socket_factory=network.socket
+                names, Deadlines(), ssl_context=client_ssl_context, socket_factory=network.socket
             )
             with pytest.raises(TLSError, match=r"leading dot|label empty or too long"):
                 await dialler.dial(key, [])

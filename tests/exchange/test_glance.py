@@ -13,7 +13,7 @@ import trio.testing
 from triopool import CloseReason, ConnectionInfo, ConnectionPool, abc
 from triopool.testing import Network, NetworkSocket, Request
 
-from .world import Answering, pieces
+from .world import Answering, connections, pieces
 
 STRANGE = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nstrange!"
 
@@ -160,9 +160,8 @@ async def _interfere(body: str, contexts: tuple[ssl.SSLContext, ssl.SSLContext] 
         ):
             await pool.get(f"{url}/first")
             (end,) = network.open_server_sockets
-            (slot,) = pool._slots._open_slots()
-            assert slot.connection is not None
-            wire = slot.connection._wire
+            (connection,) = connections(pool)
+            wire = connection._wire
             before = wire.bytes_sent
             nursery.start_soon(interfere)
             await trio.testing.wait_all_tasks_blocked()

@@ -10,7 +10,7 @@ import trio
 from triopool import RemoteProtocolError, Response
 from triopool._protocol.scanner import CHUNKS_IN_A_ROW
 
-from .world import URL, Answer, Answering, ok, serving
+from .world import URL, Answer, Answering, connections, ok, serving
 
 BODY = random.Random(1).randbytes(3_000_000)
 BUFFER = 4 << 20  # All of it is there at once.
@@ -88,9 +88,8 @@ async def test_an_idle_connection_keeps_nothing_of_what_came(
     """Half a MiB for each, otherwise."""
     async with serving(Answering(ANSWERS[framing]), buffer_size=BUFFER) as (pool, _):
         await pool.get(URL)
-        (slot,) = pool._slots._idle
-        assert slot.connection is not None
-        assert slot.connection._scanner._data == b""
+        (connection,) = connections(pool)
+        assert connection._scanner._data == b""
 
 
 # ── Chunks of one byte ─────────────────────────────────────────────────────────────────────────

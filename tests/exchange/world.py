@@ -105,6 +105,11 @@ def nothing_held(pool: ConnectionPool, network: Network) -> None:
     assert statistics.idle == len(network.open_sockets)
 
 
+def connections(pool: ConnectionPool) -> list[Any]:
+    """Those that are open: idle, or held by a request."""
+    return [slot.connection for slot in pool._slots.books.bounds.slots if slot.connection]
+
+
 async def pieces(*parts: bytes, gap: float = 0.0) -> AsyncIterator[bytes]:
     for number, part in enumerate(parts):
         if number and gap:

@@ -17,7 +17,7 @@ from trio.testing import MockClock
 from triopool._config import Timeouts
 from triopool._errors import PoolClosed, PoolTimeout
 from triopool._facts import CloseReason, Condition
-from triopool._slots.engine import ORPHAN_GRACE
+from triopool._slots.dials import ORPHAN_GRACE
 from triopool.testing import Sweep
 
 from .fakes import HANG, NO_LIMITS, A, B, Bench, Caller, FakeDialler, bench
@@ -228,7 +228,7 @@ async def time_out(pool: Bench) -> None:
         lease = await pool.slots.acquire(A, Timeouts(pool=0.05))
     except PoolTimeout:
         return
-    assert pool.slots.counts.handed_over == 2, "it can only have come with the other event"
+    assert pool.slots.statistics().handed_over == 2, "it can only have come with the other event"
     lease.release()
 
 

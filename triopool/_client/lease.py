@@ -17,7 +17,6 @@ from .._errors import LocalProtocolError, WriteError
 from .._exchange.background import Background
 from .._exchange.exchange import Exchange
 from .._facts import CloseReason, Condition, ConnectionInfo
-from .._protocol.http11 import Connection
 from .._request.request import Request, refuse_switch
 from .._slots.lease import Lease
 from .block import StreamContext
@@ -44,7 +43,7 @@ class Turn:
 
     just_seen = False
 
-    def __init__(self, lease: Lease[Connection], *, reused: bool) -> None:
+    def __init__(self, lease: Lease, *, reused: bool) -> None:
         self._lease = lease
         self.connection = lease.connection
         self.reused = reused
@@ -70,7 +69,7 @@ class LeasedConnection:
 
     def __init__(
         self,
-        lease: Lease[Connection],
+        lease: Lease,
         key: PoolKey,
         prepare: Callable[..., Request],
         background: Background,
@@ -86,7 +85,8 @@ class LeasedConnection:
     @property
     def info(self) -> ConnectionInfo:
         """The connection's facts: id, addresses, TLS."""
-        return self._lease.connection.info
+        info: ConnectionInfo = self._lease.connection.info
+        return info
 
     @property
     def is_usable(self) -> bool:

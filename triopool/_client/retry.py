@@ -20,7 +20,6 @@ from .._errors import ReadError, ResolveError, TriopoolError, WriteError
 from .._exchange.background import Background
 from .._exchange.exchange import Exchange
 from .._facts import CloseReason
-from .._protocol.http11 import Connection
 from .._request.request import Request
 from .._slots.engine import Slots
 from .._slots.lease import Lease
@@ -28,14 +27,14 @@ from .._slots.lease import Lease
 MAX_RETRIES = 3
 
 
-async def send(request: Request, slots: Slots[Connection], background: Background) -> Exchange:
+async def send(request: Request, slots: Slots, background: Background) -> Exchange:
     """Lease a connection, send the request, read the head of the response.
 
     Raises:
       TriopoolError: any phase's; and what the caller's body raised.
     """
     first: TriopoolError | None = None
-    lease: Lease[Connection] | None = None
+    lease: Lease | None = None
     if request.to_be_measured:
         await request.measure()
     try:
@@ -62,7 +61,7 @@ async def send(request: Request, slots: Slots[Connection], background: Backgroun
         raise
 
 
-def _prepare_next(request: Request, exc: ReadError | WriteError, slots: Slots[Connection]) -> None:
+def _prepare_next(request: Request, exc: ReadError | WriteError, slots: Slots) -> None:
     if request.watch is not None:
         request.watch.retried(exc)
     slots.count_retried(request.key)

@@ -23,10 +23,10 @@ from typing import Any
 import trio
 
 from .._control_c import control_c_passed_on
+from .._deadlines import Deadlines
 from .._errors import ConnectError, TLSError
 from .._facts import ConnectionInfo
 from .._origin import PoolKey
-from .._patience import Keeper
 from .._protocol.http11 import Connection
 from .._threads import run_in_thread
 from .._transport import tls as _tls
@@ -45,7 +45,7 @@ class Dialler:
     def __init__(
         self,
         names: Names,
-        keeper: Keeper,
+        deadlines: Deadlines,
         *,
         ssl_context: ssl.SSLContext | None = None,
         socket_factory: SocketFactory | None = None,
@@ -54,7 +54,7 @@ class Dialler:
         happy_eyeballs_delay: float = 0.25,
     ) -> None:
         self._names = names
-        self._keeper = keeper
+        self._deadlines = deadlines
         self._ssl_context = ssl_context
         self._loading = trio.Lock()
         self._socket_factory: SocketFactory = socket_factory or plain_socket
@@ -144,7 +144,7 @@ class Dialler:
                 tls=tls,
                 opened_at=trio.current_time(),
             )
-            return Connection(wire, stream, info, key, self._keeper)
+            return Connection(wire, stream, info, key, self._deadlines)
         except BaseException:
             wire.close()
             raise

@@ -6,6 +6,7 @@ Everybody may ask it for facts. Reading and writing are for whoever has upgraded
 
 from __future__ import annotations
 
+import math
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,6 @@ from typing import Any
 import trio
 
 from .._client.response import Response
-from .._deadlines import deadline
 from .._protocol.http11 import Connection
 from .errors import StreamErrors
 
@@ -46,7 +46,7 @@ class NetworkStream:
         """The next bytes; ``b""`` at the end. If cancelled or timed out, none is lost."""
         stream = self._upgraded()
         with self._translated(self._errors.read_error):
-            with trio.CancelScope(deadline=deadline(timeout)):
+            with trio.CancelScope(relative_deadline=_seconds(timeout)):
                 return bytes(await stream.receive_some(max_bytes))
             raise self._errors.read_timeout(f"nothing arrived for {timeout} s")
 
@@ -54,7 +54,7 @@ class NetworkStream:
         """Send all of *buffer*."""
         stream = self._upgraded()
         with self._translated(self._errors.write_error):
-            with trio.CancelScope(deadline=deadline(timeout)):
+            with trio.CancelScope(relative_deadline=_seconds(timeout)):
                 await stream.send_all(buffer)
                 return
             raise self._errors.write_timeout(f"not everything could be sent within {timeout} s")
@@ -82,7 +82,7 @@ class NetworkStream:
         )
         try:
             with self._translated(self._errors.connect_error):
-                with trio.CancelScope(deadline=deadline(timeout)):
+                with trio.CancelScope(relative_deadline=_seconds(timeout)):
                     await tls.do_handshake()
                     return NetworkStream(self._connection, self._errors, self._response, tls)
                 raise self._errors.connect_timeout(f"no TLS handshake within {timeout} s")
@@ -113,3 +113,7 @@ class NetworkStream:
             yield
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise kind(str(exc) or str(exc.__cause__)) from exc
+
+
+def _seconds(timeout: float | None) -> float:
+    return math.inf if timeout is None else timeout

@@ -6,7 +6,7 @@ server sends passes the scanner first, which keeps the bounds.
 
 What moves bytes (:meth:`Connection.send_now`, :meth:`~Connection.send`, :meth:`~Connection.flush`,
 :meth:`~Connection.receive`) keeps its own deadlines: the server is given so much time for each gap,
-and a connection that it lets wait for longer is closed (``_patience.py``). Sending and receiving
+and a connection that it lets wait for longer is closed (``_deadlines.py``). Sending and receiving
 may be done by two tasks at one time, one of each.
 """
 
@@ -21,6 +21,7 @@ import h11
 import trio
 
 from .._config import Timeouts
+from .._deadlines import Deadline, Deadlines
 from .._errors import (
     LocalProtocolError,
     PoolClosed,
@@ -30,9 +31,8 @@ from .._errors import (
     WriteError,
     WriteTimeout,
 )
-from .._facts import Condition, ConnectionInfo
+from .._facts import Condition, ConnectionInfo, Spent
 from .._origin import PoolKey
-from .._patience import Keeper
 from .._transport import tls as _tls
 from .._transport.wire import Wire
 from .request_head import Head
@@ -77,14 +77,15 @@ class Connection:
         tls: _tls.TLSStream | None,
         info: ConnectionInfo,
         key: PoolKey,
-        keeper: Keeper,
+        deadlines: Deadlines,
     ) -> None:
         self.info = info
+        self.spent: Spent | None = None
         self._name = str(key)
         # One for each direction, for an upload and its response may go on side by side.
-        self._write_clock = keeper.patience(self._write_stalled)
+        self._write_clock = Deadline(deadlines, self._write_stalled)
         self.on_write_stall: Callable[[], object] | None = None
-        self._read_clock = keeper.patience(wire.close)
+        self._read_clock = Deadline(deadlines, wire.close)
         self._limits: Timeouts = _NO_LIMITS
         self.waited: float | None = None
         self._wire = wire
