@@ -32,9 +32,9 @@ The layers; imports point down only:
     results                      what was measured, compared        insights  phases  memory
     experiments                  all of them
     latency  cost  crowd  scale  transfer
-    loads                        who asks, and how often
+    loads                        what is asked, and how often
     experiment                   what an experiment is
-    bare  pools  pools_asyncio   the clients, imported by who measures them
+    bare  pools  pools_asyncio   the clients, imported where they are measured
     pooled                       what those with a pool share
     clients  runtimes            their names, and their one shape
     server                       what all of them ask

@@ -4,7 +4,7 @@
 write for one connection. It has no pool, no timeouts, no response object. ``BareBytes`` does not
 even parse: it looks for the length, and waits for so many bytes.
 
-Both send what triopool sends for lack of other orders: a Host, an Accept, and who asks.
+Both send what triopool sends for lack of other orders: a Host, an Accept, and a User-Agent.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who is measured: the names of the clients, and the one shape that they have here.
+"""What is measured: the names of the clients, and the one shape that they have here.
 
 A client is opened with :class:`Options`, and asked through a :class:`Caller`. A worker gets one for
 itself. Of a client with a pool all callers are the same, the client itself; those without a pool

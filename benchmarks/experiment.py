@@ -23,7 +23,7 @@ class Bench(NamedTuple):
     Attributes:
       kind: the client.
       runtime: what runs it.
-      server: whom to ask.
+      server: the server to ask.
       seconds: about how long to measure, where the number of requests is not given.
     """
 
@@ -48,7 +48,7 @@ class Experiment(NamedTuple):
       points: where to measure, smaller before larger.
       quick: the same for a quick run.
       pools_only: whether clients without a pool are left out.
-      quick_clients: who takes part in a quick run, of those that are not slow; None for all.
+      quick_clients: which clients a quick run has, of those that are not slow; None for all.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Who asks, and how often: the ways in which the experiments put requests to a client.
+"""How often we ask, and how much at once: how the experiments put requests to a client.
 
 ``repeat`` is a *closed loop*: so many workers, each of which sends its next request when it has the
 answer to its last one. How many requests that shall be is found out by trying: all clients are to
@@ -33,7 +33,7 @@ async def callers(client: Client, origin: str, n: int) -> list[Caller]:
 
 
 class InTurn:
-    """Callers without a pool, shared: who wants to ask waits, first come, first served.
+    """Callers without a pool, shared: a task that wants to ask waits, first come, first served.
 
     Not a client. It shows what a crowd costs where there is no more than a queue between it and
     the connections: so much of it is the runtime's, and the memory's.
@@ -53,7 +53,7 @@ class InTurn:
 
 
 async def shared(bench: Bench, client: Client, origin: str, connections: int) -> Getter:
-    """Whom everybody asks: the client's pool, or as many callers of one that has none."""
+    """What all tasks ask: the client's pool, or as many callers of one that has none."""
     if bench.kind.has_pool:
         return await client.caller(origin)
     return InTurn(bench, await callers(client, origin, connections))

@@ -14,7 +14,7 @@ What the kernel has for a socket is in none of these figures.
 
 *What does one GET allocate?* How much the heap grows while it is under way; what is left of 10,000
 of them, which should be nothing; and how much of what they dropped had to wait for the collector
-of cycles, which nobody needs who has none.
+of cycles, which a program without cycles does not need.
 
 *Does anything grow?* A million requests, and not the easiest: some have a URL that nobody asked for
 before, so that a cache would show; some are cancelled, at different points; some fail, at different
@@ -319,7 +319,7 @@ class _Crowd:
         raise RuntimeError(f"{self._gate.held()} requests have come, and not {n}")
 
     async def _settle(self) -> None:
-        """Let everybody take his steps. Nobody of those who wait here tells that he does."""
+        """Let all tasks take their steps. Those that wait here don't tell that they do."""
         for _ in range(20):
             await self._sleep(0.01)
 
@@ -542,7 +542,7 @@ async def _rest(pool: triopool.ConnectionPool, url: str) -> None:
 async def run_load(url: str, requests: int, slices: int, fill: int = FILL) -> dict[str, Any]:
     """Run *requests* of all kinds against *url*, in slices, and look after each of them."""
     with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # and does not listen: who connects is refused
+        nobody.bind(("127.0.0.1", 0))  # and does not listen: a connection is refused
         async with triopool.ConnectionPool(
             max_connections=CONNECTIONS, resolver=_resolve, idle_timeout=None, max_lifetime=None
         ) as pool:

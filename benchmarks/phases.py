@@ -15,8 +15,8 @@ Our way
 The package has nothing in it for this. The table below names its seams: functions where one phase
 ends and another begins. While we measure, and only then, each of them is replaced by a wrapper.
 
-*Exclusive of what is nested.* Running phases form a stack. Whoever begins or ends a phase charges
-the time since the last switch to the phase on top, so that each nanosecond belongs to one of them.
+*Exclusive of what is nested.* Running phases form a stack. Where a phase begins or ends, the time
+since the last switch goes to the phase on top, so that each nanosecond belongs to one of them.
 Below all of them lies "rest": Trio's scheduler and the program that asks.
 
 *Exclusive of suspension.* A coroutine's wrapper drives it by hand, step by step. At each ``yield``
@@ -486,8 +486,8 @@ def _medians(turns: list[dict[str, float]]) -> dict[str, float]:
 def system_calls_us(url: str, *, requests: int = 1000, pause: float = 200e-6) -> dict[str, float]:
     """CPU time of one send() and of one recv(), with nothing around them.
 
-    Between them is a pause, for a server that has gone to sleep has to be woken by who sends to it,
-    and that costs more than sending does. It is waited for with open eyes, so that the processor
+    Between them is a pause, for a server that has gone to sleep has to be woken, and that costs
+    more than sending does. It is waited for with open eyes, so that the processor
     does not go to sleep as well.
     """
     address = url.split("/")[2]

@@ -192,9 +192,9 @@ def stages(
     """
     found = []
     for experiment in experiments:
-        who = [c for c in clients if CLIENTS[c].has_pool or not experiment.pools_only]
+        chosen = [c for c in clients if CLIENTS[c].has_pool or not experiment.pools_only]
         if quick and not all_clients and experiment.quick_clients is not None:
-            who = [client for client in who if client in experiment.quick_clients]
+            chosen = [client for client in chosen if client in experiment.quick_clients]
         points = experiment.quick if quick else experiment.points
-        found.append(Stage(experiment, points, who))
+        found.append(Stage(experiment, points, chosen))
     return [stage for stage in found if stage.clients]

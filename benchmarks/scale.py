@@ -6,10 +6,10 @@ In each, 20 requests are under way at a time, and the number that grows is that 
 - other **origins**, each with an idle connection of its own. The 20 that are asked are always the
   same, whatever their number: what is measured is the pool, and not how cold the memory of ever
   new connections is;
-- **waiting** requests: the pool has 20 connections, and so many more want one all the time. Whoever
-  has been answered asks again, at the end of the queue. Here the cold memory can't be kept out:
-  each request is made by a task that has not run for as long as the queue is. Bare h11, with a
-  semaphore and a list of 20 connections in place of a pool, shows what that alone costs.
+- **waiting** requests: the pool has 20 connections, and so many more tasks want one all the time.
+  A task that has been answered asks again, at the end of the queue. Here the cold memory can't be
+  kept out: each request is made by a task that has not run for as long as the queue is. Bare h11,
+  with a semaphore and a list of 20 connections in place of a pool, shows what that alone costs.
 """
 
 from __future__ import annotations

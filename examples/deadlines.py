@@ -66,7 +66,7 @@ async def slow_handshake(network: Network, pool: triopool.ConnectionPool) -> Non
     """Callers with 200 ms in front of a handshake of 300 ms.
 
     If the handshake ended with its caller, nobody would ever get a connection, however often they
-    try. Here it goes on, in a task of the pool, and serves whoever comes next.
+    try. Here it goes on, in a task of the pool, and serves the next request.
     """
     network.listen("192.0.2.4", 80, http_server(answer), connect_delay=0.3)
     for number in (1, 2, 3):

@@ -3,7 +3,7 @@
     pip install -e ".[examples]"
     python examples/httpx_drop_in.py
 
-Cookies, redirects, event hooks, encodings stay httpx's. What changes is who has the connections.
+Cookies, redirects, event hooks, encodings stay httpx's. What changes is where the connections live.
 For httpx2 write ``httpx2`` and ``triopool.httpx2``.
 """
 

@@ -26,7 +26,7 @@ PIECES = 512
 
 
 class Shelf:
-    """The server's side: keeps what is PUT, and gives it to whoever GETs."""
+    """The server's side: keeps what is PUT, and answers GET with it."""
 
     def __init__(self, path: trio.Path) -> None:
         self.path = path

@@ -38,7 +38,7 @@ class Watch(triopool.abc.Instrument):
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """The server's side: answers after 10 ms; whoever asks for /never waits in vain."""
+    """The server's side: answers after 10 ms, and a request for /never not at all."""
     await trio.sleep(0.01 if scope["path"] == "/" else 3600)
     await reply(send, b"Hello, world!\n")
 

@@ -1,9 +1,9 @@
 """A socket factory: options that must be set before the handshake, and a guard against SSRF.
 
 The pool calls it once for each address that it tries, before bind and connect, with the address
-itself. So an option may depend on the address; and whoever wants to keep requests away from some
-addresses can do it here, where no trick with names or redirects helps, because no name is involved
-any more.
+itself. So an option may depend on the address; and a program that keeps requests away from
+some addresses can do it here, where no trick with names or redirects helps, because no name is
+involved any more.
 """
 
 from __future__ import annotations

@@ -300,7 +300,7 @@ async def talk(pool: triopool.ConnectionPool, url: str) -> None:
             for word in ("one", "two", "three"):
                 await websocket.send(word)
 
-        # Whoever gives up on receiving misses nothing.
+        # A task that gives up on receiving misses nothing.
         with trio.move_on_after(0.05) as scope:
             await websocket.receive()
         print(f"  cancelled while it listened: {scope.cancelled_caught}")

@@ -48,6 +48,27 @@ def pytest_configure(config: pytest.Config) -> None:
         sweeping.share = 1.0
 
 
+_EXHAUSTIVE = {
+    "corpus/test_corpus.py",
+    "dial/test_sweep.py",
+    "exchange/test_cancel_sweep.py",
+    "fuzz/test_fuzz.py",
+    "pool/test_sweep.py",
+    "slots/test_machine.py",
+    "slots/test_sweep.py",
+    "transports/test_cancel_sweep.py",
+}
+"""Tests that try a scenario at each of its points, or thousands of cases. They take half of the
+time, and reach no line that the others don't: so CI does not measure the coverage of these."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(tests).as_posix() in _EXHAUSTIVE:
+            item.add_marker(pytest.mark.exhaustive)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Tell how many moments the cancel sweeps tried: nothing else shows that one has shrunk."""
     if tally := sweeping.tally:

@@ -87,7 +87,9 @@ def test_a_seam_that_is_passed_too_seldom_is_named(
     clients = {"triopool": (phases._open_triopool, (seam,))}
     monkeypatch.setattr(phases, "CLIENTS", clients)
     follow = triopool._client.redirect.follow
-    with pytest.raises(phases.SeamError, match=r"went 0 times through triopool\._redirect:follow"):
+    with pytest.raises(
+        phases.SeamError, match=r"went 0 times through triopool\._client\.redirect:follow"
+    ):
         phases.measure(f"{origin}/2000", requests=4, turns=1, at_once=1)
     assert triopool._client.redirect.follow is follow
 

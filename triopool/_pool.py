@@ -28,6 +28,7 @@ from ._dial.names import Names
 from ._errors import PoolClosed
 from ._exchange.background import Background
 from ._exchange.exchange import Exchange
+from ._exchange.sending import Sending
 from ._facts import ConnectionInfo
 from ._instruments.combine import combine
 from ._origin import PoolKey
@@ -126,7 +127,7 @@ class ConnectionPool:
         self._state = _State.NEW
         self._run: trio.lowlevel.TrioToken | None = None
         self._timeouts = timeouts
-        self._preparations = Preparations()
+        self._preparations = Preparations(timeouts)
         instrument = combine(instruments)
         self._watches = Watches(instrument)
         self._resolver = resolver
@@ -333,7 +334,7 @@ class ConnectionPool:
 
     def _prepare(self, caller: str, method: str, url: str, options: RequestOptions) -> Request:
         if not options:  # Spared the checks, which take a fifth of a request's time.
-            return self._preparations.plain(method, url, self._timeouts)
+            return self._preparations.plain(method, url)
         _request.check_names(caller, options)
         return _request.prepare(
             method,
@@ -344,10 +345,10 @@ class ConnectionPool:
         )
 
     @enable_ki_protection
-    async def _send(self, request: Request) -> Response:
-        sending = _retry.send(request, self._slots, self._background)
-        exchange = await self._watches.watched(request, sending)
-        return Response(exchange, Exchange.start_drain)
+    async def _send(self, sending: Sending, previous: Response | None) -> Response:
+        work = _retry.send(sending, self._slots, self._background)
+        exchange = await self._watches.watched(sending, work)
+        return Response(exchange, Exchange.start_drain, previous)
 
     # ── Operations ─────────────────────────────────────────────────────────────────────────────
 

@@ -164,3 +164,19 @@ async def test_a_cancelled_read_of_many_records_loses_none(
             assert b"".join(received) == DATA * 20
             assert all(len(piece) <= 10_000 for piece in received[before:])
     assert kept
+
+
+async def test_a_handshake_that_is_cancelled_before_its_first_byte_says_so(
+    autojump_clock: MockClock, client_ssl_context: ssl.SSLContext
+) -> None:
+    async with Network() as network:
+        network.listen(ADDRESS, 443, stay)
+        sock = network.socket(ipv4(1, 443))
+        await sock.connect((ADDRESS, 443))
+        wire = Wire(sock)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await handshake(wire, client_ssl_context, KEY)
+        # A write that was cut short is otherwise remembered, and told to the next one.
+        assert scope.cancelled_caught
+        wire.close()

@@ -25,6 +25,7 @@ from triopool import (
     Timeouts,
     TriopoolError,
 )
+from triopool._exchange.sending import Sending
 from triopool._request.auth import check_auth
 from triopool._request.places import Places
 from triopool._request.request import prepare
@@ -222,7 +223,7 @@ def test_no_request_shows_them(kind: str) -> None:
     given: dict[str, Any] = {"method": "GET", "url": f"{URL}/path"} | CREDENTIALS[kind]
     request = prepare(**given, content=SECRET, default_timeouts=Timeouts(), places=Places())
     assert repr(request) == str(request) == f"<Request GET to http://{HOST}:80>"
-    for part in (request.url, request.auth, request.info()):
+    for part in (request.url, request.auth, Sending(request).info()):
         assert is_silent(f"{part!r} {part}")
 
 

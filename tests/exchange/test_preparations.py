@@ -40,19 +40,19 @@ async def test_what_asks_for_nothing_special_is_prepared_once(autojump_clock: ob
     ids=["query", "empty query", "fragment", "at", "long"],
 )
 def test_what_may_hold_a_secret_or_is_long_is_not_kept(rest: str) -> None:
-    preparations = Preparations()
+    preparations = Preparations(USUAL)
     for _ in range(2):
-        preparations.plain("GET", URL + rest, USUAL)
-    preparations.plain("GET", "http://name:secret@192.0.2.1/", USUAL)
+        preparations.plain("GET", URL + rest)
+    preparations.plain("GET", "http://name:secret@192.0.2.1/")
     assert not len(preparations)
-    preparations.plain("GET", f"{URL}/path", USUAL)
+    preparations.plain("GET", f"{URL}/path")
     assert len(preparations) == 1
 
 
 def test_the_oldest_gives_way_when_there_are_too_many() -> None:
-    preparations = Preparations()
+    preparations = Preparations(USUAL)
     for number in range(MAX_KEPT + 10):
-        preparations.plain("GET", f"{URL}/{number}", USUAL)
+        preparations.plain("GET", f"{URL}/{number}")
     assert len(preparations) == MAX_KEPT
     assert ("GET", f"{URL}/9") not in preparations._kept
     assert ("GET", f"{URL}/10") in preparations._kept
@@ -71,7 +71,7 @@ async def test_special_requests_and_redirects_are_not_kept(autojump_clock: objec
 
 
 def test_what_leads_to_one_place_is_checked_once() -> None:
-    places = Preparations().places
+    places = Preparations(USUAL).places
     known = places.parse(f"{URL}:81/a?b")
     assert len(places) == 1
     for rest in ("", "/", "/a?b=c", "?b", "/?", "/@/%20;x", "/a#SECRET", "/#"):
@@ -84,7 +84,7 @@ def test_what_leads_to_one_place_is_checked_once() -> None:
 @given(st.text(st.sampled_from("aZ0.-_:/@[]%?#\\ \t\x7f\u00e9\ud800&=+;"), max_size=20))
 @settings(max_examples=300, derandomize=True, database=None)
 def test_a_known_place_is_found_in_the_very_urls_that_lead_there(rest: str) -> None:
-    places = Preparations().places
+    places = Preparations(USUAL).places
     places.parse("http://a.example:80/")
     for url in (f"http://a.example:80{rest}", f"http://a.example{rest}"):
         expected: Any = None
@@ -99,9 +99,9 @@ def test_a_known_place_is_found_in_the_very_urls_that_lead_there(rest: str) -> N
 
 
 def test_no_more_places_are_remembered_than_allowed() -> None:
-    preparations = Preparations()
+    preparations = Preparations(USUAL)
     for number in range(MAX_PLACES + 10):
-        preparations.plain("GET", f"http://{number}.example/?q", USUAL)
+        preparations.plain("GET", f"http://{number}.example/?q")
     assert len(preparations.places) == 2 * 10
 
 

@@ -69,6 +69,7 @@ async def a_race_that_fails(w: World) -> None:
         await w.pool.get("http://none.test/")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("victim", [requests, a_look_up_and_a_race, a_race_that_fails])
 def test_control_c_at_any_line_leaves_no_slot_behind(
     victim: Callable[[World], Awaitable[None]],

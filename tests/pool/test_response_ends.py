@@ -33,6 +33,7 @@ from triopool import (
     TriopoolError,
     WriteError,
 )
+from triopool._request.listener import SILENT
 from triopool.abc import Instrument
 from triopool.testing import (
     Handler,
@@ -597,7 +598,7 @@ async def test_without_instruments_nothing_is_watched(autojump_clock: MockClock)
             ConnectionPool(socket_factory=network.socket) as pool,
             pool.stream("GET", A) as response,
         ):
-            assert response._exchange.request.watch is None
+            assert response._exchange.sending.listener is SILENT
 
 
 # ── Any ending ─────────────────────────────────────────────────────────────────────────────────

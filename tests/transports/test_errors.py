@@ -11,7 +11,6 @@ import pytest
 import trio
 
 import triopool
-from triopool import _errors
 from triopool.testing import KeepOpen, Receive, ReceiveRequest, Reset, Send, http_server, script
 
 from .world import ADDRESS, TLS_URL, URL, Contexts, Library, echo, ok, serving
@@ -42,7 +41,7 @@ TABLE = {
 def test_the_table_has_all_of_ours() -> None:
     ours = {
         name
-        for name, kind in vars(_errors).items()
+        for name, kind in vars(triopool).items()
         if inspect.isclass(kind) and issubclass(kind, triopool.TriopoolError)
     }
     assert ours == set(TABLE)
@@ -50,7 +49,7 @@ def test_the_table_has_all_of_ours() -> None:
 
 @pytest.mark.parametrize("name", TABLE)
 def test_each_error_becomes_the_most_specific_one(lib: Library, name: str) -> None:
-    kind = getattr(_errors, name)
+    kind = getattr(triopool, name)
     arguments = (
         ["what happened", None] if name in ("RedirectError", "StatusError") else ["what happened"]
     )

@@ -16,6 +16,7 @@ from trio.lowlevel import enable_ki_protection
 from .._errors import LocalProtocolError, WriteError
 from .._exchange.background import Background
 from .._exchange.exchange import Exchange
+from .._exchange.sending import Sending
 from .._facts import CloseReason, Condition, ConnectionInfo
 from .._request.request import Request, refuse_switch
 from .._slots.lease import Lease
@@ -130,18 +131,16 @@ class LeasedConnection:
         return StreamContext(lambda: follow(request, self._send))
 
     @enable_ki_protection
-    async def _send(self, request: Request) -> Response:
-        exchange = await self._watches.watched(request, self._exchange(request))
-        return Response(exchange, self._drain)
+    async def _send(self, sending: Sending, previous: Response | None) -> Response:
+        exchange = await self._watches.watched(sending, self._exchange(sending))
+        return Response(exchange, self._drain, previous)
 
-    async def _exchange(self, request: Request) -> Exchange:
-        if request.key != self._key:
-            raise LocalProtocolError(f"a redirect leads away: {self._not_for(request)}")
-        if request.to_be_measured:
-            await request.measure()
-        exchange = Exchange(request, await self._take_turn(), self._background)
-        if request.watch is not None:
-            request.watch.sent(self.info)
+    async def _exchange(self, sending: Sending) -> Exchange:
+        if sending.request.key != self._key:
+            raise LocalProtocolError(f"a redirect leads away: {self._not_for(sending.request)}")
+        if sending.request.to_be_measured:
+            sending.request = await sending.request.measured()
+        exchange = Exchange(sending, await self._take_turn(), self._background)
         await exchange.open()
         return exchange
 

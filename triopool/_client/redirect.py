@@ -21,12 +21,15 @@ request does not wait for that.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 from .._errors import InvalidURL
+from .._exchange.sending import Sending
 from .._request import fields as _fields
 from .._request import url as _url
+from .._request.listener import SILENT, Listener
 from .._request.request import Request
 from .._request.url import URL
 from .errors import RedirectError
@@ -51,62 +54,73 @@ _OF_THE_BODY = frozenset(
 )
 
 
-def follow(request: Request, send: Callable[[Request], Awaitable[Response]]) -> Awaitable[Response]:
+Send: TypeAlias = Callable[[Sending, Response | None], Awaitable[Response]]
+"""Sends a request; makes a response that remembers the one that redirected here, if one did."""
+
+
+def follow(request: Request, send: Send, listener: Listener = SILENT) -> Awaitable[Response]:
     """Send a request, and what its redirects lead to; to be awaited for the last response.
 
     Raises:
       RedirectError: a redirect can't be followed, or there were too many.
       Exception: what *send* raises.
     """
+    sending = Sending(request, listener)
     if request.redirects is None and request.replayable:
-        return send(request)  # Nothing to follow, and no body that might have to be closed.
-    return _follow(request, send)
+        return send(sending, None)  # Nothing to follow, and no body that might have to be closed.
+    return _follow(sending, send)
 
 
-async def _follow(request: Request, send: Callable[[Request], Awaitable[Response]]) -> Response:
+async def _follow(sending: Sending, send: Send) -> Response:
+    previous: Response | None = None
     try:
         while True:
-            response = await send(request)
-            following = await _what_follows(request, response)
+            response = await send(sending, previous)
+            following = await _what_follows(sending, response)
             if following is None:
                 return response
-            request = following
+            sending, previous = following, response
     except BaseException:
-        await request.give_up_body()
+        await sending.give_up_body()
         raise
 
 
-async def _what_follows(request: Request, response: Response) -> Request | None:
+async def _what_follows(sending: Sending, response: Response) -> Sending | None:
     """Owns the response: it is closed, unless it leads nowhere and is what the caller gets."""
     try:
-        following = next_request(request, response)
+        following = next_request(sending, response)
         if following is None:
             await response._give_up_body()
             return None
         response.close()
         await response._join()
-        if following.body is not request.body:
-            await request.give_up_body()
+        if following.body is not sending.request.body:
+            await sending.give_up_body()
     except BaseException as exc:
         response.close(drain=isinstance(exc, RedirectError))
         await response._join()
         raise
-    return following
+    return Sending(
+        following,
+        followed=sending.followed + 1,
+        redirected_from=sending.id or None,
+    )
 
 
-def next_request(request: Request, response: Response) -> Request | None:
+def next_request(sending: Sending, response: Response) -> Request | None:
     """The request that a response leads to; None if it leads nowhere.
 
     Raises:
       RedirectError: it leads to where we don't go.
     """
+    request = sending.request
     redirects = request.redirects
     if redirects is None or response.status_code not in STATUS_CODES or request.method == "CONNECT":
         return None
     url = _location(request, response)
     if url is None:
         return None
-    if request.followed >= redirects.limit:
+    if sending.followed >= redirects.limit:
         raise _refused(response, f"is one redirect more than the limit of {redirects.limit}")
     if request.url.origin.scheme == "https" != url.origin.scheme and not redirects.allow_downgrade:
         raise _refused(
@@ -114,7 +128,7 @@ def next_request(request: Request, response: Response) -> Request | None:
             f"leads from https to {url.origin}, where everybody can listen: "
             "follow_redirects=Redirects(allow_downgrade=True) would allow it",
         )
-    return _rewrite(request, response, url)
+    return _rewrite(sending, response, url)
 
 
 def _location(request: Request, response: Response) -> URL | None:
@@ -134,32 +148,26 @@ def _location(request: Request, response: Response) -> URL | None:
         raise _refused(response, f"leads nowhere: {exc}") from exc
 
 
-def _rewrite(request: Request, response: Response, url: URL) -> Request:
+def _rewrite(sending: Sending, response: Response, url: URL) -> Request:
+    request = sending.request
+    method = _method(request.method, response.status_code)
+    changes: dict[str, Any] = {"method": method, "url": url, "target": None}
     # Where the URL came from counts, and not the key: http and https of one host are two origins.
-    leaves = url.origin != request.url.origin
-    following = copy.copy(request)
-    following.method = _method(request.method, response.status_code)
-    following.url = url
-    following.target = None
-    following.attempt = 1
-    following.redirected_from = None if request.watch is None else request.watch.info.id
-    following.watch = None
-    following.previous = response
-    following.followed += 1
-    if leaves:
-        following.fields = _fields.without(request.fields, _OF_THE_ORIGIN)
-        following.server_hostname = following.auth = None
-    following.auth = url.auth or following.auth
-    if response.status_code == 303 or following.method != request.method:
-        _drop_body(following)
-    elif request.body_started and not request.replayable:
+    if url.origin == request.url.origin:
+        fields, auth = request.fields, request.auth
+    else:
+        fields, auth = _fields.without(request.fields, _OF_THE_ORIGIN), None
+        changes["server_hostname"] = None
+    if response.status_code == 303 or method != request.method:
+        fields = _fields.without(fields, _OF_THE_BODY)
+        changes |= {"body": b"", "body_length": 0, "content_type": None, "expect_continue": False}
+    elif sending.body_started and not request.replayable:
         raise _refused(
             response,
             "wants the body once more, and it can be produced only once: give bytes, a Path, or "
             "a callable that returns a fresh iterable",
         )
-    following.compose()
-    return following
+    return replace(request, **changes, fields=fields, auth=url.auth or auth)
 
 
 def _method(method: str, status_code: int) -> str:
@@ -167,12 +175,6 @@ def _method(method: str, status_code: int) -> str:
         status_code in (301, 302) and method == "POST"
     )
     return "GET" if becomes_get else method
-
-
-def _drop_body(request: Request) -> None:
-    request.body, request.body_length, request.content_type = b"", 0, None
-    request.body_started = request.expect_continue = False
-    request.fields = _fields.without(request.fields, _OF_THE_BODY)
 
 
 def _refused(response: Response, why: str) -> RedirectError:

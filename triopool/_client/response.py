@@ -72,19 +72,24 @@ class Response(trio.abc.ReceiveStream):
       method: the method that was asked with; a redirect may have changed it.
     """
 
-    def __init__(self, exchange: Exchange, start_drain: Callable[[Exchange], None]) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        start_drain: Callable[[Exchange], None],
+        previous: Response | None,
+    ) -> None:
         head, request = exchange.response, exchange.request
         self._exchange = exchange
         self._start_drain = start_drain
         self._reader = BodyReader(exchange)
-        self._watch = request.watch
+        self._listener = exchange.sending.listener
         self._content: bytes | None = None
         self._streamed = _Streamed.NOT
         self._closed = False
         self._url: URL = request.url
         self.method: str = request.method
         self.status_code: int = head.status_code
-        self._previous = request.previous
+        self._previous = previous
         self._head = head
 
     # ── The head ───────────────────────────────────────────────────────────────────────────────
@@ -196,8 +201,7 @@ class Response(trio.abc.ReceiveStream):
             raise  # It is another task's.
         except BaseException as exc:
             closed_by_another_task = self._closed and isinstance(exc, TriopoolError)
-            if self._watch is not None:
-                self._watch.broke(exc)
+            self._listener.broke(exc)
             self.close(drain=False)
             await self._join()
             if closed_by_another_task:
@@ -306,8 +310,7 @@ class Response(trio.abc.ReceiveStream):
     @enable_ki_protection
     def close(self, *, drain: bool = True) -> None:
         """:meth:`aclose`, but synchronous; without *drain*, an unread connection is closed."""
-        if self._watch is not None:
-            self._watch.left(None)
+        self._listener.left(None)
         exchange = self._exchange
         closed_before, self._closed = self._closed, True
         if closed_before or exchange.ended:
@@ -319,8 +322,7 @@ class Response(trio.abc.ReceiveStream):
 
     def _close_for(self, error: BaseException) -> None:
         """Close it without draining, for what ended the block or the reading."""
-        if self._watch is not None:
-            self._watch.left(error)
+        self._listener.left(error)
         self.close(drain=False)
 
     def __repr__(self) -> str:

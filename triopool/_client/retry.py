@@ -19,15 +19,15 @@ from __future__ import annotations
 from .._errors import ReadError, ResolveError, TriopoolError, WriteError
 from .._exchange.background import Background
 from .._exchange.exchange import Exchange
+from .._exchange.sending import Sending
 from .._facts import CloseReason
-from .._request.request import Request
 from .._slots.engine import Slots
 from .._slots.lease import Lease
 
 MAX_RETRIES = 3
 
 
-async def send(request: Request, slots: Slots, background: Background) -> Exchange:
+async def send(sending: Sending, slots: Slots, background: Background) -> Exchange:
     """Lease a connection, send the request, read the head of the response.
 
     Raises:
@@ -35,16 +35,15 @@ async def send(request: Request, slots: Slots, background: Background) -> Exchan
     """
     first: TriopoolError | None = None
     lease: Lease | None = None
-    if request.to_be_measured:
-        await request.measure()
+    if sending.request.to_be_measured:
+        sending.request = await sending.request.measured()
+    key, timeouts = sending.request.key, sending.request.timeouts
     try:
         while True:
-            lease = await slots.acquire(request.key, request.timeouts, lease, request.watch)
+            lease = await slots.acquire(key, timeouts, lease, sending.listener)
             # No checkpoint between here and attempt(), which looks after the lease.
-            exchange = Exchange(request, lease, background)
-            if request.watch is not None:
-                request.watch.connected(lease)
-                request.watch.sent(lease.connection.info)
+            exchange = Exchange(sending, lease, background)
+            sending.listener.connected(lease.connection.info, reused=lease.reused)
             try:
                 await exchange.attempt()
             except (ReadError, WriteError) as exc:
@@ -52,7 +51,8 @@ async def send(request: Request, slots: Slots, background: Background) -> Exchan
                 if not may_retry(exchange):
                     exchange.abandon()
                     raise
-                _prepare_next(request, exc, slots)
+                sending.listener.retried(exc)
+                _prepare_next(sending, slots)
             else:
                 return exchange
     except TriopoolError as exc:
@@ -61,13 +61,12 @@ async def send(request: Request, slots: Slots, background: Background) -> Exchan
         raise
 
 
-def _prepare_next(request: Request, exc: ReadError | WriteError, slots: Slots) -> None:
-    if request.watch is not None:
-        request.watch.retried(exc)
-    slots.count_retried(request.key)
-    if request.attempt == MAX_RETRIES:
-        slots.close_idle(request.key, CloseReason.STALE)
-    request.attempt += 1
+def _prepare_next(sending: Sending, slots: Slots) -> None:
+    key = sending.request.key
+    slots.count_retried(key)
+    if sending.attempt == MAX_RETRIES:
+        slots.close_idle(key, CloseReason.STALE)
+    sending.attempt += 1
 
 
 def _blame(error: TriopoolError, first: TriopoolError) -> None:
@@ -83,10 +82,10 @@ def _blame(error: TriopoolError, first: TriopoolError) -> None:
 
 def may_retry(exchange: Exchange) -> bool:
     """Whether a request that met a broken connection may go to another one."""
-    request = exchange.request
+    sending, request = exchange.sending, exchange.sending.request
     return (
         exchange.was_stale
-        and request.attempt <= MAX_RETRIES
+        and sending.attempt <= MAX_RETRIES
         and (exchange.nothing_sent or request.may_be_repeated)
-        and (request.replayable or not request.body_started)
+        and (request.replayable or not sending.body_started)
     )

@@ -14,7 +14,7 @@ the first of these has happened, and what follows is not told:
 That is the end for the caller, and not the one for the connection. When a connection is given back
 nobody has decoded the body yet, which may fail; and a drain goes on after the caller has left.
 
-A pool without instruments has no watches: ``request.watch`` is None.
+A pool without instruments has no watches.
 """
 
 from __future__ import annotations
@@ -22,20 +22,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Awaitable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from .._errors import PoolClosed
 from .._exchange.exchange import Exchange
-from .._facts import ConnectionInfo, Outcome, RequestInfo, ResponseEnd, ResponseInfo, of_response
+from .._exchange.sending import Sending
+from .._facts import ConnectionInfo, Outcome, ResponseEnd, ResponseInfo, of_response
 from .._instruments.combine import SILENT
-from .._request.request import Request
+from .._request.listener import Listener
 from ..abc import Instrument
-
-if TYPE_CHECKING:
-    from .._exchange.exchange import Holding
 
 
 class Watches:
@@ -47,16 +45,16 @@ class Watches:
         self._open: dict[Watch, None] = {}
         self._is_left = False
 
-    def watched(self, request: Request, sending: Awaitable[Exchange]) -> Awaitable[Exchange]:
-        """*sending*, to be awaited; the instruments are told how it goes, if there are any."""
-        return sending if self._tell is SILENT else self._watch(request, sending)
+    def watched(self, sending: Sending, work: Awaitable[Exchange]) -> Awaitable[Exchange]:
+        """*work*, to be awaited; the instruments are told how it goes, if there are any."""
+        return work if self._tell is SILENT else self._watch(sending, work)
 
-    async def _watch(self, request: Request, sending: Awaitable[Exchange]) -> Exchange:
-        info = request.info(next(self._ids))
-        watch = request.watch = Watch(info, self._tell, self._open)
-        self._tell.request_started(info)
+    async def _watch(self, sending: Sending, work: Awaitable[Exchange]) -> Exchange:
+        sending.id = next(self._ids)
+        watch = sending.listener = Watch(sending, self._tell, self._open)
+        self._tell.request_started(watch.info)
         try:
-            exchange = await sending
+            exchange = await work
         except BaseException as exc:
             watch.failed(exc)
             raise
@@ -72,11 +70,16 @@ class Watches:
             watch.pool_left()
 
 
-class Watch:
-    """Tells the instruments of one request."""
+class Watch(Listener):
+    """Tells the instruments of one request.
 
-    def __init__(self, info: RequestInfo, tell: Instrument, open_watches: dict[Watch, None]):
-        self.info = info
+    Where the request had a listener already, that one is told through us what it can't know
+    otherwise: that the request is about to be written, and has been.
+    """
+
+    def __init__(self, sending: Sending, tell: Instrument, open_watches: dict[Watch, None]) -> None:
+        self.info = sending.info()
+        self._callers = sending.listener
         self._tell = tell
         self._open = open_watches
         self._called_at = self._waits_since = trio.current_time()
@@ -87,25 +90,23 @@ class Watch:
     # ── Up to the response ─────────────────────────────────────────────────────────────────────
 
     def queued(self, waiting: int) -> None:
-        """It has to wait for a slot; *waiting* requests of the pool do, with this one."""
         self._tell.request_queued(self.info, waiting)
 
     def dial_started(self) -> None:
-        """A dial has begun for it."""
         self._tell.request_dial_started(self.info)
 
-    def connected(self, lease: Holding) -> None:
-        """It has a connection of the pool's."""
+    def connected(self, connection: ConnectionInfo, *, reused: bool) -> None:
         seconds = trio.current_time() - self._waits_since
-        connection = of_response(lease.connection.info, reused=lease.reused)
-        self._tell.request_connected(self.info, connection, seconds)
+        self._tell.request_connected(self.info, of_response(connection, reused=reused), seconds)
 
-    def sent(self, connection: ConnectionInfo) -> None:
-        """It is about to be written."""
-        self._tell.request_sent(self.info, connection)
+    def begun(self, connection: Any, *, reused: bool) -> None:
+        self._tell.request_sent(self.info, connection.info)
+        self._callers.begun(connection, reused=reused)
+
+    def written(self) -> None:
+        self._callers.written()
 
     def retried(self, error: BaseException) -> None:
-        """The connection was stale: it begins again."""
         self._tell.request_retried(self.info, error)
         self.info = replace(self.info, attempt=self.info.attempt + 1)
         self._waits_since = trio.current_time()
@@ -125,20 +126,17 @@ class Watch:
     # ── The end of the response ────────────────────────────────────────────────────────────────
 
     def delivered(self) -> None:
-        """The reader was given the body to its end."""
         # What follows a switch is no body, so it has no end of one either.
         if self._exchange is not None and not self._exchange.switched:
             self._end(Outcome.COMPLETE)
 
     def broke(self, error: BaseException) -> None:
-        """The body can't be read any further; if cancelled, nobody wants to."""
         if isinstance(error, Exception):
             self._end(Outcome.FAILED, error)
         else:
             self.left(error)
 
     def left(self, error: BaseException | None) -> None:
-        """The response was closed; *error* is what ended its block, if anything did."""
         exchange = self._exchange
         if exchange is None:
             return

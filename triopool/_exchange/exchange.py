@@ -61,8 +61,8 @@ from .upgraded import UpgradedStream
 from .upload import ONE_TLS_WRITE_BYTES, ONE_WRITE_BYTES, State, Upload
 
 if TYPE_CHECKING:
-    from .._request.request import Request
     from .background import Background
+    from .sending import Sending
 
 MAX_INFORMATIONAL = 20
 """1xx responses to one request."""
@@ -97,6 +97,7 @@ class Exchange:
     """One request and its response.
 
     Attributes:
+      sending: the request on its way, and what changes while it is.
       request: what is sent.
       connection: what it is sent on.
       response: the head of the final response, or of a 101.
@@ -128,8 +129,9 @@ class Exchange:
     # What the caller's own iterator raised, until somebody has been told.
     _untold: BaseException | None = None
 
-    def __init__(self, request: Request, lease: Holding, background: Background) -> None:
-        self.request = request
+    def __init__(self, sending: Sending, lease: Holding, background: Background) -> None:
+        self.sending = sending
+        self.request = sending.request
         self.connection = lease.connection
         self.reused = lease.reused
         self._lease = lease
@@ -160,6 +162,7 @@ class Exchange:
         If :attr:`was_stale`, and in no other case, the lease is still open when this has raised. So
         the request can give it up once it stands in line again, and no younger one gets its slot.
         """
+        self.sending.listener.begun(self.connection, reused=self.reused)
         try:
             # If it was cancelled while it waited for its connection it is not sent.
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -194,8 +197,6 @@ class Exchange:
         return broke and self.reused and not self.connection.bytes_received
 
     async def _open(self) -> None:
-        if self.request.observer is not None:
-            self.request.observer.begun(self)
         connection, request = self.connection, self.request
         connection.begin(
             request.head,
@@ -283,7 +284,7 @@ class Exchange:
 
     def _start_upload(self, *, is_framed: bool) -> None:
         upload = self._upload = Upload(
-            self.request,
+            self.sending,
             self.connection,
             is_framed=is_framed,
             count_sent=self.count_sent,
@@ -333,7 +334,7 @@ class Exchange:
         if self._upload is not None and not self._upload.has_ended:
             self._upload.closes_body = True
         else:
-            await self.request.give_up_body()
+            await self.sending.give_up_body()
 
     async def join(self) -> None:
         """Wait for the upload's task to end, if there is one: it has been stopped, or is over.
@@ -533,8 +534,8 @@ class Exchange:
 
     def note_written(self) -> None:
         """The system has taken all of the request."""
-        if self.request.observer is not None and not self._answered:
-            self.request.observer.written()
+        if not self._answered:
+            self.sending.listener.written()
 
     def tell_progress(self) -> None:
         """Tell the caller. Not while draining: no task of theirs is there to take an exception."""

@@ -36,7 +36,7 @@ class BodyReader:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._watch = exchange.request.watch
+        self._listener = exchange.sending.listener
 
     @property
     def is_busy(self) -> bool:
@@ -74,8 +74,8 @@ class BodyReader:
     async def _read(self, max_bytes: int | None = None) -> bytes:
         if not self._piece:
             self._piece, self._taken = await self._next_piece(), 0
-            if not self._piece and self._watch is not None:
-                self._watch.delivered()
+            if not self._piece:
+                self._listener.delivered()
         piece, start = self._piece, self._taken
         if max_bytes is None or len(piece) - start <= max_bytes:
             self._piece = b""
@@ -88,8 +88,8 @@ class BodyReader:
         self._set_up()
         if self._decoder is None and not self._piece and self._exchange.request.on_progress is None:
             content = self._exchange.take_all()
-            if content is not None and self._watch is not None:
-                self._watch.delivered()
+            if content is not None:
+                self._listener.delivered()
             return content
         return None
 
@@ -143,7 +143,7 @@ class BodyReader:
         except BaseException:
             # A cancelled read can be repeated; what has failed can't.
             if (failure := self._exchange.failure) is not None:
-                self._tell_of(failure)
+                self._listener.broke(failure)
             raise
         if raw and self._exchange.request.on_progress is not None:
             try:
@@ -152,13 +152,9 @@ class BodyReader:
                 # The bytes in hand are lost with it, so nothing may follow them.
                 self._broken = exc
                 self._exchange.abandon()
-                self._tell_of(exc)
+                self._listener.broke(exc)
                 raise
         return raw
-
-    def _tell_of(self, error: BaseException) -> None:
-        if self._watch is not None:
-            self._watch.broke(error)
 
     def _set_up(self) -> None:
         """Find out how to decode; not before somebody reads, for it may be an error."""
@@ -177,5 +173,5 @@ class BodyReader:
         """A body that was cut must not look complete to who reads on."""
         self._broken = error = self._exchange.connection.illegal(what)
         self._exchange.abandon()
-        self._tell_of(error)
+        self._listener.broke(error)
         return error

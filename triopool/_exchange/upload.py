@@ -33,7 +33,7 @@ from .._errors import TriopoolError, WriteError
 
 if TYPE_CHECKING:
     from .._protocol.http11 import Bytes, Connection
-    from .._request.request import Request
+    from .sending import Sending
 
 logger = logging.getLogger("triopool")
 
@@ -75,7 +75,7 @@ class Upload:
 
     def __init__(
         self,
-        request: Request,
+        sending: Sending,
         connection: Connection,
         *,
         is_framed: bool,
@@ -83,7 +83,8 @@ class Upload:
         note_written: Callable[[], None],
         crashed: Callable[[], None],
     ) -> None:
-        self._request = request
+        self._sending = sending
+        self._request = sending.request
         self._connection = connection
         self._is_framed = is_framed
         self._count_sent = count_sent
@@ -160,7 +161,7 @@ class Upload:
         # As a body that was begun is closed: in a scope that has been cancelled.
         with trio.CancelScope(shield=True) as forcefully:
             forcefully.cancel()
-            await self._request.give_up_body()
+            await self._sending.give_up_body()
 
     def _end(self, state: State) -> None:
         if self.state is not State.STOPPED:
@@ -183,7 +184,7 @@ class Upload:
         if isinstance(body, bytes):
             await self._send_bytes(body)
         elif isinstance(body, AsyncIterable):
-            request.body_started = True
+            self._sending.body_started = True
             await self._send_pieces(body)
         else:
             if inspect.iscoroutine(body):

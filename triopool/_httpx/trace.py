@@ -18,19 +18,21 @@ import trio
 
 from .._client.response import Response
 from .._errors import ConnectError
-from .._exchange.exchange import Exchange, most_urgent
+from .._exchange.exchange import most_urgent
 from .._origin import Origin
+from .._request.listener import Listener
 
 Trace: TypeAlias = Callable[[str, dict[str, Any]], Awaitable[object]]
 
 
-class Tracer:
+class Tracer(Listener):
     """Says with httpcore's names how one request goes, up to the head of its response.
 
     Args:
       say: takes the name of an event, and what is known about it.
       request: httpcore's own request, which its events carry.
       origin: where it goes.
+      server_name: what TLS asks for.
       stream_of: makes what httpx calls a network stream.
     """
 
@@ -39,32 +41,33 @@ class Tracer:
         say: Callable[[str, dict[str, Any]], object],
         request: Any,
         origin: Origin,
-        stream_of: Callable[[Exchange], Any],
+        server_name: str,
+        stream_of: Callable[[Any], Any],
     ) -> None:
         self._say = say
         self._request = {"request": request}
         self._origin = origin
+        self._server_name = server_name
         self._stream_of = stream_of
         # What was begun and has neither been completed nor failed.
         self._under_way: str | None = None
 
-    def begun(self, exchange: Exchange) -> None:
+    def begun(self, connection: Any, *, reused: bool) -> None:
         """A connection has been leased, and the request is about to be sent."""
         if self._under_way is not None:
             self.failed(None)
             self._begin("connection.retry", {"delay": 0.0})
             self._complete()
-        if not exchange.reused:
-            self._tell_of_dial(exchange)
+        if not reused:
+            self._tell_of_dial(connection)
         self._begin("http11.send_request_headers", self._request)
 
-    def _tell_of_dial(self, exchange: Exchange) -> None:
-        stream = self._stream_of(exchange)
+    def _tell_of_dial(self, connection: Any) -> None:
+        stream = self._stream_of(connection)
         self._begin_dial()
         self._complete(stream)
-        if exchange.connection.tls is not None:
-            name = exchange.request.server_hostname or self._origin.host
-            self._begin("connection.start_tls", {"server_hostname": name})
+        if connection.tls is not None:
+            self._begin("connection.start_tls", {"server_hostname": self._server_name})
             self._complete(stream)
 
     def written(self) -> None:

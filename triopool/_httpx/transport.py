@@ -30,7 +30,6 @@ from .._client.redirect import follow
 from .._client.response import Response
 from .._config import Timeouts
 from .._errors import InvalidURL, LocalProtocolError, TriopoolError
-from .._exchange.exchange import Exchange
 from .._pool import ConnectionPool
 from .._request import fields as _fields
 from .._request.request import Request
@@ -157,17 +156,20 @@ class Bridge:
         parsed = self.pool._preparations.places.parse(f"{scheme}://{url.netloc.decode('ascii')}/")
         _check_host(url.raw_host.decode("ascii"), parsed.origin.host)
         body = self._body(request)
-        ours = Request(request.method, parsed, _timeouts(**extensions.get("timeout", {})))
-        ours.target = extensions.get("target", url.raw_path).decode("latin-1")
-        ours.fields = request.headers.raw
-        ours.verbatim = True
-        ours.decode = False
-        ours.body = body
-        ours.body_length = len(body) if isinstance(body, bytes) else None
-        ours.expect_continue = body != b"" and _fields.expects_continue(ours.fields)
-        ours.server_hostname = _sni_hostname(extensions) if scheme == "https" else None
-        ours.compose()
-        return ours
+        fields = request.headers.raw
+        return Request(
+            method=request.method,
+            url=parsed,
+            timeouts=_timeouts(**extensions.get("timeout", {})),
+            target=extensions.get("target", url.raw_path).decode("latin-1"),
+            fields=fields,
+            verbatim=True,
+            decode=False,
+            body=body,
+            body_length=len(body) if isinstance(body, bytes) else None,
+            expect_continue=body != b"" and _fields.expects_continue(fields),
+            server_hostname=_sni_hostname(extensions) if scheme == "https" else None,
+        )
 
     def _body(self, request: Any) -> Any:
         """All of it where it is in memory, so that it can be sent again; else its stream."""
@@ -182,9 +184,11 @@ class Bridge:
         async def work(say: Callable[[str, dict[str, Any]], object]) -> None:
             nonlocal response
             core_request = self._core_request(request, ours)
-            tracer = ours.observer = Tracer(say, core_request, ours.url.origin, self._stream_of)
+            origin = ours.url.origin
+            name = ours.server_hostname or origin.host
+            tracer = Tracer(say, core_request, origin, name, self._stream_of)
             try:
-                response = await follow(ours, self.pool._send)
+                response = await follow(ours, self.pool._send, tracer)
             except Exception as exc:
                 tracer.failed(exc)
                 raise
@@ -212,8 +216,8 @@ class Bridge:
             extensions=request.extensions,
         )
 
-    def _stream_of(self, exchange: Exchange) -> NetworkStream:
-        return NetworkStream(exchange.connection, self.errors.of_streams)
+    def _stream_of(self, connection: Any) -> NetworkStream:
+        return NetworkStream(connection, self.errors.of_streams)
 
 
 def _sni_hostname(extensions: Any) -> str | None:

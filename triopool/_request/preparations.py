@@ -11,14 +11,10 @@ it. A URL that a server has sent (a redirect's) is never kept.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from .._config import Timeouts
-from .._origin import PoolKey
-from .._protocol import request_head as _head
 from .places import Places
 from .request import Request, prepare
-from .url import URL
 
 MAX_KEPT = 512
 """How many; a thing of about 2 KB each."""
@@ -29,51 +25,39 @@ MAX_CHARACTERS = 250
 _MAY_HOLD_SECRETS = re.compile(r"[@?#]")
 
 
-class Prepared(NamedTuple):
-    """What one request has in common with the next one of the same method and URL."""
-
-    method: str
-    url: URL
-    head: _head.Head
-    key: PoolKey
-
-
 class Preparations:
     """What a pool keeps of the requests that it has sent.
 
     Attributes:
       places: what it keeps of where they went, for those that are not quite alike.
+
+    Args:
+      timeouts: the pool's own, which such a request has.
     """
 
-    def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], Prepared] = {}
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
+        self._kept: dict[tuple[str, str], Request] = {}
         self.places = Places()
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def plain(self, method: str, url: str, timeouts: Timeouts) -> Request:
+    def plain(self, method: str, url: str) -> Request:
         """:func:`prepare`, for a request that asks for nothing special.
 
         Raises:
           InvalidURL, LocalProtocolError, TypeError: it can't be sent.
         """
         if type(method) is not str or type(url) is not str:
-            return prepare(method, url, default_timeouts=timeouts, places=self.places)
-        kept = self._kept.get((method, url))
-        if kept is None:
-            return self._first(method, url, timeouts)
-        request = Request(kept.method, kept.url, timeouts)
-        request.head = kept.head
-        request.key = kept.key
-        return request
+            return prepare(method, url, default_timeouts=self._timeouts, places=self.places)
+        # The request itself, for it never changes: what does stands in its Sending.
+        return self._kept.get((method, url)) or self._first(method, url)
 
-    def _first(self, method: str, url: str, timeouts: Timeouts) -> Request:
-        request = prepare(method, url, default_timeouts=timeouts, places=self.places)
+    def _first(self, method: str, url: str) -> Request:
+        request = prepare(method, url, default_timeouts=self._timeouts, places=self.places)
         if len(method) + len(url) <= MAX_CHARACTERS and not _MAY_HOLD_SECRETS.search(url):
             if len(self._kept) >= MAX_KEPT:
                 del self._kept[next(iter(self._kept))]  # The oldest.
-            self._kept[method, url] = Prepared(
-                request.method, request.url, request.head, request.key
-            )
+            self._kept[method, url] = request
         return request

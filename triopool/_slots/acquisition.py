@@ -9,7 +9,7 @@ import trio
 from .._facts import CloseReason, Condition
 from .slot import Slot, State
 from .sweeper import LOOKS_AT_ONCE
-from .waiter import Waiter, WaiterWatch
+from .waiter import Waiter, WaitListener
 
 if TYPE_CHECKING:
     from .._config import Timeouts
@@ -104,7 +104,7 @@ class Acquisition:
             self._dispatcher.close(slot, self._reason)
 
     def stand_in_line(
-        self, timeouts: Timeouts, watch: WaiterWatch | None, deadlines: Deadlines
+        self, timeouts: Timeouts, listener: WaitListener | None, deadlines: Deadlines
     ) -> Waiter:
         """Become a waiter, whose task has to wait in this very step.
 
@@ -121,7 +121,7 @@ class Acquisition:
             dispatcher.refuse_if_too_many_wait(queue)
         self._kept = None
         waiter = Waiter(
-            queue, self.age, timeouts, self.waited, watch, deadlines, dispatcher.time_out
+            queue, self.age, timeouts, self.waited, listener, deadlines, dispatcher.time_out
         )
         dispatcher.stand_in_line(waiter, kept, self._reason)
         if waiter.dial is None:

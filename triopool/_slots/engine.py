@@ -91,7 +91,7 @@ from .lease import Lease
 from .pooled import Pooled
 from .slot import Slot, State
 from .sweeper import Sweeper
-from .waiter import Waiter, WaiterWatch
+from .waiter import Waiter, WaitListener
 from .waiting import Origins
 
 
@@ -174,7 +174,7 @@ class Slots:
         key: PoolKey,
         timeouts: Timeouts,
         last: Lease | None = None,
-        watch: WaiterWatch | None = None,
+        listener: WaitListener | None = None,
     ) -> Lease:
         """Reuse an idle connection, or wait for one.
 
@@ -189,7 +189,7 @@ class Slots:
             The request is as old as it was then, has what is left of its pool timeout, and is not
             refused for ``max_waiting``. If that lease has not ended, it ends here: its connection
             is closed once the request stands in line, so that no younger one gets its slot.
-          watch: is told whether the request has to wait, and for what.
+          listener: is told whether the request has to wait, and for what.
 
         Raises:
           PoolTimeout: nothing became free within ``timeouts.pool`` seconds.
@@ -208,7 +208,7 @@ class Slots:
         slot = await way.look()
         if slot is not None:
             return self._reuse(slot, way.age, way.waited)
-        waiter = way.stand_in_line(timeouts, watch, self._deadlines)
+        waiter = way.stand_in_line(timeouts, listener, self._deadlines)
         del way  # With thousands of waiters each object counts.
         try:
             slot = await waiter.wait()

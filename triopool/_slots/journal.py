@@ -62,8 +62,8 @@ class Journal:
     def queued(self, waiter: Waiter, waiting: int) -> None:
         """A request waits for a slot. Told at once, for the books agree."""
         self._instrument.queued(waiter.queue.key.origin, waiting)
-        if waiter.watch is not None:
-            waiter.watch.queued(waiting)
+        if waiter.listener is not None:
+            waiter.listener.queued(waiting)
 
     def handed_over(self, slot: Slot, waiter: Waiter) -> None:
         """A request that waited has its connection. Told at once, for the books agree."""
@@ -86,8 +86,8 @@ class Journal:
         if not self._is_silent:
             origin = dial.slot.queue.key.origin
             self._news.append(partial(self._instrument.dial_started, origin))
-        if waiter is not None and waiter.watch is not None:
-            self._news.append(waiter.watch.dial_started)
+        if waiter is not None and waiter.listener is not None:
+            self._news.append(waiter.listener.dial_started)
 
     def dial_ended(self, dial: Dial, end: DialEnd, error: Exception | None) -> None:
         """A dial is over; *error* is that of the dial, unless it was CALLED_OFF."""

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .waiting import OriginQueue
 
 
-class WaiterWatch(Protocol):
+class WaitListener(Protocol):
     """Is told what one request waits for. Synchronous, and must not raise."""
 
     def queued(self, waiting: int) -> None:
@@ -68,7 +68,7 @@ class Waiter(Deadline):
       waited: for how many seconds it had waited for one before.
       timeouts: of its request: how long it waits for a slot, and how long a dial of its own takes.
       dial: the dial it owns; None while it waits for a slot.
-      watch: is told what it waits for.
+      listener: is told what it waits for.
     """
 
     __slots__ = (
@@ -79,12 +79,12 @@ class Waiter(Deadline):
         "_time_out",
         "age",
         "dial",
+        "listener",
         "queue",
         "queued_at",
         "timeouts",
         "waited",
         "waits_since",
-        "watch",
     )
 
     def __init__(
@@ -93,7 +93,7 @@ class Waiter(Deadline):
         age: int,
         timeouts: Timeouts,
         waited: float,
-        watch: WaiterWatch | None,
+        listener: WaitListener | None,
         deadlines: Deadlines,
         time_out: Callable[[Waiter], object],
     ) -> None:
@@ -104,7 +104,7 @@ class Waiter(Deadline):
         self.queued_at = self.waits_since = trio.current_time()
         self.waited = waited
         self.timeouts = timeouts
-        self.watch = watch
+        self.listener = listener
         self.dial: Dial | None = None
         self._time_out = time_out
         # Its clone; and whether the order of the channel is the order of age, as far as it goes.

@@ -1,0 +1,74 @@
+"""A request under way: what changes while it is sent, beside the request itself, which doesn't."""
+
+from __future__ import annotations
+
+from .._body.content import close_body
+from .._facts import RequestInfo
+from .._request.listener import SILENT, Listener
+from .._request.request import Request
+
+
+class Sending:
+    """One request on its way, however often it is sent again after a stale connection.
+
+    A request that follows a redirect is another request, with a sending of its own.
+
+    Attributes:
+      request: what is sent. Checked, and never changed; but a body whose length only the disk knows
+        is measured once the request has begun, and the request that knows the length takes the
+        place of the one that doesn't.
+      listener: is told how it goes.
+      attempt: how often it has been sent, with this time.
+      body_started: whether an iterator over the body has been asked for anything.
+      followed: how many redirects led here.
+      id: the number that instruments know it by; 0 where there are none.
+      redirected_from: the same, of the request whose response redirected here; else None.
+    """
+
+    __slots__ = (
+        "attempt",
+        "body_started",
+        "followed",
+        "id",
+        "listener",
+        "redirected_from",
+        "request",
+    )
+
+    def __init__(
+        self,
+        request: Request,
+        listener: Listener = SILENT,
+        *,
+        followed: int = 0,
+        redirected_from: int | None = None,
+    ) -> None:
+        self.request = request
+        self.listener = listener
+        self.attempt = 1
+        self.body_started = False
+        self.followed = followed
+        self.id = 0
+        self.redirected_from = redirected_from
+
+    async def give_up_body(self) -> None:
+        """Close a body that nobody will send. The task that has begun one closes it itself."""
+        if not (self.request.replayable or self.body_started):
+            self.body_started = True
+            await close_body(self.request.body)
+
+    def info(self) -> RequestInfo:
+        """The facts for instruments."""
+        request = self.request
+        return RequestInfo(
+            request.method,
+            request.url.origin,
+            request.target or request.url.target,
+            self.attempt,
+            self.followed,
+            self.id,
+            self.redirected_from,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Sending of {self.request!r}>"
