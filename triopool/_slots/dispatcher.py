@@ -86,8 +86,7 @@ class Dispatcher:
         books = self.books
         # We ask first whether a slot is to be had, for to find out who is next costs more.
         while books.has_slot or books.dials.orphaned:
-            books.origins.drop_dead()
-            queue = books.origins.line.first()
+            queue = books.origins.next_in_line()
             if queue is None:
                 break
             if books.bounds.has_token:
@@ -112,16 +111,11 @@ class Dispatcher:
             )
 
     @operation
-    def stand_in_line(self, waiter: Waiter, kept: Slot | None, reason: CloseReason) -> None:
-        """Let a request wait. Only then it gives up the slot that it has kept, if any (rule 7)."""
+    def stand_in_line(self, waiter: Waiter, kept: tuple[Slot, CloseReason] | None) -> None:
+        """Let a request wait. Only now it gives up the slot that it has kept, if any (rule 7)."""
         self.books.origins.stand_in_line(waiter)
-        if kept is not None and kept.state is not State.CLOSED:
-            self.books.close(kept, reason)
-
-    def begin_pool_timeout(self, waiter: Waiter) -> None:
-        """Start the clock of a waiter that has no dial. It may have used up a part before."""
-        if waiter.timeouts.pool is not None:
-            waiter.begin(waiter.timeouts.pool - waiter.waited)
+        if kept is not None:
+            self.books.close(*kept)
 
     @operation
     def time_out(self, waiter: Waiter) -> None:
@@ -248,8 +242,7 @@ class Dispatcher:
             self.books.leave(waiter)
             if made is not None and waiter is made[0]:
                 made = None
-        self.books.origins.drop_dead()
-        if self.books.origins.line.first() is not None or self.books.bounds.exceeded:
+        if self.books.origins.next_in_line() is not None or self.books.bounds.exceeded:
             self.books.close(slot, CloseReason.EVICTED)
         elif self.books.refusal is not None:
             self.books.close(slot, CloseReason.POOL_CLOSED)
@@ -280,13 +273,12 @@ class Dispatcher:
 
     def _is_due_elsewhere(self, waiter: Waiter) -> bool:
         """Rule 3: whether an older request than *waiter*, of another origin, waits for a slot."""
-        self.books.origins.drop_dead()
-        first = self.books.origins.line.first()
-        if first is None or first is waiter.queue:
+        # Mostly it is our own origin's turn, or nobody's. Then we need not know who is alive.
+        if self.books.origins.line.first() in (None, waiter.queue):
             return False
-        rival = first.oldest_waiting
-        assert rival is not None
-        return rival.age < waiter.age
+        first = self.books.origins.next_in_line()
+        rival = None if first is None else first.oldest_waiting
+        return rival is not None and rival.age < waiter.age
 
     def _hand_over(self, slot: Slot, waiter: Waiter, made: tuple[Waiter, Dial] | None) -> bool:
         """Hand a connection to a waiter; False if the waiter was cancelled a moment ago.
@@ -295,7 +287,9 @@ class Dispatcher:
         waiter's task has the connection, though it has not run yet. If it is cancelled before it
         does, it has the connection all the same, and gives it back as any request does.
         """
-        if not waiter.give(slot):
+        # A returned connection goes to the oldest waiter. A fresh one may pass by others.
+        in_turn = made is None or waiter is slot.queue.oldest
+        if not waiter.give(slot, in_turn=in_turn):
             return False
         self.books.origins.remove(waiter)
         slot.move(State.BUSY)
@@ -316,7 +310,7 @@ class Dispatcher:
             self.books.origins.remove(owner)
             owner.waits_since = trio.current_time()
             self.books.origins.stand_in_line(owner)
-            self.begin_pool_timeout(owner)
+            owner.begin_pool_timeout()
         return True
 
     # ── Quiet ──────────────────────────────────────────────────────────────────────────────────

@@ -80,7 +80,6 @@ from .._instruments.combine import SILENT
 from .._origin import PoolKey
 from .._statistics import PoolStatistics
 from ..abc import Instrument
-from .acquisition import Acquisition
 from .books import Books
 from .bounds import Bounds
 from .dials import Connect, Dials, WarmUp
@@ -89,6 +88,7 @@ from .idle import Idle
 from .journal import Journal
 from .lease import Lease
 from .pooled import Pooled
+from .search import Search
 from .slot import Slot, State
 from .sweeper import Sweeper
 from .waiter import Waiter, WaitListener
@@ -132,6 +132,8 @@ class Slots:
             max_idle=max_idle,
             max_exchanges=max_requests_per_connection,
         )
+        # One bound method for all waiters: with thousands of them, each object counts.
+        self._time_out = self._dispatcher.time_out
         self._sweeper = Sweeper(self._dispatcher)
         # Requests are numbered as they come. The number is their age, in all queues.
         self._ages = itertools.count()
@@ -200,16 +202,23 @@ class Slots:
         lease = self.acquire_nowait(key, last)
         if lease is not None:
             return lease
-        if last is None:
-            way = Acquisition(self._dispatcher, key, next(self._ages), 0.0, None, is_new=True)
+        age, waited = (next(self._ages), 0.0) if last is None else (last.age, last.waited)
+        search = self._search(key, last)
+        if search is None:
+            # Nothing is dialled for a request that was cancelled before it began.
+            await trio.lowlevel.checkpoint_if_cancelled()
         else:
-            kept = last.take_slot()
-            way = Acquisition(self._dispatcher, key, last.age, last.waited, kept, is_new=False)
-        slot = await way.look()
-        if slot is not None:
-            return self._reuse(slot, way.age, way.waited)
-        waiter = way.stand_in_line(timeouts, listener, self._deadlines)
-        del way  # With thousands of waiters each object counts.
+            slot = await search.run()
+            if slot is not None:
+                return self._reuse(slot, age, waited)
+        queue = self.books.origins.queue(key)
+        if last is None and search is None:
+            self._dispatcher.refuse_if_too_many_wait(queue)
+        waiter = Waiter(queue, age, timeouts, waited, listener, self._deadlines, self._time_out)
+        self._dispatcher.stand_in_line(waiter, None if search is None else search.kept)
+        if waiter.dial is None:
+            waiter.begin_pool_timeout()
+            self.books.journal.queued(waiter, self.books.origins.waiting)
         try:
             slot = await waiter.wait()
         except trio.ClosedResourceError:
@@ -226,6 +235,16 @@ class Slots:
         # No checkpoint from the hand-over to here: a connection once given is not lost.
         self.books.journal.handed_over(slot, waiter)
         return self._lease(slot, waiter.age, waiter.waited)
+
+    def _search(self, key: PoolKey, last: Lease | None) -> Search | None:
+        """What is to be looked at before the request waits; None if there is nothing."""
+        kept = None if last is None else last.take_slot()
+        if kept is None:
+            self.books.refuse_if_closed(key)
+        queue = self.books.origins.by_key.get(key)
+        if kept is None and (queue is None or not queue.idle):
+            return None
+        return Search(self._dispatcher, key, kept)
 
     def _reuse(self, slot: Slot, age: int, waited: float) -> Lease:
         self.books.journal.reused(slot)

@@ -158,13 +158,17 @@ class Waiter(Deadline):
         """Whether its dial is over, and has only not been seen to end."""
         return self.dial is not None and self.dial.is_over
 
-    def give(self, slot: Slot) -> bool:
-        """Hand a connection over; False if it was cancelled a moment ago and can't take it."""
-        if self.dead:
-            return False
-        task, self._task = self._task, None  # Nothing is kept by an old entry of the deadlines.
+    def give(self, slot: Slot, *, in_turn: bool) -> bool:
+        """Hand a connection over; False if it was cancelled a moment ago and can't take it.
+
+        *in_turn*: whether it is the oldest waiter of its origin.
+        """
+        task = self._task
         assert task is not None, "a waiter is queued, and its task is not parked"
-        if self._in_turn and self.queue.oldest is self:
+        if task.custom_sleep_data is None:
+            return False
+        self._task = None  # Nothing is kept by an old entry of the deadlines.
+        if in_turn and self._in_turn:
             self.queue.send(slot)
             # From here on the connection is that task's, whatever becomes of it.
             assert task.custom_sleep_data is None, "it went to another waiter: the orders disagree"
@@ -188,6 +192,11 @@ class Waiter(Deadline):
         del self.queue.dialling[self]
         self.fail(error)
         return None
+
+    def begin_pool_timeout(self) -> None:
+        """Start the clock: it has no dial. It may have used up a part of its time before."""
+        if self.timeouts.pool is not None:
+            self.begin(self.timeouts.pool - self.waited)
 
     def stop_waiting(self) -> None:
         """It is served, gets a dial, or leaves: its pool timeout does not run any more."""

@@ -242,8 +242,8 @@ class Origins:
             return False
         return True
 
-    def drop_dead(self) -> None:
-        """Take out the first in line for as long as they were cancelled a moment ago.
+    def next_in_line(self) -> OriginQueue | None:
+        """Take the dead out of the front of the line; the origin whose turn it is then, or None.
 
         Whether a waiter is dead matters only where something would be closed, dialled or called off
         for it: so we look at the first in line, and at that moment, and at nobody else.
@@ -255,6 +255,7 @@ class Origins:
                 break
             self.remove(waiter)
             self.forget_if_empty(queue)
+        return queue
 
     def _keep_line_short(self) -> None:
         if len(self.line) > 2 * len(self.by_key) + 16:
