@@ -72,6 +72,12 @@ class Deadline:
         if self.ends_at < self.looked_at:
             self._deadlines.look_at(self, self.ends_at)
 
+    def begin_until(self, ends_at: float) -> None:
+        """Start the clock: the wait may take until *ends_at*."""
+        self.ends_at = ends_at
+        if ends_at < self.looked_at:
+            self._deadlines.look_at(self, ends_at)
+
     def end(self) -> None:
         """Stop the clock. It may be started again."""
         self.ends_at = math.inf
@@ -79,7 +85,9 @@ class Deadline:
     def forget(self) -> None:
         """Stop the clock for good: nothing of this is to be kept in memory for long."""
         self.ends_at = math.inf
-        self._deadlines.forget(self)
+        if self.looked_at < math.inf:
+            self.looked_at = math.inf
+            self._deadlines.one_more_is_dead()
 
     def run_out(self) -> None:
         """The time is over: end the wait."""
@@ -111,17 +119,12 @@ class Deadlines:
         deadline.looked_at = when
         heapq.heappush(self._heap, (when, next(self._ties), deadline))
         if replaced:
-            self._one_more_is_dead()
+            self.one_more_is_dead()
         if when < self._asleep.deadline:
             self._asleep.deadline = when
 
-    def forget(self, deadline: Deadline) -> None:
-        """For :class:`Deadline`: its entry, if it has one, is of no use any more."""
-        if deadline.looked_at < math.inf:
-            deadline.looked_at = math.inf
-            self._one_more_is_dead()
-
-    def _one_more_is_dead(self) -> None:
+    def one_more_is_dead(self) -> None:
+        """For :class:`Deadline`: its entry is of no use any more."""
         self._dead += 1
         if self._dead > DEAD_AT_MOST and self._dead > len(self._heap) / 2:
             self._heap = [entry for entry in self._heap if entry[0] == entry[2].looked_at]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import TypeAlias
 
 from ._origin import PoolKey
 
@@ -59,16 +59,15 @@ class OriginStatistics:
 _GAUGES = ("open", "busy", "idle", "dialling", "waiting", "oldest_wait")
 
 COUNTERS = tuple(field.name for field in fields(OriginStatistics) if field.name not in _GAUGES)
-"""The names of the counts. What is not among them may be counted, and is not shown."""
+"""The names of the counts."""
+
+Counts: TypeAlias = dict[str, int]
+"""Running totals by name; each only ever grows. What is not among COUNTERS may be counted, and is
+not shown."""
 
 
-class Counts(defaultdict[str, int]):
-    """Running totals by name; each only ever grows."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        super().__init__(int)
+def nothing_counted() -> Counts:
+    return dict.fromkeys(COUNTERS, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -255,7 +255,7 @@ class Auditor(Instrument):
         assert self.slots is not None
         check(self.slots)
         figures = self.slots.statistics()
-        closed = self.slots.books.journal.counts["pool_closed"] + sum(
+        closed = self.slots.books.journal.counts.get("pool_closed", 0) + sum(
             getattr(figures, reason.name.lower(), 0) for reason in CloseReason
         )
         for one in (figures, *figures.origins.values()):

@@ -86,7 +86,7 @@ class Books:
     @property
     def has_slot(self) -> bool:
         """Whether a slot can be had at once: a free one, or that of an idle connection."""
-        return self.bounds.has_token or bool(self.idle)
+        return bool(self.idle.order) or self.bounds.has_token
 
     @property
     def is_quiet(self) -> bool:

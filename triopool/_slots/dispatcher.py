@@ -16,11 +16,11 @@ import trio
 
 from .._errors import PoolFull, PoolTimeout
 from .._facts import CloseReason, Condition
+from .._origin import PoolKey
 from .books import Books
 from .dials import Dial, DialEnd
 from .slot import Slot, State
 from .waiter import Waiter
-from .waiting import OriginQueue
 
 
 class _FollowsUp(Protocol):
@@ -79,7 +79,8 @@ class Dispatcher:
             self._start_dials()
         if self._quiet is not None and self.books.is_quiet:
             self._quiet.set()
-        self.books.journal.tell()
+        if self.books.journal.news:
+            self.books.journal.tell()
 
     def _start_dials(self) -> None:
         """Rule 2: start dials, oldest waiter first, while there are slots to be had."""
@@ -99,14 +100,16 @@ class Dispatcher:
 
     # ── A request waits ────────────────────────────────────────────────────────────────────────
 
-    def refuse_if_too_many_wait(self, queue: OriginQueue) -> None:
+    def refuse_if_too_many_wait(self, key: PoolKey) -> None:
         """Raise PoolFull, unless the request would get a slot at once."""
         waiting = self.books.origins.waiting
-        if waiting >= self._max_waiting and (queue.full or not self.books.has_slot):
-            self.books.origins.forget_if_empty(queue)
+        if waiting < self._max_waiting:
+            return
+        queue = self.books.origins.by_key.get(key)
+        if (queue is not None and queue.full) or not self.books.has_slot:
             raise PoolFull(
                 f"{waiting} requests wait for a connection already (max_waiting)",
-                origin=queue.key.origin,
+                origin=key.origin,
                 phase="pool",
             )
 
@@ -232,7 +235,8 @@ class Dispatcher:
         dial. Then the connection is spoken for within the origin, and nobody of another origin has
         a claim to its slot: to close it would waste a handshake.
         """
-        while (waiter := self._whose_turn(slot.queue, made)) is not None:
+        queue = slot.queue
+        while (waiter := self._who_can_swap(*made) if made else queue.oldest) is not None:
             if made is None and self._is_due_elsewhere(waiter):
                 break
             if self._hand_over(slot, waiter, made):
@@ -242,30 +246,29 @@ class Dispatcher:
             self.books.leave(waiter)
             if made is not None and waiter is made[0]:
                 made = None
-        if self.books.origins.next_in_line() is not None or self.books.bounds.exceeded:
-            self.books.close(slot, CloseReason.EVICTED)
-        elif self.books.refusal is not None:
-            self.books.close(slot, CloseReason.POOL_CLOSED)
+        books = self.books
+        if (books.origins.waiting and books.origins.next_in_line()) or books.bounds.exceeded:
+            books.close(slot, CloseReason.EVICTED)
+        elif books.refusal is not None:
+            books.close(slot, CloseReason.POOL_CLOSED)
         else:
-            self.books.idle.add(slot)
-            if len(self.books.idle) > self._max_idle:
-                self.books.close(self.books.idle.oldest, CloseReason.EVICTED)
+            books.idle.add(slot)
+            if len(books.idle) > self._max_idle:
+                books.close(books.idle.oldest, CloseReason.EVICTED)
 
-    def _whose_turn(self, queue: OriginQueue, made: tuple[Waiter, Dial] | None) -> Waiter | None:
-        """The oldest waiter of an origin; for a fresh connection, the oldest who can swap (rule 4).
+    def _who_can_swap(self, owner: Waiter, dial: Dial) -> Waiter:
+        """Rule 4: who gets a fresh connection. The oldest, or the oldest who can swap.
 
         A dial that was cancelled in this very step, because its time is over, is none that the
         owner could inherit. It fails, and its waiter with it, as if there were no other dial. And
         an owner whose own time is over, just when its dial has succeeded, has none to wait for
         another one.
         """
+        queue = owner.queue
         oldest = queue.oldest
-        if made is None:
-            return oldest
-        owner, dial = made
-        if dial.is_over:
+        if dial.is_over or oldest is None:
             return owner
-        if oldest is None or oldest is owner or not oldest.is_about_to_fail:
+        if not oldest.is_about_to_fail:
             return oldest
         dialling = next(one for one in queue.dialling if not one.is_about_to_fail)
         waiting = queue.oldest_waiting
@@ -273,10 +276,11 @@ class Dispatcher:
 
     def _is_due_elsewhere(self, waiter: Waiter) -> bool:
         """Rule 3: whether an older request than *waiter*, of another origin, waits for a slot."""
+        origins = self.books.origins
         # Mostly it is our own origin's turn, or nobody's. Then we need not know who is alive.
-        if self.books.origins.line.first() in (None, waiter.queue):
+        if not origins.waiting or origins.line.first() is waiter.queue:
             return False
-        first = self.books.origins.next_in_line()
+        first = origins.next_in_line()
         rival = None if first is None else first.oldest_waiting
         return rival is not None and rival.age < waiter.age
 

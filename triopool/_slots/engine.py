@@ -92,7 +92,7 @@ from .search import Search
 from .slot import Slot, State
 from .sweeper import Sweeper
 from .waiter import Waiter, WaitListener
-from .waiting import Origins
+from .waiting import OriginQueue, Origins
 
 
 class Slots:
@@ -155,10 +155,14 @@ class Slots:
           None if :meth:`acquire` has to find out more, or to wait. Nothing has changed then.
         """
         queue = self.books.origins.by_key.get(key)
-        # This overtakes nobody, for no request waits while a connection of its origin is idle; nor
-        # need we ask whether the pool refuses requests, for then it keeps nothing idle.
-        if queue is None or not queue.idle:
-            return None
+        return None if queue is None or not queue.idle else self._reuse_newest(queue, last)
+
+    def _reuse_newest(self, queue: OriginQueue, last: Lease | None) -> Lease | None:
+        """Lease the newest idle connection of an origin, if it is fit at a glance.
+
+        This overtakes nobody, for no request waits while a connection of its origin is idle. Nor do
+        we ask whether the pool refuses requests, for then it keeps nothing idle.
+        """
         slot = self.books.idle.newest(queue)
         if slot.has_expired(trio.current_time()) or slot.glance() is not Condition.FRESH:
             return None
@@ -199,23 +203,33 @@ class Slots:
           ConnectError: the dial failed.
           PoolClosed: the pool was closed, before or while waiting.
         """
-        lease = self.acquire_nowait(key, last)
-        if lease is not None:
-            return lease
-        age, waited = (next(self._ages), 0.0) if last is None else (last.age, last.waited)
-        search = self._search(key, last)
-        if search is None:
-            # Nothing is dialled for a request that was cancelled before it began.
-            await trio.lowlevel.checkpoint_if_cancelled()
+        queue = self.books.origins.by_key.get(key)
+        if queue is not None and queue.idle:
+            lease = self._reuse_newest(queue, last)
+            if lease is not None:
+                return lease
+        if last is None:
+            unfit, age, waited = None, next(self._ages), 0.0
         else:
+            unfit, age, waited = last.take_slot(), last.age, last.waited
+        if unfit is None:
+            self.books.refuse_if_closed(key)
+        kept = None
+        if unfit is not None or (queue is not None and queue.idle):
+            search = Search(self._dispatcher, key, unfit)
             slot = await search.run()
             if slot is not None:
                 return self._reuse(slot, age, waited)
-        queue = self.books.origins.queue(key)
-        if last is None and search is None:
-            self._dispatcher.refuse_if_too_many_wait(queue)
+            queue, kept = None, search.kept
+        else:
+            # Nothing is dialled for a request that was cancelled before it began.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            if last is None:
+                self._dispatcher.refuse_if_too_many_wait(key)
+        if queue is None:  # It was not known, or may have been forgotten while we looked.
+            queue = self.books.origins.queue(key)
         waiter = Waiter(queue, age, timeouts, waited, listener, self._deadlines, self._time_out)
-        self._dispatcher.stand_in_line(waiter, None if search is None else search.kept)
+        self._dispatcher.stand_in_line(waiter, kept)
         if waiter.dial is None:
             waiter.begin_pool_timeout()
             self.books.journal.queued(waiter, self.books.origins.waiting)
@@ -235,16 +249,6 @@ class Slots:
         # No checkpoint from the hand-over to here: a connection once given is not lost.
         self.books.journal.handed_over(slot, waiter)
         return self._lease(slot, waiter.age, waiter.waited)
-
-    def _search(self, key: PoolKey, last: Lease | None) -> Search | None:
-        """What is to be looked at before the request waits; None if there is nothing."""
-        kept = None if last is None else last.take_slot()
-        if kept is None:
-            self.books.refuse_if_closed(key)
-        queue = self.books.origins.by_key.get(key)
-        if kept is None and (queue is None or not queue.idle):
-            return None
-        return Search(self._dispatcher, key, kept)
 
     def _reuse(self, slot: Slot, age: int, waited: float) -> Lease:
         self.books.journal.reused(slot)

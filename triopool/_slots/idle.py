@@ -29,6 +29,7 @@ class Idle:
     """All idle connections, least recently used first. Knows no clock: *now* is an argument.
 
     Attributes:
+      order: all of them. For this class to change.
       on_first: called when there is an idle connection and there was none. The sweeper sets it.
       settling: a connection that the sweeper has taken out for a look. No request uses it.
     """
@@ -38,21 +39,20 @@ class Idle:
     def __init__(self, idle_timeout: float | None, max_lifetime: float | None) -> None:
         self._idle_timeout = math.inf if idle_timeout is None else idle_timeout
         self._max_lifetime = math.inf if max_lifetime is None else max_lifetime
-        # The order over all origins. An origin's own is in its queue.
-        self._order: OrderedDict[Slot, None] = OrderedDict()
+        self.order: OrderedDict[Slot, None] = OrderedDict()
         self._uses = itertools.count()
         self.settling: Slot | None = None
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self.order)
 
     def __iter__(self) -> Iterator[Slot]:
-        return iter(self._order)
+        return iter(self.order)
 
     @property
     def oldest(self) -> Slot:
         """The one that was not used for longest."""
-        return next(iter(self._order))
+        return next(iter(self.order))
 
     def newest(self, queue: OriginQueue) -> Slot:
         """The one of an origin that was used last."""
@@ -63,23 +63,24 @@ class Idle:
         slot.move(State.IDLE)
         slot.fresh = False
         slot.queue.idle[slot] = None
-        self._order[slot] = None
-        if len(self._order) == 1:
+        self.order[slot] = None
+        if len(self.order) == 1:
             self.on_first()
 
     def take(self, slot: Slot) -> None:
         """Take a connection out, to be used."""
         slot.move(State.BUSY)
-        self.remove(slot)
+        del slot.queue.idle[slot]
+        del self.order[slot]
 
     def remove(self, slot: Slot) -> None:
         """Take a connection out, to be closed."""
         del slot.queue.idle[slot]
-        del self._order[slot]
+        del self.order[slot]
 
     def unused(self, queue: OriginQueue | None) -> list[Slot]:
         """The connections that no request uses, of one origin or of all (None)."""
-        unused = list(self._order if queue is None else queue.idle)
+        unused = list(self.order if queue is None else queue.idle)
         slot = self.settling
         # It may have been closed while the sweeper looks at it.
         if slot is not None and slot.state is State.BUSY and queue in (None, slot.queue):
@@ -105,13 +106,13 @@ class Idle:
 
     def next_due(self, now: float) -> float:
         """When the first of them expires; *now* if there is none. Looks at each."""
-        return min((min(slot.idle_until, slot.expires_at) for slot in self._order), default=now)
+        return min((min(slot.idle_until, slot.expires_at) for slot in self.order), default=now)
 
     def put_in_order(self, slots: Iterable[Slot]) -> None:
         """Put *slots* back where they belong: they were taken out, looked at, and added again.
 
         To be looked at is not to be used. This sorts whole orders, which are nearly sorted.
         """
-        for order in (self._order, *(queue.idle for queue in {slot.queue for slot in slots})):
+        for order in (self.order, *(queue.idle for queue in {slot.queue for slot in slots})):
             for slot in sorted(order, key=lambda one: one.used):
                 order.move_to_end(slot)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from .._instruments.combine import SILENT
-from .._statistics import Counts
+from .._statistics import nothing_counted
 from .dials import DialEnd
 
 if TYPE_CHECKING:
@@ -32,42 +32,42 @@ class Journal:
 
     Attributes:
       counts: of the whole pool. Those of an origin are in its queue.
+      news: what the instrument is still to be told.
     """
 
     def __init__(self, instrument: Instrument) -> None:
-        self.counts = Counts()
+        self.counts = nothing_counted()
         self._instrument = instrument
         # With no instrument no facts are made, and no news kept.
         self._is_silent = instrument is SILENT
-        self._news: deque[Callable[[], None]] = deque()
+        self.news: deque[Callable[[], None]] = deque()
 
     def tell(self) -> None:
         """Tell the instrument what is new. The books agree."""
-        while self._news:
-            self._news.popleft()()
-
-    def _count(self, what: str, queue: OriginQueue) -> None:
-        self.counts[what] += 1
-        queue.counts[what] += 1
+        while self.news:
+            self.news.popleft()()
 
     # ── Requests ───────────────────────────────────────────────────────────────────────────────
 
     def reused(self, slot: Slot) -> None:
         """A request took an idle connection. Told at once, for the books agree."""
-        self._count("reused", slot.queue)
+        self.counts["reused"] += 1
+        slot.queue.counts["reused"] += 1
         if not self._is_silent:
             assert slot.connection is not None
             self._instrument.reused(slot.connection.info)
 
     def queued(self, waiter: Waiter, waiting: int) -> None:
         """A request waits for a slot. Told at once, for the books agree."""
-        self._instrument.queued(waiter.queue.key.origin, waiting)
+        if not self._is_silent:
+            self._instrument.queued(waiter.queue.key.origin, waiting)
         if waiter.listener is not None:
             waiter.listener.queued(waiting)
 
     def handed_over(self, slot: Slot, waiter: Waiter) -> None:
         """A request that waited has its connection. Told at once, for the books agree."""
-        self._count("handed_over", slot.queue)
+        self.counts["handed_over"] += 1
+        slot.queue.counts["handed_over"] += 1
         if not self._is_silent:
             assert slot.connection is not None
             waited = trio.current_time() - waiter.queued_at
@@ -85,31 +85,35 @@ class Journal:
         """A dial has begun, for *waiter* if there is one."""
         if not self._is_silent:
             origin = dial.slot.queue.key.origin
-            self._news.append(partial(self._instrument.dial_started, origin))
+            self.news.append(partial(self._instrument.dial_started, origin))
         if waiter is not None and waiter.listener is not None:
-            self._news.append(waiter.listener.dial_started)
+            self.news.append(waiter.listener.dial_started)
 
     def dial_ended(self, dial: Dial, end: DialEnd, error: Exception | None) -> None:
         """A dial is over; *error* is that of the dial, unless it was CALLED_OFF."""
         slot = dial.slot
-        self._count("dialled" if end is DialEnd.OPEN else "dial_failures", slot.queue)
+        what = "dialled" if end is DialEnd.OPEN else "dial_failures"
+        self.counts[what] += 1
+        slot.queue.counts[what] += 1
         if self._is_silent:
             return
         if end is DialEnd.OPEN:
             assert slot.connection is not None
             seconds = trio.current_time() - dial.started_at
-            self._news.append(partial(self._instrument.dialled, slot.connection.info, seconds))
+            self.news.append(partial(self._instrument.dialled, slot.connection.info, seconds))
         else:
             origin = slot.queue.key.origin
-            self._news.append(partial(self._instrument.dial_failed, origin, error))
+            self.news.append(partial(self._instrument.dial_failed, origin, error))
 
     def closed(self, slot: Slot, reason: CloseReason) -> None:
         """A connection's descriptor was closed."""
         # Named as the statistics have it; where they have none for a reason, it is not shown.
-        self._count(reason.name.lower(), slot.queue)
+        what = reason.name.lower()
+        for counts in (self.counts, slot.queue.counts):
+            counts[what] = counts.get(what, 0) + 1
         if not self._is_silent:
             assert slot.connection is not None
             info = slot.connection.info
             if slot.connection.spent is not None:
                 info = replace(info, spent=slot.connection.spent)
-            self._news.append(partial(self._instrument.closed, info, reason))
+            self.news.append(partial(self._instrument.closed, info, reason))

@@ -48,4 +48,4 @@ def _gauges(slots: Collection[Slot], waiting: Collection[Waiter]) -> dict[str, A
 
 
 def _counters(counts: Counts) -> dict[str, int]:
-    return {name: counts.get(name, 0) for name in COUNTERS}
+    return {name: counts[name] for name in COUNTERS}

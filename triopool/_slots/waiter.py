@@ -196,7 +196,7 @@ class Waiter(Deadline):
     def begin_pool_timeout(self) -> None:
         """Start the clock: it has no dial. It may have used up a part of its time before."""
         if self.timeouts.pool is not None:
-            self.begin(self.timeouts.pool - self.waited)
+            self.begin_until(self.waits_since + self.timeouts.pool - self.waited)
 
     def stop_waiting(self) -> None:
         """It is served, gets a dial, or leaves: its pool timeout does not run any more."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .._statistics import Counts
+from .._statistics import nothing_counted
 
 if TYPE_CHECKING:
     from .._origin import PoolKey
@@ -66,7 +66,7 @@ class OriginQueue:
         self.waiting: OrderedDict[Waiter, None] = OrderedDict()
         self.orphans: OrderedDict[Dial, None] = OrderedDict()
         self.place = math.inf
-        self.counts = Counts()
+        self.counts = nothing_counted()
         # The channel in which its waiters are parked. Made for the first of them. The receiving end
         # is never received from: it is there to be cloned.
         self._send: trio.MemorySendChannel[Slot] | None = None
@@ -149,12 +149,14 @@ class Line:
     def __len__(self) -> int:
         return len(self._heap)
 
-    def join(self, queue: OriginQueue) -> None:
-        """Put an origin where it belongs in line, if it has a use for a slot."""
+    def join(self, queue: OriginQueue) -> bool:
+        """Put an origin where it belongs in line, if it has a use for a slot; whether it moved."""
         first = queue.oldest_waiting
-        if first is not None and first.age < queue.place and not queue.full:
-            heapq.heappush(self._heap, (first.age, id(queue), queue))
-            queue.place = first.age
+        if first is None or first.age >= queue.place or queue.full:
+            return False
+        heapq.heappush(self._heap, (first.age, id(queue), queue))
+        queue.place = first.age
+        return True
 
     def first(self) -> OriginQueue | None:
         """The origin whose turn it is to get a slot; None if nobody wants one."""
@@ -218,8 +220,8 @@ class Origins:
         """Let it wait for a slot from now on, behind all who are older."""
         _insert(waiter.queue.waiting, waiter)
         self.waiting += 1
-        self.line.join(waiter.queue)
-        self._keep_line_short()
+        if self.line.join(waiter.queue):
+            self._keep_line_short()
 
     def take_first(self, queue: OriginQueue) -> Waiter:
         """Take the oldest waiting request of *queue* out of the line: it gets a dial."""
