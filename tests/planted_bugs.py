@@ -79,7 +79,7 @@ BUGS = [
     ),
     Bug(
         "a channel that takes what nobody waits for",
-        "_slots/waiting.py",
+        "_slots/channel.py",
         "trio.open_memory_channel(0)",
         "trio.open_memory_channel(1)",
         also=(
@@ -97,12 +97,12 @@ BUGS = [
     Bug(
         "a fresh connection that passes by an older waiter goes to that one",
         "_slots/dispatcher.py",
-        "        in_turn = made is None or waiter is slot.queue.oldest\n",
+        "        in_turn = made is None or waiter is self.books.origins.of(slot.share).oldest\n",
         "        in_turn = True\n",
     ),
     Bug(
         "a request that comes again is taken to have parked in turn",
-        "_slots/waiting.py",
+        "_slots/channel.py",
         "        in_turn = age > self._youngest\n",
         "        in_turn = True\n",
     ),
@@ -130,10 +130,10 @@ BUGS = [
     Bug(
         "a checkpoint on the reuse path",
         "_slots/engine.py",
-        "            lease = self._reuse_newest(queue, last)\n",
+        "            lease = self._reuse_newest(share, last)\n",
         (
             "            await trio.lowlevel.checkpoint()\n"
-            "            lease = self._reuse_newest(queue, last)\n"
+            "            lease = self._reuse_newest(share, last)\n"
         ),
     ),
     Bug(
@@ -160,7 +160,7 @@ BUGS = [
     Bug(
         "the origin's token is not released",
         "_slots/bounds.py",
-        "        slot.queue.limiter.release_on_behalf_of(slot)\n",
+        "        slot.share.limiter.release_on_behalf_of(slot)\n",
         "",
     ),
     Bug(
@@ -191,14 +191,14 @@ BUGS = [
     Bug(
         "the least recently used connection is reused",
         "_slots/idle.py",
-        "        return next(reversed(queue.idle))",
-        "        return next(iter(queue.idle))",
+        "        return next(reversed(share.idle))",
+        "        return next(iter(share.idle))",
     ),
     Bug(
         "an idle connection that is taken stays in the global order",
         "_slots/idle.py",
-        ("        del slot.queue.idle[slot]\n        del self.order[slot]\n\n    def remove"),
-        ("        del slot.queue.idle[slot]\n\n    def remove"),
+        ("        del slot.share.idle[slot]\n        del self.order[slot]\n\n    def remove"),
+        ("        del slot.share.idle[slot]\n\n    def remove"),
     ),
     Bug(
         "an idle connection is busy for a moment before it is closed",
@@ -208,24 +208,24 @@ BUGS = [
     ),
     Bug(
         "a dial's error goes to the oldest waiter",
-        "_slots/waiter.py",
-        ("        del self.queue.dialling[self]\n        self.fail(error)\n"),
+        "_slots/dispatcher.py",
+        ("            self.books.origins.remove(owner)\n        if owner is not None:\n"),
         (
-            "        oldest = self.queue.oldest or self\n"
-            "        oldest.dial = None\n"
-            "        self.queue.dialling.pop(oldest, None)\n"
-            "        oldest.fail(error)\n"
+            "            owner.dial = None\n"
+            "            owner = self.books.origins.of(slot.share).oldest or owner\n"
+            "            self.books.origins.remove(owner)\n"
+            "        if owner is not None:\n"
         ),
     ),
     Bug(
         "a dial's error is told to all who wait for its origin",
-        "_slots/waiter.py",
-        ("        del self.queue.dialling[self]\n        self.fail(error)\n"),
+        "_slots/dispatcher.py",
+        ("            self.books.origins.remove(owner)\n        if owner is not None:\n"),
         (
-            "        del self.queue.dialling[self]\n"
-            "        self.fail(error)\n"
-            "        for other in self.queue.dialling:\n"
-            "            other.fail(error)\n"
+            "            self.books.origins.remove(owner)\n"
+            "            for other in self.books.origins.of(slot.share).dialling:\n"
+            "                other.fail(error or self.books.closed_error(slot.share.key))\n"
+            "        if owner is not None:\n"
         ),
     ),
     Bug(
@@ -255,7 +255,7 @@ BUGS = [
     Bug(
         "no swap: a dial whose owner was served otherwise is orphaned",
         "_slots/dispatcher.py",
-        "            spare.pass_on(owner, dial)\n",
+        ("            spare.pass_on(owner, dial)\n            owner.dial = spare\n"),
         "            self.books.dials.orphan(spare)\n",
     ),
     Bug(
@@ -279,8 +279,8 @@ BUGS = [
     Bug(
         "a returned connection becomes idle although somebody waits",
         "_slots/dispatcher.py",
-        "self._who_can_swap(*made) if made else queue.oldest)",
-        "self._who_can_swap(*made) if made else None)",
+        "_who_can_swap(queue, *made) if made else queue.oldest)",
+        "_who_can_swap(queue, *made) if made else None)",
     ),
     Bug(
         "age does not count across origins",
@@ -297,7 +297,7 @@ BUGS = [
     Bug(
         "an origin that had no room does not get back in line",
         "_slots/books.py",
-        "        self.origins.line.join(slot.queue)  # The origin may have been full.\n",
+        "        self.origins.line.join(queue)  # The origin may have been full.\n",
         "",
     ),
     Bug(
@@ -315,9 +315,9 @@ BUGS = [
     Bug(
         "all orphans give way at once",
         "_slots/dials.py",
-        "                self.giving_way = next(iter(other.orphans))\n",
+        "                self.giving_way = next(iter(orphans))\n",
         (
-            "                for self.giving_way in other.orphans:\n"
+            "                for self.giving_way in orphans:\n"
             "                    self.giving_way.scope.cancel()\n"
         ),
     ),
@@ -440,9 +440,9 @@ BUGS = [
     Bug(
         "a request that looked at a stale connection is refused",
         "_slots/engine.py",
-        "            queue, kept = None, search.kept\n",
+        "            kept = search.kept\n",
         (
-            "            queue, kept = None, search.kept\n"
+            "            kept = search.kept\n"
             "            self._dispatcher.refuse_if_too_many_wait(key)\n"
         ),
     ),
@@ -455,8 +455,8 @@ BUGS = [
     Bug(
         "an owner whose time is over swaps",
         "_slots/dispatcher.py",
-        "        if dial.is_over or oldest is None:\n",
-        "        if oldest is None:\n",
+        "    if dial.is_over or oldest is None:\n",
+        "    if oldest is None:\n",
     ),
     Bug(
         "a dial whose time is over is inherited",
@@ -486,7 +486,7 @@ BUGS = [
         "a drain counts its orphans each time",
         "_slots/books.py",
         "        unused = len(self.idle) + self.dials.orphans\n",
-        "        unused = len(self.idle) + sum(len(one.orphans) for one in self.dials.orphaned)\n",
+        "        unused = len(self.idle) + sum(map(len, self.dials.orphaned.values()))\n",
     ),
     Bug(
         "a connection that can't be closed keeps its slot",
@@ -587,7 +587,7 @@ BUGS = [
     Bug(
         "a shut pool forgets to tell its waiters",
         "_slots/engine.py",
-        "                waiter.fail(books.closed_error(queue.key))\n",
+        "                waiter.fail(books.closed_error(queue.share.key))\n",
         "",
     ),
     Bug(
@@ -603,7 +603,7 @@ BUGS = [
     Bug(
         "origins are never forgotten",
         "_slots/waiting.py",
-        "            del self.by_key[queue.key]\n",
+        "            del self.by_key[queue.share.key]\n",
         "",
     ),
     Bug(

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import trio
+
 from .._errors import PoolClosed
-from .slot import Slot, State
+from .slot import Share, Slot, State
 from .snapshot import snapshot
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from .._origin import PoolKey
     from .._statistics import PoolStatistics
     from .bounds import Bounds
-    from .dials import Dial, Dials, WarmUp
+    from .dials import Dials, WarmUp
     from .idle import Idle
     from .journal import Journal
     from .waiter import Waiter
@@ -55,9 +57,10 @@ class Books:
 
     def free(self, slot: Slot) -> None:
         """Give the tokens of a slot back. It is CLOSED, and so is its descriptor."""
+        queue = self.origins.of(slot.share)
         self.bounds.give_back(slot)
-        self.origins.line.join(slot.queue)  # The origin may have been full.
-        self.origins.forget_if_empty(slot.queue)
+        self.origins.line.join(queue)  # The origin may have been full.
+        self.origins.forget_if_empty(queue)
 
     def leave(self, waiter: Waiter) -> None:
         """Forget a waiter that is not served. Its dial goes on without it."""
@@ -65,19 +68,16 @@ class Books:
             dial, waiter.dial = waiter.dial, None
             if dial is not None:
                 self.dials.orphan(dial)
-            self.origins.forget_if_empty(waiter.queue)
 
     def dial_for(self, queue: OriginQueue) -> None:
         """Start a dial for the oldest waiting request of an origin. There has to be a slot."""
         waiter = self.origins.take_first(queue)
-        waiter.dial = self.dials.start(queue, waiter, waiter.timeouts.connect)
+        waiter.dial = self.dials.start(queue.share, waiter, waiter.timeouts.connect)
         self.journal.dial_started(waiter.dial, waiter)
 
-    def dial_to_warm_up(
-        self, queue: OriginQueue, warm_up: WarmUp, connect_timeout: float | None
-    ) -> None:
+    def dial_to_warm_up(self, share: Share, warm_up: WarmUp, connect_timeout: float | None) -> None:
         """Start a dial that no request waits for. There has to be a slot."""
-        dial: Dial = self.dials.start(queue, warm_up, connect_timeout)
+        dial = self.dials.start(share, warm_up, connect_timeout)
         warm_up.dials[dial] = None
         self.journal.dial_started(dial, None)
 
@@ -103,6 +103,17 @@ class Books:
         """The error that a request gets when the pool refuses it."""
         why = self.refusal or "the pool's own block was cancelled"
         return PoolClosed(why, origin=key.origin, phase="pool")
+
+    def doing(self, waiter: Waiter, queue: OriginQueue) -> str:
+        """What is going on for a request that waits. Costs the same however many others wait."""
+        key, now = waiter.share.key, trio.current_time()
+        if (dial := waiter.dial) is not None:
+            return f"dialling {key}, for {now - dial.started_at:.3g} s: {dial.tried}"
+        what = f"waiting for a connection to {key}, for {now - waiter.queued_at:.3g} s"
+        if waiter in queue.waiting:
+            others = self.origins.waiting - 1
+            what += f", with no slot free, and {others} other requests waiting"
+        return what
 
     def statistics(self) -> PoolStatistics:
         """A frozen snapshot. Looks at every open connection and every waiting request."""

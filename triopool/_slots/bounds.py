@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Bounds:
-    """The bound of the pool; each origin's is in its queue.
+    """The bound of the pool; each origin's is in its share.
 
     A token is borrowed on behalf of the slot, and not of a task: it goes with the connection from
     hand to hand. The limiters are only ever asked without waiting. Who waits, and in which order,
@@ -26,13 +26,13 @@ class Bounds:
 
     def borrow(self, slot: Slot) -> None:
         """Take both tokens, of which there have to be some."""
-        slot.queue.limiter.acquire_on_behalf_of_nowait(slot)
+        slot.share.limiter.acquire_on_behalf_of_nowait(slot)
         self._total.acquire_on_behalf_of_nowait(slot)
 
     def give_back(self, slot: Slot) -> None:
         """Give both tokens back. The descriptor is closed."""
         self._total.release_on_behalf_of(slot)
-        slot.queue.limiter.release_on_behalf_of(slot)
+        slot.share.limiter.release_on_behalf_of(slot)
 
     @property
     def has_token(self) -> bool:

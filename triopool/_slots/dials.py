@@ -25,14 +25,12 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from .._errors import ConnectTimeout
-from .slot import Slot
+from .slot import Share, Slot
 
 if TYPE_CHECKING:
     from .._origin import PoolKey
     from .bounds import Bounds
     from .pooled import Pooled
-    from .waiter import Waiter
-    from .waiting import OriginQueue
 
 
 ORPHAN_GRACE = 5.0
@@ -57,14 +55,10 @@ class DialEnd(enum.Enum):
 
 
 class DialOwner(Protocol):
-    """Who a dial was started for: a :class:`.waiter.Waiter`, or a :class:`WarmUp`."""
+    """Who a dial was started for: a request that waits, or a :class:`WarmUp`."""
 
-    def dial_ended(self, dial: Dial, error: Exception | None) -> Waiter | None:
-        """The dial is over; *error* is why there is no connection, None if there is one.
-
-        Returns:
-          The waiter that still waits for the connection.
-        """
+    def dial_ended(self, dial: Dial, error: Exception | None) -> None:
+        """The dial is over; *error* is why there is no connection, None if there is one."""
         ...
 
 
@@ -102,18 +96,18 @@ class Dial:
         """What it has done so far, in words."""
         return "; ".join(self.notes) or "nothing had been tried yet"
 
-    def pass_on(self, owner: Waiter, lost: Dial) -> None:
-        """Let *owner*, whose dial *lost* has served another waiter, inherit this one.
+    def pass_on(self, owner: DialOwner, lost: Dial) -> None:
+        """Let *owner*, whose dial *lost* has served another request, inherit this one.
 
         The owner keeps its own limit, and what is left of it.
         """
-        self.owner, owner.dial = owner, self
+        self.owner = owner
         self.connect_timeout = lost.connect_timeout
         self.scope.deadline = lost.scope.deadline
 
     def too_slow(self) -> ConnectTimeout:
         """The error that says so."""
-        key, seconds = self.slot.queue.key, self.connect_timeout
+        key, seconds = self.slot.share.key, self.connect_timeout
         return ConnectTimeout(
             f"no connection to {key} within {seconds} s: {self.tried}",
             origin=key.origin,
@@ -151,7 +145,8 @@ class Dials:
     Attributes:
       under_way: all of them, in the order in which they began.
       orphans: how many of them have no owner.
-      orphaned: the origins that have orphans, so that one of another origin is found at once.
+      orphaned: those, by origin, oldest first. Only origins that have any are in here, so that an
+        orphan of another origin is found at once.
       giving_way: an orphan that was called off for another origin: its slot is about to be free.
       ended: called in the step in which a dial ends, with its error if it FAILED. To be set.
     """
@@ -161,7 +156,7 @@ class Dials:
     def __init__(self, connect: Connect, bounds: Bounds) -> None:
         self.under_way: dict[Dial, None] = {}
         self.orphans = 0
-        self.orphaned: OrderedDict[OriginQueue, None] = OrderedDict()
+        self.orphaned: OrderedDict[Share, OrderedDict[Dial, None]] = OrderedDict()
         self.giving_way: Dial | None = None
         self._connect = connect
         self._bounds = bounds
@@ -171,14 +166,14 @@ class Dials:
         """Dial in *nursery* from now on."""
         self._nursery = nursery
 
-    def start(self, queue: OriginQueue, owner: DialOwner, connect_timeout: float | None) -> Dial:
+    def start(self, share: Share, owner: DialOwner, connect_timeout: float | None) -> Dial:
         """Start a dial. There has to be a token of the pool, and one of the origin."""
         assert self._nursery is not None
-        slot = Slot(queue)
+        slot = Slot(share)
         self._bounds.borrow(slot)
         dial = Dial(slot, owner, connect_timeout)
         self.under_way[dial] = None
-        self._nursery.start_soon(self._run, dial, name=f"triopool dial to {queue.key}")
+        self._nursery.start_soon(self._run, dial, name=f"triopool dial to {share.key}")
         return dial
 
     @enable_ki_protection
@@ -186,7 +181,7 @@ class Dials:
         slot = dial.slot
         try:
             with dial.scope:
-                slot.connection = await self._connect(slot.queue.key, dial.notes)
+                slot.connection = await self._connect(slot.share.key, dial.notes)
         except Exception as error:
             self._end(dial, DialEnd.FAILED, error)
         except BaseException:
@@ -202,34 +197,33 @@ class Dials:
 
     def _end(self, dial: Dial, end: DialEnd, error: Exception | None = None) -> None:
         del self.under_way[dial]
-        orphans = dial.slot.queue.orphans
-        if dial in orphans:
+        share = dial.slot.share
+        orphans = self.orphaned.get(share)
+        if orphans is not None and dial in orphans:
             del orphans[dial]
             self.orphans -= 1
             if not orphans:
-                del self.orphaned[dial.slot.queue]
+                del self.orphaned[share]
         if self.giving_way is dial:
             self.giving_way = None
         self.ended(dial, end, error)
 
     def orphan(self, dial: Dial) -> None:
         """Let a dial go on for the next request that can use it, within the grace."""
-        queue = dial.slot.queue
         dial.owner = None
-        queue.orphans[dial] = None
+        self.orphaned.setdefault(dial.slot.share, OrderedDict())[dial] = None
         self.orphans += 1
-        self.orphaned[queue] = None
         dial.scope.deadline = min(dial.scope.deadline, trio.current_time() + ORPHAN_GRACE)
 
-    def make_way(self, queue: OriginQueue) -> None:
-        """Call off an orphan of another origin than *queue*; its slot is free when it has ended.
+    def make_way(self, share: Share) -> None:
+        """Call off an orphan of another origin than *share*'s; its slot is free when it has ended.
 
         One at a time: when its slot is free, the next in line may call off another one.
         """
         if self.giving_way is not None:
             return
-        for other in self.orphaned:
-            if other is not queue:
-                self.giving_way = next(iter(other.orphans))
+        for other, orphans in self.orphaned.items():
+            if other is not share:
+                self.giving_way = next(iter(orphans))
                 self.giving_way.scope.cancel()
                 return

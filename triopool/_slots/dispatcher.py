@@ -21,6 +21,7 @@ from .books import Books
 from .dials import Dial, DialEnd
 from .slot import Slot, State
 from .waiter import Waiter
+from .waiting import OriginQueue
 
 
 class _FollowsUp(Protocol):
@@ -96,7 +97,7 @@ class Dispatcher:
             elif books.idle:
                 books.close(books.idle.oldest, CloseReason.EVICTED)
             else:
-                books.dials.make_way(queue)
+                books.dials.make_way(queue.share)
                 break
 
     # ── A request waits ────────────────────────────────────────────────────────────────────────
@@ -106,8 +107,8 @@ class Dispatcher:
         waiting = self.books.origins.waiting
         if waiting < self._max_waiting:
             return
-        queue = self.books.origins.by_key.get(key)
-        if (queue is not None and queue.full) or not self.books.has_slot:
+        share = self.books.origins.share(key)
+        if (share is not None and share.full) or not self.books.has_slot:
             raise PoolFull(
                 f"{waiting} requests wait for a connection already (max_waiting)",
                 origin=key.origin,
@@ -128,10 +129,10 @@ class Dispatcher:
         waiter.fail(self._waited_too_long(waiter))
 
     def _waited_too_long(self, waiter: Waiter) -> PoolTimeout:
-        key, seconds, bounds = waiter.queue.key, waiter.timeouts.pool, self.books.bounds
+        key, seconds, bounds = waiter.share.key, waiter.timeouts.pool, self.books.bounds
         return PoolTimeout(
             f"no connection to {key} became free within {seconds} s: "
-            f"{waiter.queue.limiter.borrowed_tokens} are open to it, "
+            f"{waiter.share.limiter.borrowed_tokens} are open to it, "
             f"{bounds.borrowed} of {bounds.total} in the pool, "
             f"and {self.books.origins.waiting} other requests wait",
             origin=key.origin,
@@ -216,15 +217,19 @@ class Dispatcher:
         if end is DialEnd.OPEN:
             self.books.idle.opened(slot, trio.current_time())
             self.books.journal.dial_ended(dial, end, None)
-            waiter = None if owner is None else owner.dial_ended(dial, None)
-            self._offer(slot, None if waiter is None else (waiter, dial))
+            if owner is not None:
+                owner.dial_ended(dial, None)
+            # A warm-up does not want the connection itself.
+            self._offer(slot, (owner, dial) if isinstance(owner, Waiter) else None)
             return
         slot.close()
         if end is DialEnd.TOO_SLOW:
             error = dial.too_slow()
         self.books.journal.dial_ended(dial, end, error)
+        if isinstance(owner, Waiter):  # It leaves the books before it is told, as always.
+            self.books.origins.remove(owner)
         if owner is not None:
-            owner.dial_ended(dial, error or self.books.closed_error(slot.queue.key))
+            owner.dial_ended(dial, error or self.books.closed_error(slot.share.key))
         self.books.free(slot)
 
     # ── Who gets it ────────────────────────────────────────────────────────────────────────────
@@ -236,9 +241,9 @@ class Dispatcher:
         dial. Then the connection is spoken for within the origin, and nobody of another origin has
         a claim to its slot: to close it would waste a handshake.
         """
-        queue = slot.queue
-        while (waiter := self._who_can_swap(*made) if made else queue.oldest) is not None:
-            if made is None and self._is_due_elsewhere(waiter):
+        queue = self.books.origins.of(slot.share)
+        while (waiter := _who_can_swap(queue, *made) if made else queue.oldest) is not None:
+            if made is None and self._is_due_elsewhere(queue, waiter):
                 break
             if self._hand_over(slot, waiter, made):
                 return
@@ -257,29 +262,11 @@ class Dispatcher:
             if len(books.idle) > self._max_idle:
                 books.close(books.idle.oldest, CloseReason.EVICTED)
 
-    def _who_can_swap(self, owner: Waiter, dial: Dial) -> Waiter:
-        """Rule 4: who gets a fresh connection. The oldest, or the oldest who can swap.
-
-        A dial that was cancelled in this very step, because its time is over, is none that the
-        owner could inherit. It fails, and its waiter with it, as if there were no other dial. And
-        an owner whose own time is over, just when its dial has succeeded, has none to wait for
-        another one.
-        """
-        queue = owner.queue
-        oldest = queue.oldest
-        if dial.is_over or oldest is None:
-            return owner
-        if not oldest.is_about_to_fail:
-            return oldest
-        dialling = next(one for one in queue.dialling if not one.is_about_to_fail)
-        waiting = queue.oldest_waiting
-        return dialling if waiting is None or dialling.age < waiting.age else waiting
-
-    def _is_due_elsewhere(self, waiter: Waiter) -> bool:
+    def _is_due_elsewhere(self, queue: OriginQueue, waiter: Waiter) -> bool:
         """Rule 3: whether an older request than *waiter*, of another origin, waits for a slot."""
         origins = self.books.origins
         # Mostly it is our own origin's turn, or nobody's. Then we need not know who is alive.
-        if not origins.waiting or origins.line.first() is waiter.queue:
+        if not origins.waiting or origins.line.first() is queue:
             return False
         first = origins.next_in_line()
         rival = None if first is None else first.oldest_waiting
@@ -293,7 +280,7 @@ class Dispatcher:
         does, it has the connection all the same, and gives it back as any request does.
         """
         # A returned connection goes to the oldest waiter. A fresh one may pass by others.
-        in_turn = made is None or waiter is slot.queue.oldest
+        in_turn = made is None or waiter is self.books.origins.of(slot.share).oldest
         if not waiter.give(slot, in_turn=in_turn):
             return False
         self.books.origins.remove(waiter)
@@ -309,6 +296,7 @@ class Dispatcher:
             # Swap: the owner has lost its connection to an older waiter, and inherits that one's
             # dial. Each of them still has a connection or a dial, and no handshake was in vain.
             spare.pass_on(owner, dial)
+            owner.dial = spare
         elif owner is not waiter:
             # There is no dial for the owner to inherit: it waits for a slot again, in its place,
             # under what is left of its pool timeout.
@@ -327,6 +315,23 @@ class Dispatcher:
         if self.books.is_quiet:
             self._quiet.set()
         return self._quiet
+
+
+def _who_can_swap(queue: OriginQueue, owner: Waiter, dial: Dial) -> Waiter:
+    """Rule 4: who gets a fresh connection. The oldest, or the oldest who can swap.
+
+    A dial that was cancelled in this very step, because its time is over, is none that the owner
+    could inherit. It fails, and its waiter with it, as if there were no other dial. And an owner
+    whose own time is over, just when its dial has succeeded, has none to wait for another one.
+    """
+    oldest = queue.oldest
+    if dial.is_over or oldest is None:
+        return owner
+    if not oldest.is_about_to_fail:
+        return oldest
+    dialling = next(one for one in queue.dialling if not one.is_about_to_fail)
+    waiting = queue.oldest_waiting
+    return dialling if waiting is None or dialling.age < waiting.age else waiting
 
 
 def _or_infinity(limit: int | None) -> float:

@@ -44,18 +44,16 @@ The rules
    none, the owner waits for a slot again; if its dial's time is over, it is passed by. An owner
    whose own time is over by now keeps what it has.
 5. A failed dial is told to its owner and to no other request. Its slot goes to the next in line.
-
 6. A waiter that has no dial by the end of its pool timeout is given the error. The keeper of
    deadlines does that, and not a cancel scope around the wait: that was more than half of what
    waiting cost. A connection or a dial that comes in the same tick as the timeout wins.
-
 7. A request is as old as when it first came. One that looked at a connection which was not fit, or
    was given one, keeps its slot until it stands in line again, before all who came since.
 
-Where a task can be suspended: in ``Waiter.wait``, in ``settle`` (an idle TLS
-connection has to be looked at; its slot is owned meanwhile), after a hundred idle connections that
-were not fit (the slot of the last one is owned), in ``warm_up`` and ``wait_quiet``, in a dial, and
-in the sleep of the sweeper. Nowhere else.
+Where a task can be suspended: in ``Waiter.wait``, in ``settle`` (an idle TLS connection has to be
+looked at; its slot is owned meanwhile), after a hundred idle connections that were not fit (the
+slot of the last one is owned), in ``warm_up`` and ``wait_quiet``, in a dial, and in the sleep of
+the sweeper. Nowhere else.
 
 What it costs
 -------------
@@ -89,10 +87,10 @@ from .journal import Journal
 from .lease import Lease
 from .pooled import Pooled
 from .search import Search
-from .slot import Slot, State
+from .slot import Share, Slot, State
 from .sweeper import Sweeper
 from .waiter import Waiter, WaitListener
-from .waiting import OriginQueue, Origins
+from .waiting import Origins
 
 
 class Slots:
@@ -155,15 +153,17 @@ class Slots:
           None if :meth:`acquire` has to find out more, or to wait. Nothing has changed then.
         """
         queue = self.books.origins.by_key.get(key)
-        return None if queue is None or not queue.idle else self._reuse_newest(queue, last)
+        if queue is None or not queue.share.idle:
+            return None
+        return self._reuse_newest(queue.share, last)
 
-    def _reuse_newest(self, queue: OriginQueue, last: Lease | None) -> Lease | None:
+    def _reuse_newest(self, share: Share, last: Lease | None) -> Lease | None:
         """Lease the newest idle connection of an origin, if it is fit at a glance.
 
         This overtakes nobody, for no request waits while a connection of its origin is idle. Nor do
         we ask whether the pool refuses requests, for then it keeps nothing idle.
         """
-        slot = self.books.idle.newest(queue)
+        slot = self.books.idle.newest(share)
         if slot.has_expired(trio.current_time()) or slot.glance() is not Condition.FRESH:
             return None
         self.books.idle.take(slot)
@@ -203,9 +203,9 @@ class Slots:
           ConnectError: the dial failed.
           PoolClosed: the pool was closed, before or while waiting.
         """
-        queue = self.books.origins.by_key.get(key)
-        if queue is not None and queue.idle:
-            lease = self._reuse_newest(queue, last)
+        share = self.books.origins.share(key)
+        if share is not None and share.idle:
+            lease = self._reuse_newest(share, last)
             if lease is not None:
                 return lease
         if last is None:
@@ -215,20 +215,23 @@ class Slots:
         if unfit is None:
             self.books.refuse_if_closed(key)
         kept = None
-        if unfit is not None or (queue is not None and queue.idle):
+        if unfit is not None or (share is not None and share.idle):
             search = Search(self._dispatcher, key, unfit)
             slot = await search.run()
             if slot is not None:
                 return self._reuse(slot, age, waited)
-            queue, kept = None, search.kept
+            kept = search.kept
         else:
             # Nothing is dialled for a request that was cancelled before it began.
             await trio.lowlevel.checkpoint_if_cancelled()
             if last is None:
                 self._dispatcher.refuse_if_too_many_wait(key)
-        if queue is None:  # It was not known, or may have been forgotten while we looked.
-            queue = self.books.origins.queue(key)
-        waiter = Waiter(queue, age, timeouts, waited, listener, self._deadlines, self._time_out)
+        # Only now, for the origin may have been forgotten while we looked.
+        queue = self.books.origins.queue(key)
+        share, channel = queue.share, queue.channel
+        waiter = Waiter(
+            share, channel, age, timeouts, waited, listener, self._deadlines, self._time_out
+        )
         self._dispatcher.stand_in_line(waiter, kept)
         if waiter.dial is None:
             waiter.begin_pool_timeout()
@@ -241,7 +244,7 @@ class Slots:
             slot = None
         except BaseException as exc:
             if isinstance(exc, trio.Cancelled):
-                exc.add_note(f"triopool was {self._doing(waiter)}")
+                exc.add_note(f"triopool was {self.books.doing(waiter, queue)}")
             self._dispatcher.give_up(waiter)
             raise
         if slot is None:
@@ -260,17 +263,6 @@ class Slots:
         reused, slot.fresh = not slot.fresh, False
         slot.exchanges += 1
         return Lease(self._dispatcher, slot, reused, age, waited)
-
-    def _doing(self, waiter: Waiter) -> str:
-        """What is going on for a request that waits. Costs the same however many others wait."""
-        key, now = waiter.queue.key, trio.current_time()
-        if (dial := waiter.dial) is not None:
-            return f"dialling {key}, for {now - dial.started_at:.3g} s: {dial.tried}"
-        what = f"waiting for a connection to {key}, for {now - waiter.queued_at:.3g} s"
-        if waiter in waiter.queue.waiting:
-            others = self.books.origins.waiting - 1
-            what += f", with no slot free, and {others} other requests waiting"
-        return what
 
     # ── Operations ─────────────────────────────────────────────────────────────────────────────
 
@@ -316,9 +308,9 @@ class Slots:
     @operation
     def _begin(self, warm_up: WarmUp, key: PoolKey, n: int, connect_timeout: float | None) -> None:
         queue = self.books.origins.queue(key)
-        missing = n - queue.limiter.borrowed_tokens
-        while len(warm_up.dials) < missing and not queue.full and self.books.bounds.has_token:
-            self.books.dial_to_warm_up(queue, warm_up, connect_timeout)
+        missing = n - queue.share.limiter.borrowed_tokens
+        while len(warm_up.dials) < missing and not queue.share.full and self.books.bounds.has_token:
+            self.books.dial_to_warm_up(queue.share, warm_up, connect_timeout)
         self.books.origins.forget_if_empty(queue)
 
     @operation
@@ -332,9 +324,9 @@ class Slots:
         self, key: PoolKey | None = None, reason: CloseReason = CloseReason.RETIRED
     ) -> None:
         """Close all connections that no request uses, or those of one origin."""
-        queue = None if key is None else self.books.origins.by_key.get(key)
-        if key is None or queue is not None:
-            for slot in self.books.idle.unused(queue):
+        share = None if key is None else self.books.origins.share(key)
+        if key is None or share is not None:
+            for slot in self.books.idle.unused(share):
                 self.books.close(slot, reason)
 
     @enable_ki_protection
@@ -379,10 +371,10 @@ class Slots:
         for queue in tuple(books.origins.by_key.values()):
             for waiter in (*queue.dialling, *queue.waiting):
                 books.leave(waiter)
-                waiter.fail(books.closed_error(queue.key))
+                waiter.fail(books.closed_error(queue.share.key))
         for dial in books.dials.under_way:
             if dial.owner is not None:  # A warm-up: it ends now, though its dial may end later.
-                dial.owner.dial_ended(dial, books.closed_error(dial.slot.queue.key))
+                dial.owner.dial_ended(dial, books.closed_error(dial.slot.share.key))
                 books.dials.orphan(dial)
             dial.scope.cancel()
         for slot in books.bounds.slots:
@@ -393,7 +385,7 @@ class Slots:
 
     def count_retried(self, key: PoolKey) -> None:
         """A request is sent again, for its connection was stale."""
-        self.books.journal.retried(self.books.origins.by_key.get(key))
+        self.books.journal.retried(self.books.origins.share(key))
 
     def statistics(self) -> PoolStatistics:
         """A frozen snapshot. Looks at every open connection and every waiting request."""

@@ -13,16 +13,11 @@ import math
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
 
-from .slot import Slot, State
-
-if TYPE_CHECKING:
-    from .waiting import OriginQueue
-
+from .slot import Share, Slot, State
 
 JITTER = 0.1
-"""Lifetimes are shortened by up to this share, so that they don't all end together."""
+"""Lifetimes are shortened by up to this fraction, so that they don't all end together."""
 
 
 class Idle:
@@ -54,15 +49,15 @@ class Idle:
         """The one that was not used for longest."""
         return next(iter(self.order))
 
-    def newest(self, queue: OriginQueue) -> Slot:
+    def newest(self, share: Share) -> Slot:
         """The one of an origin that was used last."""
-        return next(reversed(queue.idle))
+        return next(reversed(share.idle))
 
     def add(self, slot: Slot) -> None:
         """Keep a connection that was just used, or just opened."""
         slot.move(State.IDLE)
         slot.fresh = False
-        slot.queue.idle[slot] = None
+        slot.share.idle[slot] = None
         self.order[slot] = None
         if len(self.order) == 1:
             self.on_first()
@@ -70,20 +65,20 @@ class Idle:
     def take(self, slot: Slot) -> None:
         """Take a connection out, to be used."""
         slot.move(State.BUSY)
-        del slot.queue.idle[slot]
+        del slot.share.idle[slot]
         del self.order[slot]
 
     def remove(self, slot: Slot) -> None:
         """Take a connection out, to be closed."""
-        del slot.queue.idle[slot]
+        del slot.share.idle[slot]
         del self.order[slot]
 
-    def unused(self, queue: OriginQueue | None) -> list[Slot]:
+    def unused(self, share: Share | None) -> list[Slot]:
         """The connections that no request uses, of one origin or of all (None)."""
-        unused = list(self.order if queue is None else queue.idle)
+        unused = list(self.order if share is None else share.idle)
         slot = self.settling
         # It may have been closed while the sweeper looks at it.
-        if slot is not None and slot.state is State.BUSY and queue in (None, slot.queue):
+        if slot is not None and slot.state is State.BUSY and share in (None, slot.share):
             unused.append(slot)
         return unused
 
@@ -113,6 +108,6 @@ class Idle:
 
         To be looked at is not to be used. This sorts whole orders, which are nearly sorted.
         """
-        for order in (self.order, *(queue.idle for queue in {slot.queue for slot in slots})):
+        for order in (self.order, *(share.idle for share in {slot.share for slot in slots})):
             for slot in sorted(order, key=lambda one: one.used):
                 order.move_to_end(slot)

@@ -24,13 +24,13 @@ def check(slots: Slots) -> None:
     origins = books.origins.by_key
     _check_idle(books, open_slots)
     for queue in origins.values():
-        own = [slot for slot in open_slots if slot.queue is queue]
-        assert set(queue.limiter.statistics().borrowers) == set(own)
-        assert queue.limiter.available_tokens >= 0
+        own = [slot for slot in open_slots if slot.share is queue.share]
+        assert set(queue.share.limiter.statistics().borrowers) == set(own)
+        assert queue.share.limiter.available_tokens >= 0
         assert not queue.empty, "an empty origin is remembered"
         _check_waiters(queue)
         _check_dials(books, queue, own)
-    assert all(origins.get(slot.queue.key) is slot.queue for slot in open_slots)
+    assert all(origins[slot.share.key].share is slot.share for slot in open_slots)
     assert books.origins.waiting == sum(len(queue.waiting) for queue in origins.values())
     _check_nobody_waits_in_vain(books)
     _check_orphans(books)
@@ -39,10 +39,10 @@ def check(slots: Slots) -> None:
 def _check_idle(books: Books, open_slots: list[Slot]) -> None:
     idle = {slot for slot in open_slots if slot.state is State.IDLE}
     assert set(books.idle) == idle
-    stacked = [slot for queue in books.origins.by_key.values() for slot in queue.idle]
+    stacked = [slot for queue in books.origins.by_key.values() for slot in queue.share.idle]
     assert len(stacked) == len(set(stacked))
     assert set(stacked) == idle
-    assert all(slot in slot.queue.idle for slot in idle)
+    assert all(slot in slot.share.idle for slot in idle)
     assert all(slot.state is not State.CLOSED for slot in open_slots)
 
 
@@ -50,31 +50,32 @@ def _check_waiters(queue: OriginQueue) -> None:
     for order in (queue.dialling, queue.waiting):
         ages = [waiter.age for waiter in order]
         assert ages == sorted(ages), "a younger waiter stands before an older one"
-        assert not (queue.idle and ages), "a request waits while a connection of its origin is idle"
+        assert not (ages and queue.share.idle), "a request waits while its origin has an idle one"
     assert all(waiter.dial is None for waiter in queue.waiting)
     waiters = [*queue.dialling, *queue.waiting]
     parked = [waiter for waiter in waiters if waiter.is_parked]
-    assert queue.parked == len(parked), "the channel and the books disagree on who waits"
+    assert queue.channel.parked == len(parked), "the channel and the books disagree on who waits"
     # The rest are dead, but for the one that was enqueued in this very step, if this is its task's.
     rest = [waiter for waiter in waiters if not (waiter.is_parked or waiter.dead)]
     assert len(rest) <= 1, "a waiter is in the books, and its task is not parked"
 
 
 def _check_dials(books: Books, queue: OriginQueue, own: list[Slot]) -> None:
-    dials = [dial for dial in books.dials.under_way if dial.slot.queue is queue]
+    dials = [dial for dial in books.dials.under_way if dial.slot.share is queue.share]
     assert {dial.slot for dial in dials} == {slot for slot in own if slot.state is State.DIALLING}
+    orphans = books.dials.orphaned.get(queue.share, ())
     for waiter in queue.dialling:
         assert waiter.dial in dials
         assert waiter.dial.owner is waiter
     for dial in dials:
-        assert (dial.owner is None) == (dial in queue.orphans)
+        assert (dial.owner is None) == (dial in orphans)
         if isinstance(dial.owner, Waiter):
             assert dial.owner in queue.dialling
-    assert all(dial in dials for dial in queue.orphans)
+    assert all(dial in dials for dial in orphans)
 
 
 def _check_nobody_waits_in_vain(books: Books) -> None:
-    could_dial = [q for q in books.origins.by_key.values() if q.waiting and not q.full]
+    could_dial = [q for q in books.origins.by_key.values() if q.waiting and not q.share.full]
     if could_dial:
         assert not books.bounds.has_token, "somebody waits while a slot is free"
         assert not books.idle, "somebody waits while an idle connection could be evicted"
@@ -85,8 +86,9 @@ def _check_nobody_waits_in_vain(books: Books) -> None:
 
 
 def _check_orphans(books: Books) -> None:
-    queues, dials = books.origins.by_key.values(), books.dials
-    assert dials.orphans == sum(len(queue.orphans) for queue in queues)
-    assert set(dials.orphaned) == {queue for queue in queues if queue.orphans}
+    shares = [queue.share for queue in books.origins.by_key.values()]
+    dials = books.dials
+    assert all(share in shares and orphans for share, orphans in dials.orphaned.items())
+    assert dials.orphans == sum(map(len, dials.orphaned.values()))
     if dials.giving_way is not None:
-        assert dials.giving_way in dials.giving_way.slot.queue.orphans
+        assert dials.giving_way in dials.orphaned[dials.giving_way.slot.share]

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from .._facts import CloseReason
     from ..abc import Instrument
     from .dials import Dial
-    from .slot import Slot
+    from .slot import Share, Slot
     from .waiter import Waiter
-    from .waiting import OriginQueue
 
 
 class Journal:
@@ -31,7 +30,7 @@ class Journal:
     ask for statistics, and they have to add up.
 
     Attributes:
-      counts: of the whole pool. Those of an origin are in its queue.
+      counts: of the whole pool. Those of an origin are in its share.
       news: what the instrument is still to be told.
     """
 
@@ -52,7 +51,7 @@ class Journal:
     def reused(self, slot: Slot) -> None:
         """A request took an idle connection. Told at once, for the books agree."""
         self.counts["reused"] += 1
-        slot.queue.counts["reused"] += 1
+        slot.share.counts["reused"] += 1
         if not self._is_silent:
             assert slot.connection is not None
             self._instrument.reused(slot.connection.info)
@@ -60,31 +59,31 @@ class Journal:
     def queued(self, waiter: Waiter, waiting: int) -> None:
         """A request waits for a slot. Told at once, for the books agree."""
         if not self._is_silent:
-            self._instrument.queued(waiter.queue.key.origin, waiting)
+            self._instrument.queued(waiter.share.key.origin, waiting)
         if waiter.listener is not None:
             waiter.listener.queued(waiting)
 
     def handed_over(self, slot: Slot, waiter: Waiter) -> None:
         """A request that waited has its connection. Told at once, for the books agree."""
         self.counts["handed_over"] += 1
-        slot.queue.counts["handed_over"] += 1
+        slot.share.counts["handed_over"] += 1
         if not self._is_silent:
             assert slot.connection is not None
             waited = trio.current_time() - waiter.queued_at
             self._instrument.handed_over(slot.connection.info, waited)
 
-    def retried(self, queue: OriginQueue | None) -> None:
-        """A request is sent again. *queue* is that of its origin, unless it was forgotten."""
+    def retried(self, share: Share | None) -> None:
+        """A request is sent again. *share* is that of its origin, unless it was forgotten."""
         self.counts["retried"] += 1
-        if queue is not None:
-            queue.counts["retried"] += 1
+        if share is not None:
+            share.counts["retried"] += 1
 
     # ── Connections ────────────────────────────────────────────────────────────────────────────
 
     def dial_started(self, dial: Dial, waiter: Waiter | None) -> None:
         """A dial has begun, for *waiter* if there is one."""
         if not self._is_silent:
-            origin = dial.slot.queue.key.origin
+            origin = dial.slot.share.key.origin
             self.news.append(partial(self._instrument.dial_started, origin))
         if waiter is not None and waiter.listener is not None:
             self.news.append(waiter.listener.dial_started)
@@ -94,7 +93,7 @@ class Journal:
         slot = dial.slot
         what = "dialled" if end is DialEnd.OPEN else "dial_failures"
         self.counts[what] += 1
-        slot.queue.counts[what] += 1
+        slot.share.counts[what] += 1
         if self._is_silent:
             return
         if end is DialEnd.OPEN:
@@ -102,14 +101,14 @@ class Journal:
             seconds = trio.current_time() - dial.started_at
             self.news.append(partial(self._instrument.dialled, slot.connection.info, seconds))
         else:
-            origin = slot.queue.key.origin
+            origin = slot.share.key.origin
             self.news.append(partial(self._instrument.dial_failed, origin, error))
 
     def closed(self, slot: Slot, reason: CloseReason) -> None:
         """A connection's descriptor was closed."""
         # Named as the statistics have it; where they have none for a reason, it is not shown.
         what = reason.name.lower()
-        for counts in (self.counts, slot.queue.counts):
+        for counts in (self.counts, slot.share.counts):
             counts[what] = counts.get(what, 0) + 1
         if not self._is_silent:
             assert slot.connection is not None

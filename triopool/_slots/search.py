@@ -66,8 +66,8 @@ class Search:
     async def _run(self) -> Slot | None:
         origins, idle = self._dispatcher.books.origins, self._dispatcher.books.idle
         looks = 0
-        while (queue := origins.by_key.get(self._key)) is not None and queue.idle:
-            slot = idle.newest(queue)
+        while (share := origins.share(self._key)) is not None and share.idle:
+            slot = idle.newest(share)
             # No request waits for the slot of the one before: it would have had that of this one.
             self._let_go()
             idle.take(slot)

@@ -1,4 +1,4 @@
-"""A slot: the right to have one connection open, and what became of it.
+"""A slot: the right to have one connection open, and what became of it; and an origin's share.
 
 A slot is the borrower of two ``CapacityLimiter`` tokens, the origin's and the pool's, from before
 the socket is made until its descriptor is closed. It lives through these states, and no others:
@@ -16,13 +16,17 @@ from __future__ import annotations
 import enum
 import logging
 import math
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+import trio
+
 from .._facts import Condition
+from .._statistics import nothing_counted
 
 if TYPE_CHECKING:
+    from .._origin import PoolKey
     from .pooled import Pooled
-    from .waiting import OriginQueue
 
 logger = logging.getLogger("triopool")
 
@@ -45,11 +49,38 @@ State.BUSY.leads_to = (State.IDLE, State.BUSY, State.CLOSED)
 State.CLOSED.leads_to = ()
 
 
+class Share:
+    """What one origin has of the pool: its slots, its idle connections, and what became of them.
+
+    It knows no request that waits. It is in this file because a share is made of slots, and a slot
+    knows its share.
+
+    Attributes:
+      key: whose it is.
+      limiter: bounds the connections open to this origin, by slot.
+      idle: a stack; the last one was used most recently. For :class:`.idle.Idle` to change.
+      counts: what has happened to it. For :class:`.journal.Journal` to change.
+    """
+
+    __slots__ = ("counts", "idle", "key", "limiter")
+
+    def __init__(self, key: PoolKey, max_connections: float) -> None:
+        self.key = key
+        self.limiter = trio.CapacityLimiter(max_connections)
+        self.idle: OrderedDict[Slot, None] = OrderedDict()
+        self.counts = nothing_counted()
+
+    @property
+    def full(self) -> bool:
+        """Whether as many connections to it are open as may be."""
+        return self.limiter.available_tokens <= 0
+
+
 class Slot:
     """One slot, and the connection in it.
 
     Attributes:
-      queue: the origin it belongs to.
+      share: that of the origin it belongs to.
       state: see the module's essay.
       connection: None while dialling, and where the dial failed.
       expires_at: the end of its lifetime, on Trio's clock.
@@ -66,14 +97,14 @@ class Slot:
         "expires_at",
         "fresh",
         "idle_until",
-        "queue",
         "retired",
+        "share",
         "state",
         "used",
     )
 
-    def __init__(self, queue: OriginQueue) -> None:
-        self.queue = queue
+    def __init__(self, share: Share) -> None:
+        self.share = share
         self.state = State.DIALLING
         self.connection: Pooled | None = None
         self.expires_at = self.idle_until = math.inf
@@ -125,4 +156,4 @@ class Slot:
                 logger.exception("closing a connection failed; its slot is free all the same")
 
     def __repr__(self) -> str:
-        return f"<Slot {self.state.value} for {self.queue.key}>"
+        return f"<Slot {self.state.value} for {self.share.key}>"

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any
 
 import trio
 
 from .._statistics import COUNTERS, Counts, OriginStatistics, PoolStatistics
-from .slot import Slot, State
+from .slot import Share, Slot, State
 from .waiter import Waiter
 from .waiting import OriginQueue
 
 
 def snapshot(
     slots: Collection[Slot],
-    queues: Iterable[OriginQueue],
+    queues: Collection[OriginQueue],
     counts: Counts,
     max_connections: int | None,
 ) -> PoolStatistics:
     """Freeze how things are now, for the pool and for each origin."""
-    own: dict[OriginQueue, list[Slot]] = {queue: [] for queue in queues}
+    own: dict[Share, list[Slot]] = {queue.share: [] for queue in queues}
     for slot in slots:
-        own[slot.queue].append(slot)
+        own[slot.share].append(slot)
     return PoolStatistics(
-        **_gauges(slots, [waiter for queue in own for waiter in queue.waiting]),
+        **_gauges(slots, [waiter for queue in queues for waiter in queue.waiting]),
         **_counters(counts),
         max_connections=max_connections,
         origins={
-            queue.key: OriginStatistics(**_gauges(its, queue.waiting), **_counters(queue.counts))
-            for queue, its in own.items()
+            queue.share.key: OriginStatistics(
+                **_gauges(own[queue.share], queue.waiting), **_counters(queue.share.counts)
+            )
+            for queue in queues
         },
     )
 

@@ -21,9 +21,8 @@ the connection goes the way of an error: it is put down, and the clone closed. T
 reached the waiter that it was meant for is asserted, and :mod:`.invariants` compares the channel
 with the books.
 
-Why a channel for each origin, and not for each waiter: a channel is ten objects. With ten thousand
-requests waiting the garbage collector looks at each of them again and again, and a waiting request
-cost half as much again. See ``docs/performance.md``.
+A waiter knows the channel, and not the queue in which it stands: what happens to it there, and to
+those who wait beside it, is for :mod:`.waiting` and :mod:`.dispatcher` to know.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from .._deadlines import Deadline, Deadlines
-from .slot import Slot
+from .slot import Share, Slot
 
 if TYPE_CHECKING:
     from .._config import Timeouts
+    from .channel import Channel
     from .dials import Dial
-    from .waiting import OriginQueue
 
 
 class WaitListener(Protocol):
@@ -62,7 +61,7 @@ class Waiter(Deadline):
 
     Attributes:
       age: smaller is older; unique in the pool.
-      queue: of its origin.
+      share: that of its origin.
       queued_at: on Trio's clock.
       waits_since: when it began to wait for a slot, this time.
       waited: for how many seconds it had waited for one before.
@@ -72,6 +71,7 @@ class Waiter(Deadline):
     """
 
     __slots__ = (
+        "_channel",
         "_end",
         "_in_turn",
         "_put_down",
@@ -80,8 +80,8 @@ class Waiter(Deadline):
         "age",
         "dial",
         "listener",
-        "queue",
         "queued_at",
+        "share",
         "timeouts",
         "waited",
         "waits_since",
@@ -89,7 +89,8 @@ class Waiter(Deadline):
 
     def __init__(
         self,
-        queue: OriginQueue,
+        share: Share,
+        channel: Channel,
         age: int,
         timeouts: Timeouts,
         waited: float,
@@ -99,7 +100,7 @@ class Waiter(Deadline):
     ) -> None:
         """*time_out* is called with the waiter when it has waited for a slot for too long."""
         super().__init__(deadlines)
-        self.queue = queue
+        self.share = share
         self.age = age
         self.queued_at = self.waits_since = trio.current_time()
         self.waited = waited
@@ -107,8 +108,9 @@ class Waiter(Deadline):
         self.listener = listener
         self.dial: Dial | None = None
         self._time_out = time_out
+        self._channel = channel
         # Its clone; and whether the order of the channel is the order of age, as far as it goes.
-        self._end, self._in_turn = queue.enter_channel(age)
+        self._end, self._in_turn = channel.enter(age)
         # The task, while it is parked in the channel.
         self._task: trio.lowlevel.Task | None = None
         self._put_down: Slot | Exception | None = None
@@ -169,7 +171,7 @@ class Waiter(Deadline):
             return False
         self._task = None  # Nothing is kept by an old entry of the deadlines.
         if in_turn and self._in_turn:
-            self.queue.send(slot)
+            self._channel.send(slot)
             # From here on the connection is that task's, whatever becomes of it.
             assert task.custom_sleep_data is None, "it went to another waiter: the orders disagree"
         else:
@@ -184,14 +186,11 @@ class Waiter(Deadline):
             self._put_down = error
             self._end.close()
 
-    def dial_ended(self, dial: Dial, error: Exception | None) -> Waiter | None:
+    def dial_ended(self, dial: Dial, error: Exception | None) -> None:
         """Its dial is over; an error ends its wait. See :class:`.dials.DialOwner`."""
         self.dial = None
-        if error is None:
-            return self
-        del self.queue.dialling[self]
-        self.fail(error)
-        return None
+        if error is not None:
+            self.fail(error)
 
     def begin_pool_timeout(self) -> None:
         """Start the clock: it has no dial. It may have used up a part of its time before."""

@@ -18,61 +18,35 @@ import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-import trio
-
-from .._statistics import nothing_counted
+from .channel import Channel
+from .slot import Share
 
 if TYPE_CHECKING:
     from .._origin import PoolKey
-    from .dials import Dial
-    from .slot import Slot
     from .waiter import Waiter
 
 
 class OriginQueue:
-    """One origin: its slots, its idle connections, its waiters. Forgotten when it has neither.
+    """One origin: what it has of the pool, and who waits for it.
+
+    Forgotten when it has neither a slot nor a waiter.
 
     Attributes:
-      key: whom it is about.
-      limiter: bounds the connections open to this origin, by slot.
-      idle: a stack; the last one was used most recently. For :class:`.idle.Idle` to change.
+      share: its slots and its idle connections.
       dialling: its waiters that own a dial, oldest first.
       waiting: its waiters that don't, oldest first.
-      orphans: its dials whose owner was served otherwise or has gone, oldest first. For
-        :class:`.dials.Dials` to change.
+      channel: in which all of them are parked.
       place: the age under which it stands in :class:`Line`; infinity if it does not.
-      counts: what has happened to it. For :class:`.journal.Journal` to change.
     """
 
-    __slots__ = (
-        "_receive",
-        "_send",
-        "_youngest",
-        "counts",
-        "dialling",
-        "idle",
-        "key",
-        "limiter",
-        "orphans",
-        "place",
-        "waiting",
-    )
+    __slots__ = ("channel", "dialling", "place", "share", "waiting")
 
-    def __init__(self, key: PoolKey, max_connections: float) -> None:
-        self.key = key
-        self.limiter = trio.CapacityLimiter(max_connections)
-        self.idle: OrderedDict[Slot, None] = OrderedDict()
+    def __init__(self, share: Share) -> None:
+        self.share = share
         self.dialling: OrderedDict[Waiter, None] = OrderedDict()
         self.waiting: OrderedDict[Waiter, None] = OrderedDict()
-        self.orphans: OrderedDict[Dial, None] = OrderedDict()
+        self.channel = Channel()
         self.place = math.inf
-        self.counts = nothing_counted()
-        # The channel in which its waiters are parked. Made for the first of them. The receiving end
-        # is never received from: it is there to be cloned.
-        self._send: trio.MemorySendChannel[Slot] | None = None
-        self._receive: trio.MemoryReceiveChannel[Slot] | None = None
-        # The age of the youngest that was ever parked in the channel.
-        self._youngest = -1
 
     @property
     def oldest(self) -> Waiter | None:
@@ -88,38 +62,8 @@ class OriginQueue:
         return next(iter(self.waiting), None)
 
     @property
-    def full(self) -> bool:
-        """Whether as many connections to it are open as may be."""
-        return self.limiter.available_tokens <= 0
-
-    @property
     def empty(self) -> bool:
-        return not (self.limiter.borrowed_tokens or self.dialling or self.waiting)
-
-    # ── The channel ────────────────────────────────────────────────────────────────────────────
-
-    def enter_channel(self, age: int) -> tuple[trio.MemoryReceiveChannel[Slot], bool]:
-        """A receiving end of the channel, for a waiter that parks in this step.
-
-        Returns:
-          The end, and whether the waiter comes in turn: all others that were ever parked are older.
-        """
-        if self._receive is None:
-            self._send, self._receive = trio.open_memory_channel(0)
-        in_turn = age > self._youngest
-        if in_turn:
-            self._youngest = age
-        return self._receive.clone(), in_turn
-
-    def send(self, slot: Slot) -> None:
-        """Hand a connection to the waiter that has been parked for longest. There has to be one."""
-        assert self._send is not None
-        self._send.send_nowait(slot)
-
-    @property
-    def parked(self) -> int:
-        """How many tasks are parked in the channel."""
-        return 0 if self._send is None else self._send.statistics().tasks_waiting_receive
+        return not (self.dialling or self.waiting or self.share.limiter.borrowed_tokens)
 
 
 def _insert(order: OrderedDict[Waiter, None], waiter: Waiter) -> None:
@@ -152,7 +96,7 @@ class Line:
     def join(self, queue: OriginQueue) -> bool:
         """Put an origin where it belongs in line, if it has a use for a slot; whether it moved."""
         first = queue.oldest_waiting
-        if first is None or first.age >= queue.place or queue.full:
+        if first is None or first.age >= queue.place or queue.share.full:
             return False
         heapq.heappush(self._heap, (first.age, id(queue), queue))
         queue.place = first.age
@@ -166,7 +110,7 @@ class Line:
             waiter = queue.oldest_waiting
             if age != queue.place:
                 heapq.heappop(heap)
-            elif waiter is None or queue.full:
+            elif waiter is None or queue.share.full:
                 heapq.heappop(heap)
                 queue.place = math.inf
             elif waiter.age != age:
@@ -207,20 +151,30 @@ class Origins:
         """The queue of an origin; made if need be."""
         queue = self.by_key.get(key)
         if queue is None:
-            queue = self.by_key[key] = OriginQueue(key, self._max_per_origin)
+            queue = self.by_key[key] = OriginQueue(Share(key, self._max_per_origin))
         return queue
+
+    def share(self, key: PoolKey) -> Share | None:
+        """What an origin has of the pool; None if it neither has nor wants anything."""
+        queue = self.by_key.get(key)
+        return None if queue is None else queue.share
+
+    def of(self, share: Share) -> OriginQueue:
+        """The queue of an origin that has a slot or a waiter, and so is not forgotten."""
+        return self.by_key[share.key]
 
     def forget_if_empty(self, queue: OriginQueue) -> None:
         """So that a program that asks a million origins does not grow."""
-        if queue.empty and self.by_key.get(queue.key) is queue:
-            del self.by_key[queue.key]
+        if queue.empty and self.by_key.get(queue.share.key) is queue:
+            del self.by_key[queue.share.key]
             self._keep_line_short()
 
     def stand_in_line(self, waiter: Waiter) -> None:
         """Let it wait for a slot from now on, behind all who are older."""
-        _insert(waiter.queue.waiting, waiter)
+        queue = self.of(waiter.share)
+        _insert(queue.waiting, waiter)
         self.waiting += 1
-        if self.line.join(waiter.queue):
+        if self.line.join(queue):
             self._keep_line_short()
 
     def take_first(self, queue: OriginQueue) -> Waiter:
@@ -233,7 +187,9 @@ class Origins:
 
     def remove(self, waiter: Waiter) -> bool:
         """Take a waiter out of its queue; False if it was out already."""
-        queue = waiter.queue
+        queue = self.by_key.get(waiter.share.key)
+        if queue is None:  # And its origin is forgotten.
+            return False
         if waiter in queue.waiting:
             del queue.waiting[waiter]
             self.waiting -= 1
@@ -242,6 +198,7 @@ class Origins:
             del queue.dialling[waiter]
         else:
             return False
+        self.forget_if_empty(queue)
         return True
 
     def next_in_line(self) -> OriginQueue | None:
@@ -256,7 +213,6 @@ class Origins:
             if not waiter.dead:
                 break
             self.remove(waiter)
-            self.forget_if_empty(queue)
         return queue
 
     def _keep_line_short(self) -> None:
