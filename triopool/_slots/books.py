@@ -68,6 +68,7 @@ class Books:
             dial, waiter.dial = waiter.dial, None
             if dial is not None:
                 self.dials.orphan(dial)
+            self.origins.forget_if_empty(self.origins.of(waiter.share))
 
     def dial_for(self, queue: OriginQueue) -> None:
         """Start a dial for the oldest waiting request of an origin. There has to be a slot."""

@@ -241,7 +241,8 @@ class Dispatcher:
         dial. Then the connection is spoken for within the origin, and nobody of another origin has
         a claim to its slot: to close it would waste a handshake.
         """
-        queue = self.books.origins.of(slot.share)
+        books = self.books
+        queue = books.origins.of(slot.share)
         while (waiter := _who_can_swap(queue, *made) if made else queue.oldest) is not None:
             if made is None and self._is_due_elsewhere(queue, waiter):
                 break
@@ -249,10 +250,9 @@ class Dispatcher:
                 return
             # It was cancelled a moment ago, and its task has not run yet. It leaves now, and the
             # next one is asked. With its owner gone, the connection is as any that comes back.
-            self.books.leave(waiter)
+            books.leave(waiter)
             if made is not None and waiter is made[0]:
                 made = None
-        books = self.books
         if (books.origins.waiting and books.origins.next_in_line()) or books.bounds.exceeded:
             books.close(slot, CloseReason.EVICTED)
         elif books.refusal is not None:

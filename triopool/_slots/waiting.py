@@ -198,7 +198,6 @@ class Origins:
             del queue.dialling[waiter]
         else:
             return False
-        self.forget_if_empty(queue)
         return True
 
     def next_in_line(self) -> OriginQueue | None:
@@ -213,6 +212,7 @@ class Origins:
             if not waiter.dead:
                 break
             self.remove(waiter)
+            self.forget_if_empty(queue)
         return queue
 
     def _keep_line_short(self) -> None:
