@@ -27,6 +27,11 @@ def check_slots(pool: ConnectionPool) -> None:
     check(pool._slots)
 
 
+def connections(pool: ConnectionPool) -> list[Any]:
+    """Those that are open: idle, or held by a request."""
+    return [slot.connection for slot in pool._slots.books.bounds.slots if slot.connection]
+
+
 async def acquire(pool: ConnectionPool, key: PoolKey, timeouts: Timeouts) -> Any:
     """A lease, as a request gets it."""
     return await pool._slots.acquire(key, timeouts)

@@ -15,10 +15,10 @@ from servers import server_certificate
 from sweeping import sweep
 
 from triopool import ConnectionPool
+from triopool._deadlines import Deadlines
 from triopool._dial.dialler import Dialler
 from triopool._dial.names import Names
 from triopool._origin import Origin, PoolKey
-from triopool._patience import Keeper
 from triopool.abc import AddressInfo
 from triopool.testing import Network, NetworkSocket, Sweep
 
@@ -123,7 +123,7 @@ def test_a_dial_cancelled_anywhere_leaves_no_socket(
             names.start(nursery)
             factory = async_factory(network) if name == "async factory" else network.socket
             dialler = Dialler(
-                names, Keeper(), ssl_context=client_ssl_context, socket_factory=factory
+                names, Deadlines(), ssl_context=client_ssl_context, socket_factory=factory
             )
             result = await sweep.victim(dialler.dial, PoolKey(origin), [])
             if result.value is None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from inside import connections
 
 from triopool import CloseReason, ConnectionInfo, ConnectionPool, Spent, abc
 from triopool.testing import Network, NetworkSocket, Request
@@ -160,9 +161,7 @@ async def _interfere(body: str, contexts: tuple[ssl.SSLContext, ssl.SSLContext] 
         ):
             await pool.get(f"{url}/first")
             (end,) = network.open_server_sockets
-            (slot,) = pool._slots._open_slots()
-            assert slot.connection is not None
-            first = slot.connection
+            (first,) = connections(pool)
             wire = first._wire
             before = wire.bytes_sent
             nursery.start_soon(interfere)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+from inside import connections
 
 from triopool import (
     ConnectError,
@@ -180,9 +181,8 @@ async def test_a_fresh_connection_that_fails_says_something_about_the_server(
 def break_sending(pool: ConnectionPool, network: Network, after: int) -> None:
     """Let the idle connection take *after* bytes, and then be found broken: what a kernel does
     that learns of a reset in the very moment, when no glance can see it any more."""
-    (slot,) = pool._slots._idle
-    assert slot.connection is not None
-    wire = slot.connection._wire
+    (connection,) = connections(pool)
+    wire = connection._wire
     assert wire._nowait is not None
     socket, really_send = wire.socket, wire._nowait.send
     left = after

@@ -65,7 +65,7 @@ async def test_reuse_makes_no_cancel_scope_no_task_no_limiter_call_and_no_checkp
         tally: Tally = request.getfixturevalue("tally")
         lease = await acquire(w.pool, key, Timeouts())
         assert lease.reused
-        lease.release()
+        lease.end()
         assert (tally.scopes, tally.limiter_calls) == (0, 0)
         assert (counter.tasks, counter.steps) == (0, 0)
         trio.lowlevel.remove_instrument(counter)

@@ -350,10 +350,7 @@ class Exchange:
 
     def _end_lease(self) -> None:
         """Leave the connection: to be used again, or for its slot to be freed if it is spent."""
-        if self.connection.spent is None:
-            self._lease.release()
-        else:
-            self._lease.close(CloseReason.STALE if self.was_stale else CloseReason.DISCARDED)
+        self._lease.end(CloseReason.STALE if self.was_stale else CloseReason.DISCARDED)
 
     @property
     def worth_draining(self) -> bool:

@@ -254,8 +254,11 @@ class Connection(Protocol):
         """For one exchange."""
         ...
 
-    def close(self) -> None:
-        """Close the descriptor, now. Synchronous; may be repeated."""
+    def close(self, why: Spent | None = None) -> None:
+        """Close the descriptor, now. Synchronous; may be repeated.
+
+        *why* is what it is spent for, unless it is spent already.
+        """
 
     @property
     def socket(self) -> trio.socket.SocketType:
