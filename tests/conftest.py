@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 import sweeping
 import trustme
+from inside import is_clients, remote_of
 from servers import (
     Haproxy,
     Nginx,
@@ -102,15 +103,16 @@ def only_requests_are_sent(
     if request.path.parent.name in _NOT_HTTP:
         yield
         return
-    audit, send = Audit(), NetworkSocket._send
+    audit, send = Audit(), NetworkSocket.send_nowait
 
-    def read_along(sock: NetworkSocket, data: memoryview) -> int:
+    def read_along(sock: NetworkSocket, data: bytes | bytearray | memoryview) -> int:
         count = send(sock, data)
-        if not sock._server_side:
-            audit.sent(sock, f"to {sock._remote}", bytes(data[:count]))
+        if is_clients(sock):
+            audit.sent(sock, f"to {remote_of(sock)}", bytes(data[:count]))
         return count
 
-    monkeypatch.setattr(NetworkSocket, "_send", read_along)
+    # send() comes by here too.
+    monkeypatch.setattr(NetworkSocket, "send_nowait", read_along)
     yield
     assert not audit.findings, "\n".join(audit.findings)
 

@@ -83,15 +83,15 @@ def test_a_seam_that_is_passed_too_seldom_is_named(
     origin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The pool imports it by name, so that it is looked up elsewhere.
-    seam = phases.Seam("chain", "triopool._client.redirect:follow")
+    seam = phases.Seam("chain", "triopool._client.redirect:leads_to")
     clients = {"triopool": (phases._open_triopool, (seam,))}
     monkeypatch.setattr(phases, "CLIENTS", clients)
-    follow = triopool._client.redirect.follow
+    leads_to = triopool._client.redirect.leads_to
     with pytest.raises(
-        phases.SeamError, match=r"went 0 times through triopool\._client\.redirect:follow"
+        phases.SeamError, match=r"went 0 times through triopool\._client\.redirect:leads_to"
     ):
         phases.measure(f"{origin}/2000", requests=4, turns=1, at_once=1)
-    assert triopool._client.redirect.follow is follow
+    assert triopool._client.redirect.leads_to is leads_to
 
 
 class Clock:

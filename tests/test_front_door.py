@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
+import pydoc
 import subprocess
 import sys
 import traceback
@@ -45,7 +47,7 @@ def test_importing_the_package_mixes_no_bytes_with_text() -> None:
     assert shown.returncode == 0, shown.stderr
 
 
-def test_only_the_adaptor_and_the_request_head_import_h11() -> None:
+def test_only_the_adaptor_imports_h11() -> None:
     package = Path(triopool.__file__).parent
     found = {
         str(file.relative_to(package).as_posix())
@@ -54,7 +56,7 @@ def test_only_the_adaptor_and_the_request_head_import_h11() -> None:
     }
     # The servers of triopool.testing speak the other side of the protocol.
     found = {file for file in found if not file.startswith("testing/")}
-    assert found <= {"_protocol/http11.py", "_protocol/request_head.py"}
+    assert found == {"_protocol/http11.py"}
 
 
 def test_every_error_is_in_the_tree_and_every_timeout_is_trios_too() -> None:
@@ -71,11 +73,72 @@ def test_every_error_is_in_the_tree_and_every_timeout_is_trios_too() -> None:
     assert all(issubclass(error, trio.TooSlowError) for error in timeouts)
 
 
-def test_a_traceback_names_an_error_as_users_do() -> None:
+def test_every_public_class_says_where_users_find_it() -> None:
+    for module in (triopool, triopool.testing):
+        for name in module.__all__:
+            value = getattr(module, name)
+            if isinstance(value, type):
+                home = "triopool.abc" if name in vars(triopool.abc) else module.__name__
+                assert f"{value.__module__}.{value.__qualname__}" == f"{home}.{name}"
     for error in (triopool.PoolTimeout("late"), triopool.InvalidURL("what?")):
         [line] = traceback.format_exception_only(error)
         assert line == f"triopool.{type(error).__name__}: {error}\n"
-        assert type(pickle.loads(pickle.dumps(error))) is type(error)
+
+
+ORIGIN = triopool.Origin("https", "a.example", 443)
+INFO = triopool.ConnectionInfo(1, ORIGIN, "here", "there", None, 0.5)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        triopool.AddressInfo(2, 1, 6, "", ("192.0.2.1", 80)),
+        triopool.BasicAuth("a", "b"),
+        triopool.BearerAuth("a"),
+        INFO,
+        ORIGIN,
+        triopool.PoolKey(ORIGIN, None),
+        triopool.Progress(1, 2, 3, None),
+        triopool.Redirects(3),
+        triopool.RequestInfo("GET", ORIGIN, "/", 1),
+        triopool.ResponseEnd(triopool.Outcome.LEFT, 1, 0.5, None),
+        triopool.ResponseInfo(200, 0.5),
+        triopool.TLSInfo("TLSv1.3", None, None, None),
+        triopool.Timeouts(read=3),
+        *triopool.CloseReason,
+        *triopool.Outcome,
+        *triopool.Spent,
+    ],
+    ids=lambda value: str(value).partition("(")[0],
+)
+def test_what_is_public_and_plain_can_be_pickled(value: object) -> None:
+    data = pickle.dumps(value)
+    assert b"triopool._" not in data
+    copy = pickle.loads(data)
+    assert (type(copy), repr(copy)) == (type(value), repr(value))
+
+
+def test_every_error_without_a_response_can_be_pickled() -> None:
+    for name in triopool.__all__:
+        value = getattr(triopool, name)
+        if not (isinstance(value, type) and issubclass(value, triopool.TriopoolError)):
+            continue
+        if value in (triopool.RedirectError, triopool.StatusError):
+            continue
+        error = value("what happened", origin=ORIGIN)
+        copy = pickle.loads(pickle.dumps(error))
+        assert (type(copy), str(copy), copy.origin) == (value, str(error), ORIGIN)
+
+
+def test_help_can_be_had_of_all_that_is_public_and_the_source_of_its_methods() -> None:
+    here = str(Path(triopool.__file__).parent)
+    for name in triopool.__all__:
+        value = getattr(triopool, name)
+        assert name in pydoc.render_doc(value)
+        for method in vars(value).values() if isinstance(value, type) else ():
+            # Those that are written here: a dataclass has others, too.
+            if inspect.isfunction(method) and method.__code__.co_filename.startswith(here):
+                assert method.__name__ in inspect.getsource(method)
 
 
 def test_the_annotations_of_all_that_is_public_can_be_looked_up() -> None:

@@ -1,40 +1,62 @@
 """triopool: an HTTP/1.1 connection pool and client for Trio.
 
-The layers, from what a program sees down to what touches a socket; imports point down only:
+The rooms, from what a program sees down to what touches a socket. Behind the arrow stands what the
+files of a room may import beside one another, also for types only; ``tests/test_layers.py`` sees to
+it. Each room's ``__init__.py`` says more of it.
 
-    httpx  httpx2                the same under another API; imported by who wants it, and with it
-    _httpx_...                     what the two have in common
-    _pool                        what a program opens, asks and leaves
-    _stream  _lease  _response   what it gets
-    _redirect  _retry  _watch    where a request goes next; when it may be sent again; who is told
-    _reading  _decoding          a response's body, as its reader gets it
-    _charset
-    _exchange  _upload           one request and its response
-    _background                  what runs beside it
-    _upgraded                    what is left of a connection when HTTP is over
-    _preparations                the requests of a pool that are alike, checked once
-    _request  _fields            what is sent, checked
-    _places                      where requests went before
-    _hints                       what other clients call it
-    _body  _content  _auth
-    _only_public                 a socket factory to put into it
-    _dial  _happy_eyeballs       from a name to a connection
-    _resolve  _system_resolver  _tls
-    _slots  _queue  _slot        which connection a request gets: no HTTP, no sockets
-    _snapshot  _statistics       what it counts, and how it shows it
-    _http11  _wire  _patience    one connection: h11 over a socket, and how long to wait for it
-    _scanner                     what a response has to pass before h11 sees it
-    _url  _errors  _config       plain nouns
-    _response_end  _origin
-    _progress  _deadlines  _channel
-    _threads  _control_c  _trio_only
+    httpx httpx2   a transport and a client under the API of these libraries, and with them
+        -> _httpx _pool
+    _httpx         what the two have in common
+        -> _pool _client _request _body the ground
+    _pool          what a program opens, asks and leaves; it wires the parts together
+        -> _client _slots _dial _request _instruments the ground
+    _client        the way of a request, from what the caller asks to the response that it gets
+        -> _exchange _protocol.seam _request _slots _instruments the ground
+    _exchange      one request and its response, on a connection that it is given
+        -> _protocol.seam _protocol.heads _request _body _decoding _groups _errors _facts
+    _slots         which connection a request gets: no HTTP, no sockets
+        -> _instruments _statistics _deadlines _config _errors _facts _origin abc
+    _dial          from a name to an open connection: addresses, their race, sockets, trust
+        -> _protocol _transport _deadlines _threads _control_c _config _errors _facts _origin abc
+    _request       what is sent, checked
+        -> _body _protocol.request_head _decoding _config _errors _facts _origin
+    _protocol      HTTP/1.1 over one connection
+        -> _transport _deadlines _config _errors _facts _origin
+    _transport     bytes: a socket, and TLS over it
+        -> _errors _facts _origin
+    _body          what the caller gives as a body, as something that can be sent
+        -> _threads _config
+    _instruments   the user's instruments as one, and one that writes a log
+        -> _config _errors _facts _origin abc
+    testing        for tests of programs: a network, its servers, a sweep of cancellations
+        -> _naming abc
+
+The ground, on which they stand:
+
+    abc            what users may put in, and what it has to look like
+        -> _facts _origin
+    _errors        all that we raise
+        -> _origin
+    _facts         what we tell of requests, responses and connections
+        -> _origin
+    _statistics    what a pool counts
+        -> _origin
+    _origin        scheme, host and port; and what makes two connections alike
+        -> nothing
+    _config        what the user sets, checked
+        -> nothing
+    _decoding      content encodings, undone a piece at a time
+        -> nothing
+    _deadlines     time limits, kept by one task
+        -> nothing
+    _charset _naming _threads _control_c _trio_only _own_nursery _groups   small tools
+        -> nothing
 """
 
 from . import abc
-from ._body.content import Part
-from ._client.errors import RedirectError, StatusError
+from ._body.multipart import Part
 from ._client.lease import LeasedConnection
-from ._client.response import Response
+from ._client.response import RedirectError, Response, StatusError
 from ._config import Redirects, Timeouts
 from ._dial.only_public import OnlyPublic, only_public
 from ._errors import (
@@ -69,10 +91,11 @@ from ._facts import (
     TLSInfo,
 )
 from ._instruments.logging import LoggingInstrument
+from ._naming import name_classes as _name_classes
 from ._origin import Origin, PoolKey
 from ._pool import ConnectionPool
 from ._request.auth import BasicAuth, BearerAuth
-from ._request.request import RequestOptions
+from ._request.options import RequestOptions
 from ._statistics import OriginStatistics, PoolStatistics
 from .abc import AddressInfo
 
@@ -127,14 +150,4 @@ __all__ = [
 ]
 
 
-def _name_errors_as_users_do() -> None:
-    """So that a traceback says ``triopool.ReadTimeout``.
-
-    Errors only: the annotations of other classes are looked up in the module that they name.
-    """
-    for value in globals().values():
-        if isinstance(value, type) and issubclass(value, TriopoolError):
-            value.__module__ = __name__
-
-
-_name_errors_as_users_do()
+_name_classes(globals(), __name__)

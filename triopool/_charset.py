@@ -1,8 +1,8 @@
 """The charset of a text: what Content-Type names, as far as Python has it for text.
 
-The value is the server's. So the search takes linear time over a bounded prefix, and a name that
-Python does not know never reaches ``codecs.lookup()``, which would remember it for as long as the
-process runs.
+The value is the server's, so it may be hostile. The search takes linear time over a bounded prefix,
+and a name that Python does not know never reaches ``codecs.lookup()``, which would remember it for
+as long as the process runs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _WITHOUT_ALIAS = (
     "cp1006 cp720 cp737 cp856 cp874 cp875 iso8859_1 koi8_t koi8_u mac_arabic mac_croatian "
     "mac_farsi mac_romanian palmos utf_8_sig"
 )
-# Not for text; and "mbcs", which is whatever the machine that runs us is set to.
+# Not for text; and "mbcs", which means what the machine that runs us is set to.
 _NOT_FOR_TEXT = frozenset(
     {"base64_codec", "bz2_codec", "hex_codec", "mbcs", "quopri_codec", "rot_13", "uu_codec"}
     | {"zlib_codec"}
@@ -39,7 +39,7 @@ _NOT_FOR_TEXT = frozenset(
 
 
 def charset_of(content_type: str, default: str = "utf-8") -> str:
-    """The charset that a Content-Type names, in lower case; *default* if Python has no such one."""
+    """The charset that a Content-Type names, in lower case; *default* if Python has none such."""
     match = _CHARSET.match(content_type[:PREFIX])
     if match is None:
         return default
@@ -51,5 +51,6 @@ def charset_of(content_type: str, default: str = "utf-8") -> str:
 def _known() -> frozenset[str]:
     """The names of Python's encodings for text, as it compares them."""
     for_text = {name: to for name, to in aliases.items() if to not in _NOT_FOR_TEXT}
-    names = (name for name in for_text if name == name.lower())  # it finds no other ones
+    # Python looks names up in lower case, so it finds no others.
+    names = (name for name in for_text if name == name.lower())
     return frozenset({*names, *for_text.values(), *_WITHOUT_ALIAS.split()})

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import math
 from dataclasses import dataclass, fields
 from typing import Any
 
 
 def described(value: object) -> str:
-    """What an error says of an argument of the wrong type: a short number, or a type.
+    """What an error says of an argument of the wrong type: a short number, or the name of a type.
 
-    Never text: what is in the wrong place may be a password.
+    Never text, for text in the wrong place may be a password.
     """
     if value is None or (isinstance(value, bool | int | float) and abs(value) < 10**9):
         return repr(value)
@@ -18,7 +20,7 @@ def described(value: object) -> str:
 
 
 def check_seconds(name: str, value: float | None) -> float | None:
-    """Accept None (no limit) or a positive number of seconds; anything else is told at once."""
+    """Accept None (no limit) or a positive number of seconds."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -45,6 +47,33 @@ def check_bool(name: str, value: object) -> None:
     """Accept True and False only: ``"no"`` would mean yes."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, not {described(value)}")
+
+
+def check_delay(value: float) -> float:
+    """What the user gave as ``happy_eyeballs_delay=``: a positive number of seconds, not None."""
+    seconds = check_seconds("happy_eyeballs_delay", value)
+    if seconds is None:
+        raise TypeError("happy_eyeballs_delay must be a number of seconds, not None")
+    return seconds
+
+
+def check_ttl(value: float | None) -> float:
+    """What the user gave as ``dns_ttl=``, in seconds: 0 is legal too, and None is for ever."""
+    if value == 0:
+        return 0.0
+    seconds = check_seconds("dns_ttl", value)
+    return math.inf if seconds is None else seconds
+
+
+def check_local_address(value: str | tuple[str, int] | None) -> tuple[str, int] | None:
+    """What the user gave as ``local_address=``, with a port; 0 for any port."""
+    if value is None:
+        return None
+    host, port = (value, 0) if isinstance(value, str) else value
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(host)
+        return host, port
+    raise ValueError("local_address must be an IP address, such as '192.0.2.1'")
 
 
 class _NotGiven:
@@ -126,7 +155,7 @@ class Redirects:
 
 
 def check_redirects(value: object) -> Redirects | None:
-    """What the user gave as ``follow_redirects=``; None for none."""
+    """What the user gave as ``follow_redirects=``; None to follow none."""
     if isinstance(value, Redirects):
         return value
     if isinstance(value, bool):

@@ -10,7 +10,7 @@ the classes here called members make them one: ``decode`` gives a piece, ``hungr
 needs more input, ``finished`` that its data have come to their end, ``rest`` what lay behind that.
 
 Two things are quadratic if done naively. zlib hands back the input that it did not use, as a copy,
-each time; and so does whatever comes to the end of one short member among thousands. So a member
+each time; and a short member among thousands leaves a copy of all that follows it. So a member
 gets its input in slices of SLICE_BYTES, and no copy is longer than that.
 
 Time is bounded too: all this runs between two checkpoints. Asking for a piece takes long if much
@@ -26,8 +26,10 @@ What is behind the end differs, and is kept to what others do:
 - zstd data may have several frames (RFC 8878 section 3.1), and nothing else.
 - brotli data have one end (RFC 7932), and nothing behind it.
 
-What was decoded before an error may have been delivered: whoever reads a body in pieces has read
-them. And no checksum but that of gzip and zlib data is sure to be there.
+What was decoded before an error may have been delivered, to a caller that reads a body in pieces.
+And no checksum but that of gzip and zlib data is sure to be there.
+
+Long because it is one idea told in order: what bounds the output of one library bounds it for all.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ MEMBER_COSTS_BYTES = 4 * 1024
 as long as to decode some KiB. So at most a thousand empty ones follow each other."""
 
 ZSTD_WINDOW_LOG_MAX = 23
-"""8 MiB, what everyone has to support and nobody may exceed (RFC 9659 section 3)."""
+"""8 MiB: what every decoder has to support, and no encoder may exceed (RFC 9659 section 3)."""
 
 _BROTLI_LIMIT = 16 * 1024
 """Brotli stops behind the block of output that reaches its limit. The blocks grow: the first has
@@ -272,7 +274,7 @@ class _Stage:
 
     def __init__(self, coding: _Coding) -> None:
         self._coding = coding
-        # None: before the first one, or where the next one may begin.
+        # None before the first member, and where the next one may begin.
         self._member: _Member | None = None
         self._first = True
         # What came, of which everything before `_at` has been handed on.
@@ -313,6 +315,7 @@ class _Stage:
         return data
 
     def _decode(self, member: _Member, data: bytes) -> bytes:
+        """One piece of output, perhaps an empty one; *data* is what the member gets for it."""
         try:
             piece = member.decode(data)
         except self._coding.error as exc:
@@ -329,6 +332,10 @@ class _Stage:
         return piece
 
     def _count_in_vain(self, member: _Member, data: bytes) -> None:
+        # Output is bounded by being asked for. This bounds time: input that gives no output at all
+        # would keep us in one long step, with no checkpoint in it. So we count what has gone in
+        # since the last output, and for each member that has ended a price for the next one. What
+        # a member has left over is taken again, and not counted twice.
         self._in_vain += len(data)
         if member.finished:
             self._in_vain += MEMBER_COSTS_BYTES - len(member.rest)
@@ -362,7 +369,10 @@ class Decoder:
           DecodingError: what was fed can't be decoded.
         """
         at = last = len(self._stages) - 1
-        # Ask the last one. Who has nothing asks the one before; who has, hands it on to the next.
+        # Begin at the last stage, whose output is the body. A stage that has nothing to give needs
+        # input, so we step back to the stage before it; a piece that we get there goes one stage
+        # forward. Each step moves at most one piece, so no stage ever holds more than a piece of
+        # another one's output. If the first stage has nothing to give, more has to be fed.
         while at >= 0:
             piece = self._stages[at].next_piece()
             if not piece:
@@ -390,7 +400,7 @@ def make_decoder(content_encoding: str) -> Decoder | None:
     """Make what decodes a body with this Content-Encoding; None if there is nothing to decode.
 
     Nothing is decoded either if one of the codings is unknown here: then the bytes are delivered as
-    they came, and whoever reads them has the header to go by.
+    they came, and the caller has the header to go by.
 
     Args:
       content_encoding: the value of the field; of several ones, joined by ", ".

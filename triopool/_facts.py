@@ -45,9 +45,24 @@ class CloseReason(enum.Enum):
 class Spent(enum.Enum):
     """Why no other request can use a connection. The values are words for a log."""
 
-    ASKED_TO_CLOSE = "the server asked to close it"
-    CUT_SHORT = "the exchange was not finished"
+    ASKED_TO_CLOSE = "one side asked to close it"
+    """By ``Connection: close``, by ``Keep-Alive: timeout=0`` or ``max=0``, or by its version."""
+    ENDED = "the server ended it"
     BROKEN = "it broke"
+    STALE = "it had ended, or bytes had come, before the request was written"
+    TIMED_OUT = "the server was too slow"
+    CUT_SHORT = "the exchange was not finished"
+    """A request was cancelled, a response was closed before its end, or the pool was left."""
+    NOT_SENT = "the server answered before it had taken the request"
+    EARLY_BYTES = "bytes came behind the response, or the end of the connection"
+    NOT_LEGAL = "the server sent what is not legal"
+    SWITCHED = "it has switched to another protocol"
+    OTHER_VERSION = "the server speaks another version than HTTP/1.1"
+    BARE_LF = "a line of the response ended with a bare LF"
+    FOLDED_LINE = "a field of the response went on in a second line"
+    TWO_LENGTHS = "the length of the response was told more than once"
+    DOUBTFUL = "others may read the response differently"
+    """Control characters, odd chunks, a body where there is none, framing in trailers."""
 
 
 @dataclass(frozen=True, slots=True)

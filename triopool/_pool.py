@@ -1,42 +1,46 @@
-"""The pool: what a program opens, asks, and leaves. It wires the parts together, and owns them."""
+"""The pool: what a program opens, asks, and leaves. It builds its parts, starts and ends them.
+
+Long because of its docstrings, which are half of it: this is the one place at which all options of
+a pool and of a request are explained.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import enum
-import ipaddress
-import math
 import os
 import ssl
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Unpack
+from typing import Unpack
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from ._client import retry as _retry
-from ._client.block import StreamContext
-from ._client.lease import LeaseContext, LeasedConnection
-from ._client.redirect import follow
+from ._client.block import Block
+from ._client.client import Client
+from ._client.lease import LeasedConnection, lease_block
 from ._client.response import Response
-from ._client.watch import Watches
-from ._config import Timeouts, check_count, check_seconds, described
+from ._config import (
+    Timeouts,
+    check_count,
+    check_delay,
+    check_local_address,
+    check_seconds,
+    check_ttl,
+    described,
+)
 from ._deadlines import Deadlines
 from ._dial.dialler import Dialler
 from ._dial.names import Names
 from ._errors import PoolClosed
-from ._exchange.background import Background
-from ._exchange.exchange import Exchange
-from ._exchange.sending import Sending
 from ._facts import ConnectionInfo
 from ._instruments.combine import combine
-from ._origin import PoolKey
-from ._protocol.http11 import Connection
+from ._own_nursery import OwnNursery
 from ._request import hints as _hints
-from ._request import request as _request
+from ._request.options import RequestOptions
 from ._request.preparations import Preparations
-from ._request.request import Request, RequestOptions
+from ._request.prepare import refuse_switch
+from ._request.request import Request
 from ._slots.engine import Slots
 from ._statistics import PoolStatistics
 from ._trio_only import check_trio
@@ -124,24 +128,20 @@ class ConnectionPool:
         for name, seam in (("socket_factory", socket_factory), ("resolver", resolver)):
             if seam is not None and not callable(seam):
                 raise TypeError(f"{name} must be callable, not {described(seam)}")
-        self._state = _State.NEW
-        self._run: trio.lowlevel.TrioToken | None = None
-        self._timeouts = timeouts
-        self._preparations = Preparations(timeouts)
         instrument = combine(instruments)
-        self._watches = Watches(instrument)
-        self._resolver = resolver
-        self._dns_ttl = _check_ttl(dns_ttl)
-        self._dial_options: dict[str, Any] = {
-            "ssl_context": ssl_context,
-            "socket_factory": socket_factory,
-            "local_address": _check_local_address(local_address),
-            "unix_socket": None if unix_socket is None else os.fspath(unix_socket),
-            "happy_eyeballs_delay": _check_delay(happy_eyeballs_delay),
-        }
         self._deadlines = Deadlines()
+        self._names = Names(resolver, check_ttl(dns_ttl))
+        dialler = Dialler(
+            self._names,
+            self._deadlines,
+            ssl_context=ssl_context,
+            socket_factory=socket_factory,
+            local_address=check_local_address(local_address),
+            unix_socket=None if unix_socket is None else os.fspath(unix_socket),
+            happy_eyeballs_delay=check_delay(happy_eyeballs_delay),
+        )
         self._slots = Slots(
-            self._dial,
+            dialler.dial,
             self._deadlines,
             max_connections=check_count("max_connections", max_connections),
             max_connections_per_origin=check_count(
@@ -156,6 +156,10 @@ class ConnectionPool:
             ),
             instrument=instrument,
         )
+        self._client = Client(Preparations(timeouts), self._slots, instrument)
+        self._nursery = OwnNursery()
+        self._run: trio.lowlevel.TrioToken | None = None
+        self._state = _State.NEW
 
     # ── Open and leave ─────────────────────────────────────────────────────────────────────────
 
@@ -163,16 +167,11 @@ class ConnectionPool:
         check_trio()
         if self._state is not _State.NEW:
             raise RuntimeError("a ConnectionPool can be entered only once: make a new one")
-        # Around the nursery, to be shielded at the end; see __aexit__.
-        self._scope = trio.CancelScope()
-        self._scope.__enter__()
-        self._nursery_manager = trio.open_nursery()
-        self._nursery = await self._nursery_manager.__aenter__()
-        names = Names(self._nursery, self._resolver, self._dns_ttl)
-        self._background = Background(self._nursery)
-        self._nursery.start_soon(self._deadlines.run, name="triopool keeper of deadlines")
-        self._dialler = Dialler(names, self._deadlines, **self._dial_options)
-        self._slots.start(self._nursery)
+        nursery = await self._nursery.open()
+        self._names.start(nursery)
+        self._slots.start(nursery)
+        self._client.start(nursery)
+        nursery.start_soon(self._deadlines.run, name="triopool keeper of deadlines")
         self._run = trio.lowlevel.current_trio_token()
         self._state = _State.OPEN
         return self
@@ -184,28 +183,9 @@ class ConnectionPool:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close everything, then wait for our own tasks to end.
-
-        The nursery is told of no exception, for it would wrap it into a group; the block's goes on
-        as itself when this returns. Our tasks have all been cancelled, so the wait is short, and
-        is shielded so that a cancelled program still leaves no socket behind.
-        """
-        self._shut()
-        self._scope.shield = True
-        try:
-            await self._nursery_manager.__aexit__(None, None, None)
-        finally:
-            self._scope.__exit__(None, None, None)
-
-    def _shut(self) -> None:
-        """Close everything, and cancel our own tasks; may be called again."""
-        if self._state is _State.OPEN:
-            self._state = _State.LEFT
-            self._slots.shut("the pool was closed")
-            self._background.stop()
-            self._deadlines.stop()
-            self._watches.pool_left()
-            self._nursery.cancel_scope.cancel()
+        """Close everything, then wait for our own tasks to end: cancelled as they are, not long."""
+        close_all(self)
+        await self._nursery.close()
 
     @property
     def is_open(self) -> bool:
@@ -222,9 +202,6 @@ class ConnectionPool:
             raise RuntimeError("this ConnectionPool belongs to another Trio run")
         if self._state is _State.LEFT:
             raise PoolClosed("the pool was closed: its 'async with' block has been left")
-
-    async def _dial(self, key: PoolKey, notes: list[str]) -> Connection:
-        return await self._dialler.dial(key, notes)
 
     # ── Requests ───────────────────────────────────────────────────────────────────────────────
 
@@ -279,13 +256,12 @@ class ConnectionPool:
             anything is taken or sent, as is OSError for a file that can't be read.
         """
         self._check_usable()
-        request = self._prepare("request()", method, url, options)
-        _request.refuse_switch(request)
-        response = await follow(request, self._send)
-        await response._read_whole()
-        return response
+        request = self._client.prepare("request()", method, url, options)
+        refuse_switch(request)
+        delivery = await self._client.send(request)
+        return Response(delivery, await delivery.read_all())
 
-    def stream(self, method: str, url: str, **options: Unpack[RequestOptions]) -> StreamContext:
+    def stream(self, method: str, url: str, **options: Unpack[RequestOptions]) -> Block[Response]:
         """Send a request; the response comes when its head is here, its body is read in the block.
 
         ``async with pool.stream("GET", url) as response: async for chunk in response: ...``
@@ -301,8 +277,7 @@ class ConnectionPool:
         it.
         """
         self._check_usable()
-        request = self._prepare("stream()", method, url, options)
-        return StreamContext(lambda: follow(request, self._send))
+        return self._client.stream(self._client.prepare("stream()", method, url, options))
 
     async def get(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """``request("GET", url, ...)``"""
@@ -332,24 +307,6 @@ class ConnectionPool:
         """``request("OPTIONS", url, ...)``"""
         return await self.request("OPTIONS", url, **options)
 
-    def _prepare(self, caller: str, method: str, url: str, options: RequestOptions) -> Request:
-        if not options:  # Spared the checks, which take a fifth of a request's time.
-            return self._preparations.plain(method, url)
-        _request.check_names(caller, options)
-        return _request.prepare(
-            method,
-            url,
-            default_timeouts=self._timeouts,
-            places=self._preparations.places,
-            **options,
-        )
-
-    @enable_ki_protection
-    async def _send(self, sending: Sending, previous: Response | None) -> Response:
-        work = _retry.send(sending, self._slots, self._background)
-        exchange = await self._watches.watched(sending, work)
-        return Response(exchange, Exchange.start_drain, previous)
-
     # ── Operations ─────────────────────────────────────────────────────────────────────────────
 
     @_hints.given("lease()", _hints.OF_A_REQUEST)
@@ -359,7 +316,7 @@ class ConnectionPool:
         *,
         timeouts: Timeouts | None = None,
         server_hostname: str | None = None,
-    ) -> LeaseContext:
+    ) -> Block[LeasedConnection]:
         """Hold one connection to the URL's origin, for several exchanges.
 
         ``async with pool.lease(url) as connection: await connection.request("GET", "/a")``
@@ -371,16 +328,8 @@ class ConnectionPool:
           PoolTimeout, PoolFull, PoolClosed, ConnectError: no connection was to be had.
         """
         self._check_usable()
-        options: RequestOptions = {"timeouts": timeouts, "server_hostname": server_hostname}
-        request = self._prepare("lease()", "GET", url, options)
-        _refuse_credentials("lease", request)
-        return LeaseContext(lambda: self._lease(request))
-
-    @enable_ki_protection
-    async def _lease(self, request: Request) -> LeasedConnection:
-        self._check_usable()
-        lease = await self._slots.acquire(request.key, request.timeouts)
-        return LeasedConnection(lease, request.key, self._prepare, self._background, self._watches)
+        request = self._about_a_connection("lease()", url, timeouts, server_hostname)
+        return lease_block(self._client, request)
 
     async def warm_up(
         self,
@@ -393,7 +342,7 @@ class ConnectionPool:
         """Dial until *n* connections to the URL's origin are open, busy ones counted.
 
         As far as slots are free: closes no connection, and overtakes no request, to make room. If
-        cancelled, the dials under way go on for a short while, for whoever asks next.
+        cancelled, the dials under way go on for a short while, for the requests that come next.
 
         Raises:
           ConnectError: a dial failed. The others are kept.
@@ -401,10 +350,21 @@ class ConnectionPool:
         """
         self._check_usable()
         check_count("n", n, least=0)
-        options: RequestOptions = {"timeouts": timeouts, "server_hostname": server_hostname}
-        request = self._prepare("warm_up()", "GET", url, options)
-        _refuse_credentials("warm_up", request)
+        request = self._about_a_connection("warm_up()", url, timeouts, server_hostname)
         await self._slots.warm_up(request.key, n, request.timeouts)
+
+    def _about_a_connection(
+        self, caller: str, url: str, timeouts: Timeouts | None, server_hostname: str | None
+    ) -> Request:
+        """A request that tells where to connect, and is not sent."""
+        options: RequestOptions = {"timeouts": timeouts, "server_hostname": server_hostname}
+        request = self._client.prepare(caller, "GET", url, options)
+        if request.auth is not None:
+            raise ValueError(
+                f"{caller} is about a connection, and credentials are about requests: leave them "
+                "out of this URL, and give auth= with each request"
+            )
+        return request
 
     async def drain(self) -> None:
         """End gracefully: refuse new requests, let the present ones finish, keep nothing idle.
@@ -456,33 +416,26 @@ class ConnectionPool:
         return f"<triopool.ConnectionPool, {self._state.value}, at {id(self):#x}>"
 
 
-def _refuse_credentials(what: str, request: Request) -> None:
-    if request.auth is not None:
-        raise ValueError(
-            f"{what}() is about a connection, and credentials are about requests: leave them out "
-            "of this URL, and give auth= with each request"
-        )
+# ── For the bridge to httpx ────────────────────────────────────────────────────────────────────
+#
+# The bridge is another room, and what it needs is not for programs. So these are functions of this
+# module, and no attributes of the pool: what is found on a pool may be used by all.
 
 
-def _check_delay(value: float) -> float:
-    seconds = check_seconds("happy_eyeballs_delay", value)
-    if seconds is None:
-        raise TypeError("happy_eyeballs_delay must be a number of seconds, not None")
-    return seconds
+def client_of(pool: ConnectionPool) -> Client:
+    """What sends the requests of a pool, which has to be open."""
+    pool._check_usable()
+    return pool._client
 
 
-def _check_ttl(value: float | None) -> float:
-    if value == 0:
-        return 0.0
-    seconds = check_seconds("dns_ttl", value)
-    return math.inf if seconds is None else seconds
+def close_all(pool: ConnectionPool) -> None:
+    """Close everything that a pool has, and cancel its tasks. May be called again.
 
-
-def _check_local_address(value: str | tuple[str, int] | None) -> tuple[str, int] | None:
-    if value is None:
-        return None
-    host, port = (value, 0) if isinstance(value, str) else value
-    with contextlib.suppress(ValueError):
-        ipaddress.ip_address(host)
-        return host, port
-    raise ValueError("local_address must be an IP address, such as '192.0.2.1'")
+    The pool can't be used any more, and is left where it was entered.
+    """
+    if pool._state is _State.OPEN:
+        pool._state = _State.LEFT
+        pool._slots.shut("the pool was closed")
+        pool._client.stop()
+        pool._deadlines.stop()
+        pool._nursery.cancel()

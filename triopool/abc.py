@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     import socket
@@ -47,28 +47,75 @@ AnySocket: TypeAlias = "socket.socket | trio.socket.SocketType"
 SocketFactory: TypeAlias = "Callable[[AddressInfo], AnySocket | Awaitable[AnySocket]]"
 """Makes the socket for one address, before bind and connect; sync or async.
 
-Called once per address tried. The pool owns what it returns from then on, and closes it on every
-path. Raising ``OSError`` skips that address; any other exception reaches the caller as itself.
+Called once per address tried, in a task of the pool. It returns a ``SOCK_STREAM`` socket of the
+address's family, which is not connected. The pool owns that from then on, and closes it on every
+path. An async one may be cancelled, when another address has won or the dial is called off: then it
+closes what it has made and not returned.
+
+To raise ``OSError`` skips that address; any other exception reaches the caller as itself.
 """
+
+
+@runtime_checkable
+class NowaitSocket(Protocol):
+    """What a Trio socket of a socket factory's own make may have besides Trio's methods.
+
+    Trio's sockets let other tasks run after each operation. A pool does that once for a request,
+    where the answer may arrive meanwhile, and so it is quicker with methods that act at once. The
+    sockets of the standard library have them, and those of :mod:`triopool.testing`.
+    """
+
+    def send_nowait(self, data: bytes | bytearray | memoryview, /) -> int:
+        """Send what is taken at once, at least one byte; return how many it was.
+
+        Raises:
+          BlockingIOError: nothing is taken at once.
+          OSError: the connection broke.
+        """
+        ...
+
+    def recv_nowait(self, max_bytes: int, /) -> bytes:
+        """The next bytes that have arrived; ``b""`` at the end.
+
+        Raises:
+          BlockingIOError: nothing has arrived.
+          OSError: the connection broke.
+        """
+        ...
+
+    async def wait_readable(self) -> None:
+        """Wait until :meth:`recv_nowait` would not raise ``BlockingIOError``."""
 
 
 class Resolver(Protocol):
     """Finds the addresses of a host: any async callable of this shape.
 
-    Never called for literal addresses. Lookups of one host at one time are one call, and what it
-    returns is cached for ``dns_ttl`` seconds. It should raise ``OSError`` where there is no
-    address; that reaches the caller as :class:`triopool.ResolveError`.
+    Never called for literal addresses. Lookups of one host at one time are one call, in a task of
+    the pool: it goes on when the request that began it is cancelled, for at most a minute, and is
+    cancelled when the pool is left. What it returns is cached for ``dns_ttl`` seconds.
     """
 
-    async def __call__(self, host: str, port: int, /) -> Sequence[AddressInfo]: ...
+    async def __call__(self, host: str, port: int, /) -> Sequence[AddressInfo]:
+        """The addresses of *host*, the preferred ones first.
+
+        Args:
+          host: a name as DNS has it: in lower case, in ASCII (IDNA).
+          port: to be repeated in each address.
+
+        Raises:
+          OSError: there is no address; reaches the caller as :class:`triopool.ResolveError`.
+          Exception: anything else reaches the caller as itself.
+        """
+        ...
 
 
 class Instrument:
     """Hooks that tell what the pool does, as Trio's own instruments do. Override what you need.
 
-    The hooks are synchronous and called in the middle of things: they should be quick, and can't
-    call back into the pool but for ``pool.statistics()``. An exception in a hook is logged to the
-    ``triopool`` logger and switches that instrument off; no request is disturbed.
+    The hooks are synchronous and called in the middle of things: they should be quick, and of the
+    pool they may call nothing but ``pool.statistics()``. An exception in a hook is logged to the
+    ``triopool`` logger and switches that instrument off; no request is disturbed. Times are seconds
+    on Trio's clock.
 
     The hooks whose names begin with "request" or "response" tell of requests. All events of one
     request carry the same ``request.id``. For each ``request_started`` there comes one
@@ -85,7 +132,7 @@ class Instrument:
         """A dial has its slot and begins."""
 
     def dialled(self, connection: ConnectionInfo, seconds: float) -> None:
-        """A connection is open, after *seconds*."""
+        """A connection is open, *seconds* after its dial began."""
 
     def dial_failed(self, origin: Origin, error: BaseException | None) -> None:
         """A dial ended without a connection; *error* is None if it was called off."""

@@ -42,7 +42,7 @@ class TriopoolTransport(Bridge, httpx.AsyncBaseTransport):
     """A transport for ``httpx.AsyncClient(transport=...)``.
 
     Args:
-      pool: a pool to borrow, which somebody else opens and leaves: so it can be shared. None to
+      pool: a pool to borrow, which is opened and left elsewhere: so it can be shared. None to
         own one, made of *options*, which the client's ``async with`` opens and leaves.
       options: those of :class:`triopool.ConnectionPool`. Its ``timeouts`` has no meaning here:
         the client's own hold.

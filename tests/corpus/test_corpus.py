@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from triopool import ConnectionPool, RemoteProtocolError
-from triopool._protocol.scanner import MAX_FIELDS, Scanner
+from triopool._protocol.scanner import MAX_FIELDS
 from triopool.testing import Network
 
 from .grammar import (
@@ -27,7 +27,7 @@ from .grammar import (
     splits,
     with_length,
 )
-from .reading import read
+from .reading import new_scanner, read
 
 SINGLES, PAIRS = list(singles()), list(pairs())
 
@@ -117,7 +117,7 @@ def read_alike(case: Case, all_pieces: Iterable[Sequence[bytes]]) -> None:
     # What h11 waits for the end of may be refused at once.
     assert not refused or case.fate is REFUSED, case.name
     for pieces in all_pieces:
-        ours, we_refuse = read(pieces, case.method, Scanner())
+        ours, we_refuse = read(pieces, case.method, new_scanner())
         assert we_refuse == (case.fate is REFUSED), case.name
         assert we_refuse or ours == told, case.name
 
@@ -135,7 +135,7 @@ def test_any_bytes_are_read_as_h11_reads_them(raw: bytes, method: str, cuts: lis
     at = [0, *sorted({cut for cut in cuts if cut < len(raw)}), len(raw)]
     pieces = [raw[start:end] for start, end in itertools.pairwise(at)]
     told, refused = read([raw], method, None)
-    ours, we_refuse = read(pieces, method, Scanner())
+    ours, we_refuse = read(pieces, method, new_scanner())
     if we_refuse and not refused:
         # It refuses that too, when its end has come. But for the bounds, which are ours.
         _, refused = read([raw + b"\r\n\r\n"], method, None)

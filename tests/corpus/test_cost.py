@@ -16,9 +16,8 @@ import pytest
 from exchange.world import URL, Answering, serving
 
 from triopool import ConnectionPool, TriopoolError
-from triopool._protocol.scanner import Scanner
 
-from .reading import read
+from .reading import new_scanner, read
 
 SMALL, LARGE = 2_000, 32_000
 MOST = 4 * LARGE / SMALL
@@ -155,7 +154,7 @@ def test_what_comes_byte_by_byte_costs_no_more_than_time_in_proportion(name: str
         raw = DRIBBLED[name](size)
         pieces: Sequence[bytes] = [raw[at : at + 1] for at in range(len(raw))]
         started = time.process_time()
-        _, refused = read(pieces, "GET", Scanner())
+        _, refused = read(pieces, "GET", new_scanner())
         assert not refused
         return max(time.process_time() - started, 0.001)
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 import trio
 import trio.lowlevel
+from inside import answers_kept, lookups_under_way, places_taken
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triopool import ConnectionPool, ConnectTimeout, PoolClosed, ResolveError, Timeouts
@@ -52,7 +53,8 @@ async def test_when_the_first_is_cancelled_the_others_get_the_answer(
 ) -> None:
     async with Network() as network, trio.open_nursery() as nursery:
         small_world(network, lookup_delay=1.0)
-        names = Names(nursery, network.resolve, ttl=0.0)
+        names = Names(network.resolve, ttl=0.0)
+        names.start(nursery)
         origin = Origin("http", "host.test", 80)
         answers: list[list[AddressInfo]] = []
 
@@ -121,12 +123,13 @@ async def test_no_more_than_so_many_answers_are_kept(
     assert MAX_REMEMBERED == 1024
     monkeypatch.setattr(_resolve, "MAX_REMEMBERED", 3)
     async with Network() as network, trio.open_nursery() as nursery:
-        names = Names(nursery, network.resolve, ttl=60.0)
+        names = Names(network.resolve, ttl=60.0)
+        names.start(nursery)
         for number in range(5):
             network.host(f"host{number}.test", "192.0.2.1")
             await names.addresses(Origin("http", f"host{number}.test", 80))
-        assert len(names._answers) == 3
-        assert not names._lookups
+        assert answers_kept(names) == 3
+        assert not lookups_under_way(names)
         for number in (2, 3, 4, 0):
             await names.addresses(Origin("http", f"host{number}.test", 80))
         assert looked_up(network)[5:] == ["host0.test"]
@@ -139,7 +142,8 @@ async def test_each_use_of_an_answer_begins_with_another_address_of_each_family(
         network.host(
             "host.test", "2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2", "192.0.2.3"
         )
-        names = Names(nursery, network.resolve, ttl=60.0)
+        names = Names(network.resolve, ttl=60.0)
+        names.start(nursery)
         origin = Origin("http", "host.test", 80)
         turns = []
         for _ in range(4):
@@ -238,16 +242,17 @@ async def test_a_late_answer_does_not_end_its_successors_lookup(autojump_clock: 
             return await network.resolve(host, port)
 
         network.host("host.test", "192.0.2.1")
-        names = Names(nursery, slow, ttl=0.0)
+        names = Names(slow, ttl=0.0)
+        names.start(nursery)
         origin = Origin("http", "host.test", 80)
         nursery.start_soon(names.addresses, origin)
         await trio.sleep(SHARED_FOR + 1)
         nursery.start_soon(names.addresses, origin)
         await trio.sleep(2.0)  # the first has ended, the second has not
-        assert len(names._lookups) == 1
+        assert lookups_under_way(names) == 1
         await names.addresses(origin)
         assert trio.current_time() == SHARED_FOR + 6
-        assert not names._lookups
+        assert not lookups_under_way(names)
 
 
 class Crash(Exception):
@@ -541,7 +546,7 @@ async def test_look_ups_that_are_cancelled_give_their_places_back(
             asking.cancel_scope.cancel()
         assert await resolver("host.test", 80) == [ipv4(1)]
         await wait_all_tasks_blocked()
-        assert resolver._places.borrowed_tokens == 0
+        assert places_taken(resolver) == 0
 
 
 async def test_leaving_the_pool_waits_for_no_look_up_that_hangs(

@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 import trio
 import trustme
+from inside import socket_of
 from servers import server_certificate
 from trio.testing import MockClock
 
 from triopool import ConnectError, ConnectionPool, InvalidURL, TLSError
-from triopool._dial.dialler import _shown
+from triopool._dial.report import show_address
 from triopool.abc import AddressInfo
 from triopool.testing import KeepOpen, Network, NetworkSocket, script
 
@@ -341,7 +342,7 @@ def test_46_a_unix_socket_has_no_local_address() -> None:
 
 def test_46_a_path_of_bytes_is_shown() -> None:
     address = AddressInfo(socket.AF_UNIX, socket.SOCK_STREAM, 0, "", b"/run/\xff.sock")
-    assert _shown(address).startswith("unix socket /run/")
+    assert show_address(address).startswith("unix socket /run/")
 
 
 async def test_46_an_address_that_the_system_no_longer_knows_is_none(
@@ -355,7 +356,7 @@ async def test_46_an_address_that_the_system_no_longer_knows_is_none(
                 def getpeername(self) -> Any:
                     raise OSError(107, "Transport endpoint is not connected")
 
-            return Gone(network._kernel, address)
+            return socket_of(Gone, network, address)
 
         network.listen(FOUR, 80, hello_server())
         async with pool_on(network, socket_factory=factory) as pool:

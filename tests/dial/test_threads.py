@@ -14,8 +14,8 @@ from servers import server_certificate
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triopool import Part
+from triopool._dial import trust
 from triopool._threads import run_in_thread
-from triopool._transport import tls as _tls
 from triopool.testing import Network
 
 from .helpers import hello_server, pool_on, server_context
@@ -86,8 +86,8 @@ async def test_the_trust_store_is_read_in_no_time_of_a_clock_that_jumps(
         idle_many_times()
         return read()
 
-    read = _tls.default_context
-    monkeypatch.setattr(_tls, "default_context", default_context)
+    read = trust.default_context
+    monkeypatch.setattr(trust, "default_context", default_context)
     async with Network() as network:
         network.host("one.test", "192.0.2.1")
         context = server_context(server_certificate(ca))

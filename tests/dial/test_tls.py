@@ -22,10 +22,12 @@ from trio.testing import MockClock
 
 from triopool import ConnectError, ConnectionPool, ConnectTimeout, ReadError, Timeouts, TLSError
 from triopool._deadlines import Deadlines
+from triopool._dial import trust
 from triopool._dial.dialler import Dialler
 from triopool._dial.names import Names
 from triopool._origin import Origin, PoolKey
 from triopool._transport import tls as _tls
+from triopool._transport import tls_errors
 from triopool.testing import Close, KeepOpen, Network, Receive, Reset, Script, Send, script
 
 from .helpers import bad_certificate, hello_server, pool_on, server_context, told
@@ -117,7 +119,7 @@ async def test_a_certificate_for_another_address_is_told_as_that(
 async def test_another_reason_stands_for_itself(autojump_clock: MockClock) -> None:
     error = ssl.SSLCertVerificationError("x")
     error.verify_code, error.verify_message = 23, "certificate revoked"
-    assert _tls._explain("one.test", error) == (
+    assert tls_errors.explain("one.test", error) == (
         "the certificate of one.test was refused: certificate revoked"
     )
 
@@ -253,7 +255,8 @@ async def test_a_name_that_cannot_be_an_sni_is_a_tlserror(
         serve(network, server_certificate(ca))
         key = PoolKey(Origin("https", "one.test", 443), ".dot.test")
         async with trio.open_nursery() as nursery:
-            names = Names(nursery, network.resolve, 0.0)
+            names = Names(network.resolve, 0.0)
+            names.start(nursery)
             dialler = Dialler(
                 names, Deadlines(), ssl_context=client_ssl_context, socket_factory=network.socket
             )
@@ -536,7 +539,7 @@ def test_where_the_system_itself_verifies_truststores_own_context_is_used(
     import truststore
 
     monkeypatch.setattr(sys, "platform", platform)
-    assert type(_tls.default_context()) is truststore.SSLContext
+    assert type(trust.default_context()) is truststore.SSLContext
 
 
 def test_where_openssl_finds_no_store_truststore_is_asked(
@@ -546,7 +549,7 @@ def test_where_openssl_finds_no_store_truststore_is_asked(
 
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
-    assert type(_tls.default_context()) is truststore.SSLContext
+    assert type(trust.default_context()) is truststore.SSLContext
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="there the store is no file")
@@ -555,7 +558,7 @@ def test_the_trust_store_is_read_once_and_not_for_each_connection(
 ) -> None:
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    context = _tls.default_context()
+    context = trust.default_context()
     assert context.cert_store_stats()["x509_ca"] == 1
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -569,7 +572,7 @@ async def test_a_common_name_is_no_name_of_a_host(
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)
-    ours = _tls.default_context()
+    ours = trust.default_context()
     async with Network() as network:
         serve(network, ca.issue_cert("someone@example.org", common_name="one.test"))
         error = await fails(network, ours, "https://one.test/")
@@ -586,7 +589,7 @@ def test_the_default_context_is_as_strict_as_that_of_python_3_13(
     monkeypatch: pytest.MonkeyPatch, platform: str
 ) -> None:
     monkeypatch.setattr(sys, "platform", platform)
-    context = _tls.default_context()
+    context = trust.default_context()
     strict = ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
     assert context.verify_flags & strict == strict
     assert not context.hostname_checks_common_name
@@ -607,7 +610,7 @@ async def test_the_store_is_read_by_the_first_dial_for_all_and_in_a_thread(
             read_in.append(True)
         return client_ssl_context
 
-    monkeypatch.setattr(_tls, "default_context", default_context)
+    monkeypatch.setattr(trust, "default_context", default_context)
     async with Network() as network:
         serve(network, server_certificate(ca))
         async with pool_on(network) as pool:
@@ -688,7 +691,7 @@ async def test_closing_never_waits_for_the_peer(
 async def test_a_pool_needs_no_trust_store_for_http(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(_tls, "default_context")
+    monkeypatch.delattr(trust, "default_context")
     async with Network() as network:
         network.listen(ADDRESS, 80, hello_server())
         async with ConnectionPool(socket_factory=network.socket) as pool:

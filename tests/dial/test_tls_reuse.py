@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import trio
 import trustme
+from inside import connections, wire_of
 from servers import Nginx, server_certificate
 from trio.testing import MockClock
 
@@ -24,7 +25,6 @@ from .helpers import (
     GOOD,
     Records,
     answer_requests,
-    connections,
     openssl_server,
     pool_on,
     server_context,
@@ -45,7 +45,7 @@ async def warmed_up_connections_are_reused(pool: ConnectionPool, url: str) -> No
     await pool.warm_up(url, 3)
     with trio.fail_after(5):
         for connection in connections(pool):
-            while not connection._wire.is_readable():  # the tickets are under way
+            while not wire_of(connection).is_readable():  # the tickets are under way
                 await trio.sleep(0.01)
     async with trio.open_nursery() as nursery:
         for _ in range(3):
@@ -137,7 +137,7 @@ async def in_another_record_of_the_same_segment(records: Records) -> None:
 async def behind_a_close_notify(records: Records) -> None:
     records.write(GOOD)
     with pytest.raises(ssl.SSLWantReadError):
-        records._tls.unwrap()
+        records.tls.unwrap()
     await records.flush()
 
 

@@ -15,7 +15,8 @@ from trio.testing import (
     wait_all_tasks_blocked,
 )
 
-from triopool._transport.wire import IMPATIENT_BYTES, RECEIVE_SIZE, Wire, nowait
+from triopool._dial.sockets import nowait
+from triopool._transport.wire import IMPATIENT_BYTES, RECEIVE_SIZE, Wire
 from triopool.testing import Network, NetworkSocket
 
 from .helpers import ipv4

@@ -28,7 +28,7 @@ from triopool import (
 from triopool._exchange.sending import Sending
 from triopool._request.auth import check_auth
 from triopool._request.places import Places
-from triopool._request.request import prepare
+from triopool._request.prepare import prepare
 from triopool.abc import Instrument
 
 from .world import URL, Answer, Answering, ok, serving

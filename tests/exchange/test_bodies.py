@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from triopool import ConnectionPool, LocalProtocolError, Part, Progress
-from triopool._body.content import FILE_BLOCK_BYTES
+from triopool._body.file import FILE_BLOCK_BYTES
 from triopool.abc import Instrument
 from triopool.testing import Network, Receive, ReceiveBytes, Request, script
 

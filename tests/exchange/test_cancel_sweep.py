@@ -17,7 +17,7 @@ from sweeping import BUSY_FOR
 from sweeping import sweep as sweep_and_count
 
 from triopool import ConnectionPool, Part, TriopoolError
-from triopool._body.content import FILE_BLOCK_BYTES
+from triopool._body.file import FILE_BLOCK_BYTES
 from triopool.testing import (
     Conversation,
     Network,

@@ -21,15 +21,11 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triopool._body import content as _content
-from triopool._body.content import (
-    FILE_BLOCK_BYTES,
-    JOINED_BYTES,
-    FileContent,
-    Measured,
-    Multipart,
-    Part,
-)
+from triopool._body import file as _file
+from triopool._body import multipart as _multipart
+from triopool._body.body import Measured
+from triopool._body.file import FILE_BLOCK_BYTES, FileContent
+from triopool._body.multipart import JOINED_BYTES, Multipart, Part
 
 
 async def pieces_of(body: Measured) -> list[bytes]:
@@ -357,7 +353,7 @@ async def test_cancelled_while_measuring_it_does_not_wait_for_the_disk(
     video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arrived, go_on, ended = threading.Event(), threading.Event(), threading.Event()
-    real = _content._size_of
+    real = _file.size_of
 
     def hang(path: str) -> int:
         arrived.set()
@@ -366,7 +362,8 @@ async def test_cancelled_while_measuring_it_does_not_wait_for_the_disk(
         ended.set()
         return size
 
-    monkeypatch.setattr(_content, "_size_of", hang)
+    for module in (_file, _multipart):
+        monkeypatch.setattr(module, "size_of", hang)
     for body in (FileContent(video), Multipart({"a": video})):
         for event in (arrived, go_on, ended):
             event.clear()

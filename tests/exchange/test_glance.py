@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from inside import connections, wire_of
 
-from triopool import CloseReason, ConnectionInfo, ConnectionPool, abc
+from triopool import CloseReason, ConnectionInfo, ConnectionPool, Spent, abc
 from triopool.testing import Network, NetworkSocket, Request
 
-from .world import Answering, connections, pieces
+from .world import Answering, pieces
 
 STRANGE = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nstrange!"
 
@@ -160,8 +161,8 @@ async def _interfere(body: str, contexts: tuple[ssl.SSLContext, ssl.SSLContext] 
         ):
             await pool.get(f"{url}/first")
             (end,) = network.open_server_sockets
-            (connection,) = connections(pool)
-            wire = connection._wire
+            (first,) = connections(pool)
+            wire = wire_of(first)
             before = wire.bytes_sent
             nursery.start_soon(interfere)
             await trio.testing.wait_all_tasks_blocked()
@@ -173,4 +174,5 @@ async def _interfere(body: str, contexts: tuple[ssl.SSLContext, ssl.SSLContext] 
             response = await pool.post(f"{url}/second", content=contents[body])
             assert response.text == "/second"
             assert pool.statistics().retried == untouched
+            assert first.spent is (Spent.STALE if untouched else None)
     return untouched

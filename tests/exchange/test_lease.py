@@ -391,3 +391,21 @@ async def test_credentials_are_not_a_connections_affair(autojump_clock: object) 
             await pool.warm_up(url)
         assert "SECRET" not in str(caught.value)
         assert not network.log
+
+
+async def test_a_block_can_be_entered_once_and_says_what_it_is(autojump_clock: object) -> None:
+    async with serving(Answering()) as (pool, _):
+        async with pool.lease(URL) as connection:
+            blocks: dict[str, Any] = {
+                "stream()": pool.stream("GET", URL),
+                "lease()": pool.lease(URL),
+            }
+            for name, block in blocks.items():
+                assert repr(block) == f"<the block of {name}: use it with 'async with'>"
+                async with block:
+                    pass
+                with pytest.raises(RuntimeError, match="has been entered already") as caught:
+                    async with block:
+                        pass
+                assert f"call {name} again" in str(caught.value)
+            assert connection.is_usable

@@ -6,11 +6,12 @@ import random
 
 import pytest
 import trio
+from inside import connections, not_parsed_yet
 
 from triopool import RemoteProtocolError, Response
-from triopool._protocol.scanner import CHUNKS_IN_A_ROW
+from triopool._protocol.chunks import CHUNKS_IN_A_ROW
 
-from .world import URL, Answer, Answering, connections, ok, serving
+from .world import URL, Answer, Answering, ok, serving
 
 BODY = random.Random(1).randbytes(3_000_000)
 BUFFER = 4 << 20  # All of it is there at once.
@@ -89,7 +90,7 @@ async def test_an_idle_connection_keeps_nothing_of_what_came(
     async with serving(Answering(ANSWERS[framing]), buffer_size=BUFFER) as (pool, _):
         await pool.get(URL)
         (connection,) = connections(pool)
-        assert connection._scanner._data == b""
+        assert not_parsed_yet(connection) == b""
 
 
 # ── Chunks of one byte ─────────────────────────────────────────────────────────────────────────

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inside import is_kept, preparations
 
 from triopool import ConnectionPool, InvalidURL, LocalProtocolError, Timeouts
 from triopool._request.places import MAX_PLACES
@@ -30,7 +31,7 @@ async def test_what_asks_for_nothing_special_is_prepared_once(autojump_clock: ob
             await pool.get(f"{URL}/a")
         await pool.request("get", f"{URL}/a")
         first, second, third, lower = (request.headers for request in server.requests)
-        assert len(pool._preparations) == 2
+        assert len(preparations(pool)) == 2
     assert first == second == third == lower
 
 
@@ -40,22 +41,22 @@ async def test_what_asks_for_nothing_special_is_prepared_once(autojump_clock: ob
     ids=["query", "empty query", "fragment", "at", "long"],
 )
 def test_what_may_hold_a_secret_or_is_long_is_not_kept(rest: str) -> None:
-    preparations = Preparations(USUAL)
+    kept = Preparations(USUAL)
     for _ in range(2):
-        preparations.plain("GET", URL + rest)
-    preparations.plain("GET", "http://name:secret@192.0.2.1/")
-    assert not len(preparations)
-    preparations.plain("GET", f"{URL}/path")
-    assert len(preparations) == 1
+        kept.plain("GET", URL + rest)
+    kept.plain("GET", "http://name:secret@192.0.2.1/")
+    assert not len(kept)
+    kept.plain("GET", f"{URL}/path")
+    assert len(kept) == 1
 
 
 def test_the_oldest_gives_way_when_there_are_too_many() -> None:
-    preparations = Preparations(USUAL)
+    kept = Preparations(USUAL)
     for number in range(MAX_KEPT + 10):
-        preparations.plain("GET", f"{URL}/{number}")
-    assert len(preparations) == MAX_KEPT
-    assert ("GET", f"{URL}/9") not in preparations._kept
-    assert ("GET", f"{URL}/10") in preparations._kept
+        kept.plain("GET", f"{URL}/{number}")
+    assert len(kept) == MAX_KEPT
+    assert not is_kept(kept, "GET", f"{URL}/9")
+    assert is_kept(kept, "GET", f"{URL}/10")
 
 
 async def test_special_requests_and_redirects_are_not_kept(autojump_clock: object) -> None:
@@ -66,7 +67,7 @@ async def test_special_requests_and_redirects_are_not_kept(autojump_clock: objec
         await pool.get(URL, headers={"User-Agent": "me"})
         await pool.get(URL, params={"a": "b"})
         await pool.post(URL, json={})
-        assert not len(pool._preparations)
+        assert not len(preparations(pool))
     assert [request.target for request in server.requests][:2] == ["/from", "/elsewhere"]
 
 
@@ -99,10 +100,10 @@ def test_a_known_place_is_found_in_the_very_urls_that_lead_there(rest: str) -> N
 
 
 def test_no_more_places_are_remembered_than_allowed() -> None:
-    preparations = Preparations(USUAL)
+    kept = Preparations(USUAL)
     for number in range(MAX_PLACES + 10):
-        preparations.plain("GET", f"http://{number}.example/?q")
-    assert len(preparations.places) == 2 * 10
+        kept.plain("GET", f"http://{number}.example/?q")
+    assert len(kept.places) == 2 * 10
 
 
 async def test_the_fields_of_a_known_place_are_those_of_the_first_request(
@@ -132,7 +133,7 @@ async def test_the_fields_of_a_known_place_are_those_of_the_first_request(
 async def test_they_go_with_their_pool(autojump_clock: object) -> None:
     async with serving(Answering()) as (pool, _):
         await pool.get(URL)
-        kept = weakref.ref(pool._preparations)
+        kept = weakref.ref(preparations(pool))
     del pool
     gc.collect()
     assert kept() is None
@@ -190,7 +191,7 @@ async def test_redirects_to_long_locations_leave_nothing_behind(autojump_clock: 
     async def use(text: bytes) -> None:
         async with serving(Answering(moved % (text * 1000), ok())) as (pool, _):
             await pool.get(URL, follow_redirects=True)
-            assert not len(pool._preparations)
+            assert not len(preparations(pool))
 
     await use(reversed_location[::-1].encode())
     assert not who_keeps(reversed_location)
@@ -198,4 +199,4 @@ async def test_redirects_to_long_locations_leave_nothing_behind(autojump_clock: 
 
 async def test_two_pools_keep_nothing_in_common() -> None:
     one, other = ConnectionPool(), ConnectionPool()
-    assert one._preparations is not other._preparations
+    assert preparations(one) is not preparations(other)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+from inside import connections, send_by, wire_of
 
 from triopool import (
     ConnectError,
@@ -29,7 +30,7 @@ from triopool._client.retry import MAX_RETRIES, may_retry
 from triopool.abc import Instrument
 from triopool.testing import Network
 
-from .world import URL, Answer, Answering, connections, ok, pieces, serving, whole
+from .world import URL, Answer, Answering, ok, pieces, serving, whole
 
 # ── The rule, as a table ───────────────────────────────────────────────────────────────────────
 
@@ -177,19 +178,18 @@ async def test_a_fresh_connection_that_fails_says_something_about_the_server(
     assert len(server.requests) == 1
 
 
-def break_sending(pool: ConnectionPool, after: int) -> None:
+def break_sending(pool: ConnectionPool, network: Network, after: int) -> None:
     """Let the idle connection take *after* bytes, and then be found broken: what a kernel does
     that learns of a reset in the very moment, when no glance can see it any more."""
     (connection,) = connections(pool)
-    wire = connection._wire
-    assert wire._nowait is not None
-    socket, really_send = wire.socket, wire._nowait.send
+    wire = wire_of(connection)
     left = after
 
     def send_nowait(data: Any) -> int:
         nonlocal left
         if not left:
-            socket._peer.reset()  # type: ignore[attr-defined]
+            (peer,) = network.open_server_sockets
+            peer.reset()
             raise BrokenPipeError(errno.EPIPE, "Broken pipe")
         sent = really_send(memoryview(data)[:left])
         left -= sent
@@ -199,8 +199,8 @@ def break_sending(pool: ConnectionPool, after: int) -> None:
         await trio.lowlevel.checkpoint()
         return send_nowait(data)
 
-    socket.send = send  # type: ignore[method-assign]
-    wire._nowait = wire._nowait._replace(send=send_nowait)
+    wire.socket.send = send
+    really_send = send_by(wire, send_nowait)
 
 
 @pytest.mark.parametrize("kind", ["none", "bytes", "factory", "iterator"])
@@ -210,9 +210,9 @@ async def test_what_the_kernel_took_nothing_of_is_sent_again_whatever_it_is(
 ) -> None:
     content, counter = body_of(kind)
     server = Answering()
-    async with serving(server) as (pool, _):
+    async with serving(server) as (pool, network):
         await pool.get(URL)
-        break_sending(pool, after=0)
+        break_sending(pool, network, after=0)
         response = await pool.post(URL, content=content, expect_continue=expect)
         assert response.status_code == 200
         assert pool.statistics().retried == 1
@@ -228,9 +228,9 @@ async def test_what_the_kernel_took_one_byte_of_is_not_sent_again(
 ) -> None:
     content, _ = body_of(kind)
     server = Answering()
-    async with serving(server) as (pool, _):
+    async with serving(server) as (pool, network):
         await pool.get(URL)
-        break_sending(pool, after=1)
+        break_sending(pool, network, after=1)
         with pytest.raises((WriteError, ReadError), match=r"broke while|closed the connection"):
             await pool.post(URL, content=content)
         assert pool.statistics().retried == 0
@@ -250,7 +250,7 @@ async def test_with_tls_a_byte_is_a_byte_of_ciphertext(
         ) as pool:
             for after, again in ((0, True), (1, False)):
                 await pool.get("https://one.test")
-                break_sending(pool, after)
+                break_sending(pool, network, after)
                 if again:
                     assert (await pool.post("https://one.test/x")).content == b"/x"
                 else:

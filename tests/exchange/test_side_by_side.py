@@ -25,7 +25,7 @@ from triopool import (
     WriteError,
     WriteTimeout,
 )
-from triopool._exchange.exchange import REFUSAL_SECONDS
+from triopool._exchange.upload import REFUSAL_SECONDS
 from triopool.testing import Network
 
 from .world import URL, pieces, serving

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import trio
+from inside import check_slots
 
 from triopool import ConnectionPool
-from triopool._slots.invariants import check
 from triopool.testing import Conversation, Network, ReceiveRequest, Request, Reset, Send
 from triopool.testing import Handler as Handler
 
@@ -99,15 +99,10 @@ async def serving(
 
 
 def nothing_held(pool: ConnectionPool, network: Network) -> None:
-    check(pool._slots)
+    check_slots(pool)
     statistics = pool.statistics()
     assert (statistics.busy, statistics.dialling, statistics.waiting) == (0, 0, 0)
     assert statistics.idle == len(network.open_sockets)
-
-
-def connections(pool: ConnectionPool) -> list[Any]:
-    """Those that are open: idle, or held by a request."""
-    return [slot.connection for slot in pool._slots.books.bounds.slots if slot.connection]
 
 
 async def pieces(*parts: bytes, gap: float = 0.0) -> AsyncIterator[bytes]:

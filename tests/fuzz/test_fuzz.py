@@ -9,11 +9,12 @@ import traceback
 import tracemalloc
 from collections.abc import Callable
 
+import h11
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from triopool import InvalidURL
+from triopool import InvalidURL, LocalProtocolError
 from triopool._protocol.request_head import make_head
 from triopool._request.url import URL, join, parse
 
@@ -121,3 +122,35 @@ def test_no_message_tells_a_credential(before: str, name: str, between: str, beh
     for url, error in (attempt(parse, text), attempt(join, BASE, text)):
         if url is None:
             assert "SECRET" not in "".join(traceback.format_exception(error))
+
+
+# ── Heads of requests ──────────────────────────────────────────────────────────────────────────
+
+names = st.sampled_from(["Host", "host", "Content-Length", "Transfer-Encoding", "X", b"X"]) | (
+    st.text(max_size=5)
+)
+values = (
+    st.sampled_from(["a", "5", "05", "chunked", "Chunked", b"\xff"])
+    | st.text(max_size=5)
+    | (st.binary(max_size=5))
+)
+
+
+@settings(same_each_time, max_examples=2000)
+@given(
+    method=st.sampled_from(["GET", "HEAD"]) | st.text(max_size=5),
+    target=st.sampled_from(["/", "*", "a:1"]) | st.text(max_size=5),
+    fields=st.lists(st.tuples(names, values), max_size=4),
+)
+def test_a_head_that_passes_is_one_that_h11_takes_and_sends_as_it_is(
+    method: str, target: str, fields: list[tuple[str | bytes, str | bytes]]
+) -> None:
+    """We check it by rules of our own: what they let pass must not be refused when it is sent."""
+    try:
+        head = make_head(method, target, [("Host", "b"), *fields])
+    except LocalProtocolError:
+        return
+    request = h11.Request(method=head.method, target=head.target, headers=head.fields.lines)
+    as_sent = [(name, value.lower()) for name, value in request.headers.raw_items()]
+    assert as_sent == [(name, value.lower()) for name, value in head.fields.lines]
+    assert (request.method.decode(), request.target.decode()) == (method, target)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import subprocess
 import sys
@@ -16,8 +15,7 @@ import trio
 from sweeping import tally
 
 import triopool
-from triopool import ConnectError, ConnectionPool
-from triopool.testing import Network
+from triopool import ConnectError
 
 from .world import A, World, world
 
@@ -108,52 +106,6 @@ def test_control_c_at_any_line_leaves_no_slot_behind(
         sys.settrace(previous)
     assert lines > 300
     tally[f"control-C at any line of {victim.__name__}"] = lines
-
-
-async def press_control_c() -> None:
-    signal.raise_signal(signal.SIGINT)
-
-
-async def fail() -> None:
-    raise OSError("as well")
-
-
-async def until_interrupted(pool: ConnectionPool) -> None:
-    # Control-C comes in the tick in which the request fails, or in the next one.
-    with contextlib.suppress(ConnectError, ExceptionGroup):
-        await pool.get("http://two.test/")
-    await trio.sleep_forever()
-
-
-@pytest.mark.parametrize("others", [[], [fail]], ids=["alone", "among others"])
-@pytest.mark.parametrize("where", ["resolver", "socket_factory"])
-def test_control_c_in_a_task_of_the_users_own_ends_the_main_task_and_not_the_pools(
-    where: str, others: list[Callable[[], Awaitable[None]]]
-) -> None:
-    pressed = False
-
-    async def put_in(*arguments: object) -> Any:
-        nonlocal pressed
-        if pressed:
-            raise OSError("once is enough")
-        pressed = True
-        async with trio.open_nursery() as nursery:  # Its tasks are not protected.
-            for task in (press_control_c, *others):
-                nursery.start_soon(task)
-
-    async def main() -> None:
-        async with Network() as network:
-            network.host("two.test", "192.0.2.3", "192.0.2.4")
-            seams: dict[str, Any] = {"resolver": network.resolve, "socket_factory": network.socket}
-            async with ConnectionPool(**seams | {where: put_in}) as pool:
-                with pytest.raises(KeyboardInterrupt):
-                    await until_interrupted(pool)
-                await trio.testing.wait_all_tasks_blocked()
-                assert (pool.statistics().open, pool.statistics().dialling) == (0, 0)
-                assert not network.open_sockets
-                await trio.lowlevel.checkpoint()  # The pool's nursery has not been cancelled.
-
-    trio.run(main)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell that can ignore a signal")

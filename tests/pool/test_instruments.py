@@ -239,7 +239,7 @@ def test_why_a_connection_can_not_be_used_again_is_logged(
     instrument.closed(replace(info, spent=Spent.ASKED_TO_CLOSE), CloseReason.DISCARDED)
     instrument.closed(info, CloseReason.EXPIRED)
     assert [record.getMessage() for record in caplog.records] == [
-        "connection 7 to http://one.test:80 is closed: discarded (the server asked to close it)",
+        "connection 7 to http://one.test:80 is closed: discarded (one side asked to close it)",
         "connection 7 to http://one.test:80 is closed: expired",
     ]
 

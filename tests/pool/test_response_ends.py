@@ -13,6 +13,7 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inside import listener_of, open_watches
 from sweeping import sweep
 from trio.testing import MockClock
 
@@ -33,6 +34,7 @@ from triopool import (
     TriopoolError,
     WriteError,
 )
+from triopool._pool import close_all
 from triopool._request.listener import SILENT
 from triopool.abc import Instrument
 from triopool.testing import (
@@ -426,7 +428,7 @@ async def test_a_response_that_starts_when_the_pool_was_left_ends_at_once(
     async with serving(script(ReceiveRequest(), Send(answer), Wait(9)), listener) as pool:
 
         def leave(status_code: int, fields: object) -> None:
-            pool._shut()
+            close_all(pool)
 
         async with pool.stream("GET", A, on_informational=leave):
             assert listener.end.outcome is Outcome.FAILED
@@ -598,7 +600,7 @@ async def test_without_instruments_nothing_is_watched(autojump_clock: MockClock)
             ConnectionPool(socket_factory=network.socket) as pool,
             pool.stream("GET", A) as response,
         ):
-            assert response._exchange.sending.listener is SILENT
+            assert listener_of(response) is SILENT
 
 
 # ── Any ending ─────────────────────────────────────────────────────────────────────────────────
@@ -741,7 +743,7 @@ def test_every_response_that_starts_ends_once_however_it_ends(
                 await trio.sleep(pool_seconds)
             for told in listener.told.values():
                 assert "answered" not in told or "ended" in told
-        assert not pool._watches._open
+        assert not open_watches(pool)
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
     listener.check()

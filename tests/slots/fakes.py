@@ -34,6 +34,13 @@ def key(name: str) -> PoolKey:
 A, B, C = key("a"), key("b"), key("c")
 
 
+def discard_lease(lease: Lease) -> None:
+    """End a lease whose connection can't be used again, unless it has ended."""
+    if not lease.ended:
+        lease.connection.spent = Spent.CUT_SHORT
+        lease.end()
+
+
 class FakeConnection:
     """Open until it is closed, and of the condition that the test says.
 
@@ -188,7 +195,7 @@ class Caller:
             await self._let_go.wait()
         finally:
             if self._stale is None:
-                lease.close(CloseReason.DISCARDED)
+                discard_lease(lease)
 
     @property
     def connection(self) -> FakeConnection:
@@ -201,19 +208,19 @@ class Caller:
 
     def release(self) -> None:
         assert self.lease is not None
-        self.lease.release()
+        self.lease.end()
         self._let_go.set()
 
     def discard(self) -> None:
         assert self.lease is not None
-        self.lease.close(CloseReason.DISCARDED)
+        discard_lease(self.lease)
         self._let_go.set()
 
     def come_again(self, *, closed: bool) -> None:
         """Find that the connection is stale; close it, or leave that to the engine."""
         assert self.lease is not None
         if closed:
-            self.lease.close(CloseReason.DISCARDED)
+            discard_lease(self.lease)
         self._stale, self.lease = self.lease, None
         self.ended = trio.Event()
         self._let_go.set()

@@ -13,7 +13,7 @@ from triopool._facts import CloseReason, Condition, ConnectionInfo, Spent
 from triopool._slots.slot import Slot, State
 from triopool.abc import Instrument
 
-from .fakes import HANG, NO_LIMITS, A, B, Bench, FakeConnection, bench
+from .fakes import HANG, NO_LIMITS, A, B, Bench, FakeConnection, bench, discard_lease
 
 # ── The end ────────────────────────────────────────────────────────────────────────────────────
 
@@ -162,7 +162,7 @@ async def test_a_request_that_comes_again_and_is_served_at_once_is_as_old_as_it_
         await pool.idle(A)
         stale.waited = 1.5
         if ended:
-            stale.close(CloseReason.DISCARDED)
+            discard_lease(stale)
         again = pool.slots.acquire_nowait(A, stale)
         assert again is not None
         assert (again.age, again.waited) == (stale.age, 1.5)

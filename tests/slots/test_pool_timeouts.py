@@ -234,7 +234,7 @@ async def test_of_requests_served_long_ago_nothing_is_kept(autojump_clock: MockC
         for _ in range(times):
             lease = await pool.slots.acquire(A, Timeouts(pool=100_000))
             await trio.lowlevel.checkpoint()
-            lease.release()
+            lease.end()
             assert len(pool.deadlines) <= 2 * (waiting + DEAD_AT_MOST)
 
     async with bench(max_connections=3) as pool:

@@ -18,7 +18,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triopool._config import Timeouts
 from triopool._errors import ConnectTimeout, PoolClosed, PoolFull, PoolTimeout
-from triopool._facts import CloseReason, Condition, ConnectionInfo
+from triopool._facts import CloseReason, Condition, ConnectionInfo, Spent
 from triopool._instruments.combine import SILENT
 from triopool._origin import Origin, PoolKey
 from triopool._slots.dials import ORPHAN_GRACE
@@ -40,6 +40,7 @@ from .fakes import (
     FakeDialler,
     Refused,
     bench,
+    discard_lease,
     key,
 )
 
@@ -79,9 +80,9 @@ async def exchange(pool: Bench, key: PoolKey, seconds: float) -> None:
     try:
         await trio.sleep(seconds)
     except trio.Cancelled:
-        lease.close(CloseReason.DISCARDED)
+        discard_lease(lease)
         raise
-    lease.release()
+    lease.end()
 
 
 # ── Rule 1: reuse ──────────────────────────────────────────────────────────────────────────────
@@ -147,7 +148,7 @@ async def test_the_reuse_path_makes_no_scope_no_task_no_limiter_call_and_no_chec
         trio.lowlevel.add_instrument(counter)
         try:
             lease = await pool.slots.acquire(A, Timeouts())
-            lease.release()
+            lease.end()
         finally:
             trio.lowlevel.remove_instrument(counter)
         assert calls == []
@@ -963,7 +964,7 @@ async def test_a_crawler_whose_requests_start_more_opens_no_more_than_its_bound(
                 if left:
                     left.pop()
                     nursery.start_soon(crawl, nursery)
-            lease.release()
+            lease.end()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(crawl, nursery)
@@ -2242,10 +2243,11 @@ async def test_the_end_of_a_lease_cannot_be_cut_in_two_by_control_c() -> None:
             protected.append(trio.lowlevel.currently_ki_protected())
 
     async with bench(max_connections=2) as pool:
-        for end in (Lease.release, partial(Lease.close, reason=CloseReason.DISCARDED)):
+        for spent in (None, Spent.BROKEN):
             held = await pool.hold(A)
             assert held.lease is not None
-            end(Lease(Dispatcher(), held.lease._slot, reused=False, age=0, waited=0.0))
+            held.connection.spent = spent
+            Lease(Dispatcher(), held.lease._slot, reused=False, age=0, waited=0.0).end()
             held.release()
     assert not trio.lowlevel.currently_ki_protected()
     assert protected == [True, True]

@@ -42,15 +42,16 @@ BUGS = [
         "a request counts as sent when its last piece is framed",
         [
             Edit(
-                "_protocol/http11.py",
-                "        return framed and not (self._owed or self._wire.torn)\n",
-                "        return framed\n",
+                "_protocol/connection.py",
+                "            await self.flush()\n        else:\n",
+                "            if last:\n"
+                '                self._sent = "whole"\n'
+                "            await self.flush()\n        else:\n",
             ),
-            Edit("_protocol/http11.py", "h11.DONE and not self._owed and not spoilt", "h11.DONE"),
             Edit(
                 "_exchange/exchange.py",
-                "            if self._upload is None or self._upload.has_ended:\n",
-                "            if self._upload is None or self.connection.sent_whole:\n",
+                "            if not self._sender.is_under_way:\n",
+                "            if self.codec.sent_whole or not self._sender.is_under_way:\n",
             ),
         ],
     ),
@@ -58,15 +59,15 @@ BUGS = [
         "a response may be read twice at a time, and drained meanwhile",
         [
             Edit("_exchange/reader.py", "        if self._busy:\n", "        if False:\n"),
-            Edit("_client/response.py", " and not self._reader.is_busy:\n", ":\n"),
+            Edit("_client/delivery.py", " and not self._reader.is_busy:\n", ":\n"),
         ],
     ),
     Bug(
         "no glance between the hand-over and the first write",
         [
             Edit(
-                "_protocol/http11.py",
-                "look_before_write = served_before and not just_seen",
+                "_protocol/connection.py",
+                "look_before_write = reused and not just_seen",
                 "look_before_write = False",
             )
         ],
@@ -84,7 +85,13 @@ BUGS = [
     ),
     Bug(
         "bytes behind a response that came with it are not looked for",
-        [Edit("_protocol/http11.py", "self._h11.trailing_data[0] or self._scanner.rest", "False")],
+        [
+            Edit(
+                "_protocol/http11.py",
+                "self._h11.trailing_data[0] or self.scanner.has_rest",
+                "False",
+            )
+        ],
     ),
     Bug(
         "a request is sent again whatever it is",

@@ -1,7 +1,21 @@
 """The body of a request: what the caller gave, as something that can be sent.
 
-There are three kinds: bytes; an async iterable, which can be sent once; and a callable that returns
+There are three kinds. Bytes; an async iterable, which can be sent once; and a callable that returns
 a fresh one of these, so that the request can be repeated.
+
+Files and forms of several parts are of the third kind. The naive way is to take open files and to
+pass on what they give. Then the length is unknown, so the body goes out chunked, which the upload
+of an object store and many an older server refuse; the disk is read on Trio's thread, and every
+other request stands still meanwhile; a file that was read once can't be sent again when its
+connection turns out to be stale; and who closes it when half of it is sent?
+
+So such a body is named, not opened. It goes through three steps:
+
+1. *Made*, synchronously: all that can be wrong with names and types is told here.
+2. *Measured*, before a slot is taken: the sizes of the files, so that the body has a
+   Content-Length. If a file is not there, is a directory or may not be read, that is told here.
+3. *Called*, once per attempt: a fresh iterator over the same bytes. A file is opened when it is
+   its turn, so that at most one is open at a time.
 """
 
 from __future__ import annotations
@@ -14,17 +28,17 @@ from typing import Any, TypeAlias, cast
 
 import trio
 
-from .content import FileContent, Multipart, MultipartFields
+from .file import FileContent, OpenFile
 from .form import encode_pairs
+from .multipart import Multipart, MultipartFields
+from .pieces import Pieces
 
-# A trio.abc.ReceiveStream is an iterable of "bytes | bytearray".
-Pieces: TypeAlias = AsyncIterable[bytes | bytearray | memoryview]
 BodyFactory: TypeAlias = Callable[[], bytes | Pieces]
 Body: TypeAlias = bytes | Pieces | BodyFactory
 Content: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | Pieces | BodyFactory
 
-FILE_BLOCK_BYTES = 64 * 1024
-"""How much of a file that the caller opened is read at once."""
+Measured: TypeAlias = FileContent | Multipart
+"""Bodies that know their length once they have looked at the disk, and can be produced again."""
 
 
 def to_body(
@@ -63,38 +77,22 @@ def _from_content(content: Any) -> Body:
         return bytes(content)
     if isinstance(content, os.PathLike):
         return FileContent(content)
+    # Trio's async files are of no public class; `wrapped` is documented.
     if isinstance(content, trio.abc.AsyncResource) and hasattr(content, "wrapped"):
-        return _AsyncFile(content)
+        return OpenFile(content)
     if isinstance(content, AsyncIterable) or callable(content):
-        return cast("Body", content)  # What they give is seen when they are asked.
+        return cast("Body", content)  # What it gives is checked when it is asked.
     raise TypeError(
         "content must be bytes, str, a Path, an async iterable of bytes, or a callable that "
-        f"returns one, not {type(content).__name__}{_hint(content)}"
+        f"returns one, not {type(content).__name__}{_hint_for_content(content)}"
     )
 
 
-def _hint(content: object) -> str:
+def _hint_for_content(content: object) -> str:
     if isinstance(content, io.IOBase):
         return ": pass its path, as a pathlib.Path"
     if isinstance(content, Mapping):
         return ": is it for json= or form=?"
-    return ": join the pieces, or make the iterable async" * isinstance(content, Iterable)
-
-
-class _AsyncFile:
-    """What trio.open_file() returned, in blocks. To iterate over that would give lines."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def __aiter__(self) -> _AsyncFile:
-        return self
-
-    async def __anext__(self) -> bytes:
-        block: bytes = await self._file.read(FILE_BLOCK_BYTES)
-        if not block:
-            raise StopAsyncIteration
-        return block
-
-    async def aclose(self) -> None:
-        await self._file.aclose()
+    if isinstance(content, Iterable):
+        return ": join the pieces, or make the iterable async"
+    return ""

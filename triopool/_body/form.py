@@ -13,11 +13,15 @@ Params: TypeAlias = Mapping[str, Any] | Iterable[tuple[str, Scalar]]
 
 
 def encode_pairs(pairs: Any, what: str) -> str:
-    """Encode a query or a form: names and values, a value that is a list once for each of it.
+    """Encode a query or a form; a name whose value is a list is repeated for each element.
 
     Args:
-      pairs: a mapping, or pairs.
-      what: what to call it in an error.
+      pairs: a mapping, or pairs of name and value.
+      what: what to call it in an error's message: "form" or "params".
+
+    Raises:
+      TypeError: a name is no str, or a value is neither a :data:`Scalar` nor a list of them.
+      ValueError: some text can't be encoded as UTF-8. The message does not quote it.
     """
     if isinstance(pairs, str | bytes) or not isinstance(pairs, Iterable):
         raise TypeError(
@@ -34,14 +38,14 @@ def encode_pairs(pairs: Any, what: str) -> str:
         return urlencode(flat)
     except UnicodeEncodeError:
         pass
-    # Not where it was raised: that one quotes the value.
+    # Raised out here, so that it has no context: Python's own error quotes the value.
     raise ValueError(f"{what} has half a surrogate pair in it")
 
 
 def as_text(value: object) -> str | None:
-    """A value of a query or a form: booleans as JSON has them, None as an empty one.
+    """A value of a query or a form, as text: booleans as JSON has them, None as an empty one.
 
-    None for what is no text.
+    Returns None if *value* has no such text: it is no :data:`Scalar`.
     """
     match value:
         case None:
@@ -57,9 +61,9 @@ def _text(what: str, name: str, value: object) -> str:
     text = as_text(value)
     if text is not None:
         return text
-    hint = ": a file goes into multipart=" * (
-        what == "form" and isinstance(value, bytes | os.PathLike)
-    )
+    hint = ""
+    if what == "form" and isinstance(value, bytes | os.PathLike):
+        hint = ": a file goes into multipart="
     raise TypeError(
         f"{name!r} in {what} must be a str, a number, a bool or None, "
         f"not {type(value).__name__}{hint}"

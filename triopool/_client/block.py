@@ -1,30 +1,47 @@
-"""``async with pool.stream(...) as response``: the block that gives the connection back."""
+"""The blocks that give a connection back: ``async with pool.stream(...)``, ``pool.lease(...)``."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from types import TracebackType
+from typing import Any, Generic, TypeVar
 
-import trio
 from trio.lowlevel import enable_ki_protection
 
-from .response import Response
+T = TypeVar("T")
 
 
-class StreamContext:
-    """What ``pool.stream()`` returns. Nothing has been sent before it is entered."""
+class Block(Generic[T]):
+    """What ``stream()`` and ``lease()`` return. Nothing is taken or sent before it is entered.
 
-    def __init__(self, send: Callable[[], Awaitable[Response]]) -> None:
-        self._send: Callable[[], Awaitable[Response]] | None = send
-        self._response: Response | None = None
+    Args:
+      name: what was called, for messages.
+      take: takes what the block holds.
+      show: makes of that what the caller gets. By itself, so that entering a block costs no
+        coroutine more than taking.
+      leave: gives back what was taken; the exception that ended the block is the second argument.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        take: Callable[[], Awaitable[Any]],
+        show: Callable[[Any], T],
+        leave: Callable[[Any, BaseException | None], Awaitable[None]],
+    ) -> None:
+        self._name = name
+        self._take: Callable[[], Awaitable[Any]] | None = take
+        self._show = show
+        self._leave = leave
+        self._taken: Any = None
 
     @enable_ki_protection
-    async def __aenter__(self) -> Response:
-        send, self._send = self._send, None
-        if send is None:
-            raise RuntimeError("this block has been entered already: call stream() again")
-        self._response = await send()
-        return self._response
+    async def __aenter__(self) -> T:
+        take, self._take = self._take, None
+        if take is None:
+            raise RuntimeError(f"this block has been entered already: call {self._name} again")
+        self._taken = await take()
+        return self._show(self._taken)
 
     @enable_ki_protection
     async def __aexit__(
@@ -33,14 +50,7 @@ class StreamContext:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # An exception, Cancelled or one of the caller's own, closes an unread connection: a
-        # cancelled exchange is never drained.
-        assert self._response is not None
-        if exc is None:
-            self._response.close()
-        else:
-            self._response._close_for(exc)
-        await self._response._join()
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        if exc is None and (untold := self._response._take_untold()) is not None:
-            raise untold
+        await self._leave(self._taken, exc)
+
+    def __repr__(self) -> str:
+        return f"<the block of {self._name}: use it with 'async with'>"

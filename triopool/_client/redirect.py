@@ -15,25 +15,23 @@ browsers follow and servers are tested with:
   don't follow redirects with it.)
 - From https to http only if allowed: what was private would travel in the open.
 
-The redirect's own body is drained or closed as any response's that nobody reads, and the next
-request does not wait for that.
+The redirect's own body is drained or closed, as that of any response that is left unread, and the
+next request does not wait for that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from .._errors import InvalidURL
 from .._exchange.sending import Sending
 from .._request import fields as _fields
 from .._request import url as _url
-from .._request.listener import SILENT, Listener
 from .._request.request import Request
 from .._request.url import URL
-from .errors import RedirectError
-from .response import Response
+from .delivery import Delivery
+from .response import RedirectError, Response
 
 STATUS_CODES = frozenset({301, 302, 303, 307, 308})
 
@@ -54,57 +52,32 @@ _OF_THE_BODY = frozenset(
 )
 
 
-Send: TypeAlias = Callable[[Sending, Response | None], Awaitable[Response]]
-"""Sends a request; makes a response that remembers the one that redirected here, if one did."""
+async def leads_to(delivery: Delivery) -> Sending | None:
+    """The request that a response leads to, ready to be sent; None if it leads nowhere.
 
-
-def follow(request: Request, send: Send, listener: Listener = SILENT) -> Awaitable[Response]:
-    """Send a request, and what its redirects lead to; to be awaited for the last response.
+    Owns the response: it is closed, unless it is what the caller gets.
 
     Raises:
-      RedirectError: a redirect can't be followed, or there were too many.
-      Exception: what *send* raises.
+      RedirectError: it leads to where we don't go.
     """
-    sending = Sending(request, listener)
-    if request.redirects is None and request.replayable:
-        return send(sending, None)  # Nothing to follow, and no body that might have to be closed.
-    return _follow(sending, send)
-
-
-async def _follow(sending: Sending, send: Send) -> Response:
-    previous: Response | None = None
+    sending = delivery.exchange.sending
     try:
-        while True:
-            response = await send(sending, previous)
-            following = await _what_follows(sending, response)
-            if following is None:
-                return response
-            sending, previous = following, response
-    except BaseException:
-        await sending.give_up_body()
-        raise
-
-
-async def _what_follows(sending: Sending, response: Response) -> Sending | None:
-    """Owns the response: it is closed, unless it leads nowhere and is what the caller gets."""
-    try:
-        following = next_request(sending, response)
+        following = next_request(sending, Response(delivery))
         if following is None:
-            await response._give_up_body()
+            # No other request will need the body. But this one may still be sending it.
+            await delivery.give_up_body()
             return None
-        response.close()
-        await response._join()
+        delivery.close()
+        await delivery.join()
+        # If the next request has the same body, that one sends it, or closes it.
         if following.body is not sending.request.body:
             await sending.give_up_body()
     except BaseException as exc:
-        response.close(drain=isinstance(exc, RedirectError))
-        await response._join()
+        delivery.close(drain=isinstance(exc, RedirectError))
+        await delivery.join()
         raise
-    return Sending(
-        following,
-        followed=sending.followed + 1,
-        redirected_from=sending.id or None,
-    )
+    redirected_from = sending.id or None  # 0 is no number of a request.
+    return Sending(following, followed=sending.followed + 1, redirected_from=redirected_from)
 
 
 def next_request(sending: Sending, response: Response) -> Request | None:
@@ -122,7 +95,8 @@ def next_request(sending: Sending, response: Response) -> Request | None:
         return None
     if sending.followed >= redirects.limit:
         raise _refused(response, f"is one redirect more than the limit of {redirects.limit}")
-    if request.url.origin.scheme == "https" != url.origin.scheme and not redirects.allow_downgrade:
+    is_downgrade = (request.url.origin.scheme, url.origin.scheme) == ("https", "http")
+    if is_downgrade and not redirects.allow_downgrade:
         raise _refused(
             response,
             f"leads from https to {url.origin}, where everybody can listen: "
@@ -152,7 +126,9 @@ def _rewrite(sending: Sending, response: Response, url: URL) -> Request:
     request = sending.request
     method = _method(request.method, response.status_code)
     changes: dict[str, Any] = {"method": method, "url": url, "target": None}
-    # Where the URL came from counts, and not the key: http and https of one host are two origins.
+    # What was meant for one origin is dropped where the origin changes. The URLs are compared, and
+    # not the pool keys, so that a server_hostname makes no difference: http and https of one host
+    # are two origins, and so are two ports.
     if url.origin == request.url.origin:
         fields, auth = request.fields, request.auth
     else:

@@ -1,10 +1,9 @@
-"""A response: its head, and its body as a stream or read whole."""
+"""A response: its head, and its body as a stream or read whole. And the errors that carry one."""
 
 from __future__ import annotations
 
 import enum
 import json as stdlib_json
-from collections.abc import Callable
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,15 +14,13 @@ from trio.lowlevel import enable_ki_protection
 
 from .._charset import charset_of
 from .._errors import TriopoolError
-from .._exchange.reader import BodyReader
 from .._facts import ResponseConnection, of_response
-from .._protocol.http11 import raw_headers
-from .errors import StatusError
 
 if TYPE_CHECKING:
-    from .._exchange.exchange import Exchange
     from .._exchange.upgraded import UpgradedStream
+    from .._origin import Origin
     from .._request.url import URL
+    from .delivery import Delivery
 
 
 class _Streamed(enum.Enum):
@@ -72,25 +69,15 @@ class Response(trio.abc.ReceiveStream):
       method: the method that was asked with; a redirect may have changed it.
     """
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        start_drain: Callable[[Exchange], None],
-        previous: Response | None,
-    ) -> None:
-        head, request = exchange.response, exchange.request
-        self._exchange = exchange
-        self._start_drain = start_drain
-        self._reader = BodyReader(exchange)
-        self._listener = exchange.sending.listener
-        self._content: bytes | None = None
+    def __init__(self, delivery: Delivery, content: bytes | None = None) -> None:
+        request = delivery.exchange.request
+        self._delivery = delivery
+        self._content = content
         self._streamed = _Streamed.NOT
-        self._closed = False
         self._url: URL = request.url
+        self._head = delivery.exchange.response
         self.method: str = request.method
-        self.status_code: int = head.status_code
-        self._previous = previous
-        self._head = head
+        self.status_code: int = self._head.status_code
 
     # ── The head ───────────────────────────────────────────────────────────────────────────────
 
@@ -106,7 +93,7 @@ class Response(trio.abc.ReceiveStream):
     def url(self) -> str:
         return str(self._url)
 
-    @property
+    @cached_property
     def history(self) -> tuple[Response, ...]:
         """The responses that redirected here, oldest first; see ``follow_redirects=``.
 
@@ -114,15 +101,15 @@ class Response(trio.abc.ReceiveStream):
         """
         # Made when it is asked for: one for each response of a chain would take quadratic time.
         found = []
-        response = self._previous
-        while response is not None:
-            found.append(response)
-            response = response._previous
+        delivery = self._delivery.previous
+        while delivery is not None:
+            found.append(Response(delivery))
+            delivery = delivery.previous
         return tuple(reversed(found))
 
     @cached_property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        return raw_headers(self._head)
+        return self._delivery.raw_headers
 
     @cached_property
     def headers(self) -> ResponseHeaders:
@@ -136,12 +123,13 @@ class Response(trio.abc.ReceiveStream):
     @property
     def trailers(self) -> ResponseHeaders:
         """The fields that came behind a chunked body; empty before the body has been read."""
-        return _decoded(self._exchange.trailers)
+        return _decoded(self._delivery.exchange.trailers)
 
     @property
     def connection(self) -> ResponseConnection:
         """On which connection it came: id, addresses, TLS facts, whether it was reused."""
-        return of_response(self._exchange.connection.info, reused=self._exchange.reused)
+        exchange = self._delivery.exchange
+        return of_response(exchange.connection.info, reused=exchange.reused)
 
     @property
     def upgraded(self) -> UpgradedStream | None:
@@ -150,7 +138,7 @@ class Response(trio.abc.ReceiveStream):
         A ``trio.abc.Stream`` after 101 Switching Protocols, or a successful CONNECT; else None. It
         keeps the connection's slot until it is closed or the ``stream()`` block is left.
         """
-        return self._exchange.upgraded
+        return self._delivery.exchange.upgraded
 
     @property
     def is_success(self) -> bool:
@@ -163,7 +151,7 @@ class Response(trio.abc.ReceiveStream):
             # The server's words, for a message: escaped and bounded.
             reason = ascii(self.reason[:100])[1:-1] or _usual_reason(self.status_code)
             # Not the path of a Location, which may be as good as a password.
-            path = self._url.target.partition("?")[0] if self._previous is None else ""
+            path = self._url.target.partition("?")[0] if self._delivery.previous is None else ""
             answer = f"was answered with {self.status_code} {reason}".rstrip()
             message = f"{self.method} {self._url.origin}{path} {answer}"
             raise StatusError(message, self, origin=self._url.origin)
@@ -171,6 +159,7 @@ class Response(trio.abc.ReceiveStream):
 
     # ── The body, whole ────────────────────────────────────────────────────────────────────────
 
+    @enable_ki_protection
     async def read(self) -> bytes:
         """Read the body (what :meth:`receive_some` left of it) to its end, and return it.
 
@@ -190,26 +179,8 @@ class Response(trio.abc.ReceiveStream):
         if self._content is None:
             # Another task may have closed it meanwhile, and its rest may be being drained.
             self._check_open()
-            await self._read_whole()
+            self._content = await self._delivery.read_all()
         return self.content
-
-    @enable_ki_protection
-    async def _read_whole(self) -> None:
-        try:
-            self._content = await self._reader.read_all()
-        except trio.BusyResourceError:
-            raise  # It is another task's.
-        except BaseException as exc:
-            closed_by_another_task = self._closed and isinstance(exc, TriopoolError)
-            self._listener.broke(exc)
-            self.close(drain=False)
-            await self._join()
-            if closed_by_another_task:
-                raise _closed() from None
-            first = self._exchange.first_cause(exc)
-            if first is exc:
-                raise
-            raise first from None
 
     @property
     def content(self) -> bytes:
@@ -260,18 +231,10 @@ class Response(trio.abc.ReceiveStream):
         if max_bytes is not None and max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1, not {max_bytes!r}")
         self._check_open()
-        if self._reader.is_ready:
+        if self._delivery.is_ready:
             await trio.lowlevel.checkpoint()
-        return await self._receive(max_bytes)
-
-    async def _receive(self, max_bytes: int | None = None) -> bytes:
-        """:meth:`receive_some`, but a checkpoint only if it has to wait."""
-        self._check_open()
-        try:
-            piece = await self._reader.read(max_bytes)
-        except TriopoolError:
-            self._check_open()  # Another task may have closed the response.
-            raise
+            self._check_open()  # Another task may have read it meanwhile.
+        piece = await self._delivery.receive(max_bytes)
         self._streamed = _Streamed.PARTLY if piece else _Streamed.WHOLLY
         return piece
 
@@ -283,8 +246,7 @@ class Response(trio.abc.ReceiveStream):
         return piece
 
     def _check_open(self) -> None:
-        if self._closed:
-            raise _closed()
+        self._delivery.check_open()
         if self._content is not None:
             raise RuntimeError("the body was read already: see response.content")
 
@@ -293,44 +255,17 @@ class Response(trio.abc.ReceiveStream):
         connection's sake; if it is more, the connection is closed. Never waits for the server.
         """
         self.close()
-        # Not shielded: whoever iterates over this as another request's body, say, may be cancelled.
-        await self._exchange.wait_joined()
+        # Not shielded: the task that iterates over this as another request's body, say, may be
+        # cancelled.
+        await self._delivery.exchange.wait_joined()
         await trio.lowlevel.checkpoint()
 
-    async def _join(self) -> None:
-        """Wait until the iterator of the request's body has been closed. Not for the server."""
-        await self._exchange.join()
-
-    async def _give_up_body(self) -> None:
-        await self._exchange.give_up_body()
-
-    def _take_untold(self) -> BaseException | None:
-        return self._exchange.take_untold()
-
-    @enable_ki_protection
     def close(self, *, drain: bool = True) -> None:
         """:meth:`aclose`, but synchronous; without *drain*, an unread connection is closed."""
-        self._listener.left(None)
-        exchange = self._exchange
-        closed_before, self._closed = self._closed, True
-        if closed_before or exchange.ended:
-            return
-        if drain and exchange.worth_draining and not self._reader.is_busy:
-            self._start_drain(exchange)
-        else:
-            exchange.abandon()
-
-    def _close_for(self, error: BaseException) -> None:
-        """Close it without draining, for what ended the block or the reading."""
-        self._listener.left(error)
-        self.close(drain=False)
+        self._delivery.close(drain=drain)
 
     def __repr__(self) -> str:
         return f"<Response [{self.status_code}] to {self.method} {self._url.origin}>"
-
-
-def _closed() -> trio.ClosedResourceError:
-    return trio.ClosedResourceError("the response was closed")
 
 
 def _decoded(fields: list[tuple[bytes, bytes]]) -> ResponseHeaders:
@@ -344,3 +279,30 @@ def _usual_reason(status_code: int) -> str:
         return HTTPStatus(status_code).phrase
     except ValueError:
         return ""
+
+
+# ── Errors ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class RedirectError(TriopoolError):
+    """A redirect that was to be followed can't be: too many, or to where it must not lead.
+
+    Attributes:
+      response: the response that redirects. Its head can be looked at, its body is closed.
+    """
+
+    def __init__(self, message: str, response: Response, *, origin: Origin | None = None) -> None:
+        super().__init__(message, origin=origin, phase="read")
+        self.response = response
+
+
+class StatusError(TriopoolError):
+    """Raised by :meth:`Response.raise_for_status` for a status of 400 or more.
+
+    Attributes:
+      response: the response, whose head (and body, if read) can still be looked at.
+    """
+
+    def __init__(self, message: str, response: Response, *, origin: Origin | None = None) -> None:
+        super().__init__(message, origin=origin)
+        self.response = response

@@ -14,44 +14,41 @@ At most six are under way. The first that connects wins; the others are cancelle
 are closed *before* the winner is returned, so that a caller who counts descriptors sees one.
 
 ``trio.open_tcp_stream`` does this too. What it can't do is to let a factory make each socket, to
-go on with the remaining addresses when TLS fails on the first winner, and to tell why each failed.
+go on with the remaining addresses when TLS fails on the first winner, and to say why each address
+failed.
 
 Who owns a socket
 -----------------
-Each attempt owns its socket until it has put it into ``_Race.winner``; there is no checkpoint
-between a connect that returns and that line, so a socket is never nobody's. Should two connect in
-one tick, the second finds the place taken and closes its own. Whatever the race raises, be it
-``Cancelled`` or the crash of a factory in another attempt, it closes the winner on the way out.
+Each attempt owns its socket until it has stored it as the winner. There is no checkpoint between
+the return of connect and that line, so every socket has an owner at any moment. If two attempts
+connect in one tick, the second one finds the place taken and closes its own socket. When the race
+raises, be it ``Cancelled`` or what a factory raised in another attempt, it closes the winner first.
 
-Each attempt is a task, and a task does not inherit protection from control-C: without its own, a
-``KeyboardInterrupt`` could fall between the connect and that line, and would end the pool's tasks.
+Each attempt is a task, and a task does not inherit protection from control-C. Without protection of
+its own, a ``KeyboardInterrupt`` could fall between the connect and that line, and would end the
+pool's tasks.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import TypeAlias
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from .._transport.wire import Wire
 from ..abc import AddressInfo
 
 MAX_ATTEMPTS_AT_ONCE = 6
+"""How many sockets of one race may be connecting at one time. Picked arbitrarily."""
 
-
-class Closable(Protocol):
-    def close(self) -> object: ...
-
-
-S = TypeVar("S", bound=Closable)
-
-Connect: TypeAlias = Callable[[AddressInfo], Awaitable[S]]
-"""Opens one socket to one address; closes it if it can't. ``OSError`` means: try another."""
+Connect: TypeAlias = Callable[[AddressInfo], Awaitable[Wire]]
+"""Opens one connection, or closes what it has opened. ``OSError`` means: try another address."""
 
 OnFailure: TypeAlias = Callable[[AddressInfo, OSError], None]
-"""Is told of each address that failed, when it fails."""
+"""Called with each address that failed, in the moment in which it fails."""
 
 
 def interleave(addresses: Iterable[AddressInfo]) -> list[AddressInfo]:
@@ -63,22 +60,22 @@ def interleave(addresses: Iterable[AddressInfo]) -> list[AddressInfo]:
     return [address for one_round in rounds for address in one_round if address is not None]
 
 
-class _Race(Generic[S]):
+class _Race:
     """What the attempts of one race have in common."""
 
-    def __init__(self, connect: Connect[S], on_failure: OnFailure) -> None:
+    def __init__(self, connect: Connect, on_failure: OnFailure) -> None:
         self._connect = connect
         self._on_failure = on_failure
         self._places = trio.Semaphore(MAX_ATTEMPTS_AT_ONCE)
-        # Each failure is good for one attempt that need not wait for its time.
+        # Each failure releases one token, and lets the next attempt start before its time.
         self._early_starts = trio.Semaphore(0)
-        self._winner: tuple[AddressInfo, S] | None = None
-        # An exception that is not about the address: the caller's own, from the socket factory.
+        self._winner: tuple[AddressInfo, Wire] | None = None
+        # What the user's socket factory raised, if it was no OSError: not about the address.
         self._crash: Exception | None = None
 
     async def run(
         self, addresses: Sequence[AddressInfo], delay: float
-    ) -> tuple[AddressInfo, S] | None:
+    ) -> tuple[AddressInfo, Wire] | None:
         try:
             async with trio.open_nursery() as nursery:
                 for address in addresses:
@@ -97,7 +94,7 @@ class _Race(Generic[S]):
     @enable_ki_protection
     async def _attempt(self, address: AddressInfo, race: trio.CancelScope) -> None:
         try:
-            socket = await self._connect(address)
+            wire = await self._connect(address)
         except OSError as exc:
             self._on_failure(address, exc)
             self._places.release()
@@ -106,31 +103,35 @@ class _Race(Generic[S]):
             self._crash = self._crash or exc
             race.cancel()
         else:
+            # No checkpoint since connect() has returned: a cancellation that comes now is raised
+            # at the next one, and there is none in this task. So the wire is stored or closed,
+            # whatever happens. Another attempt may have won in this very tick, before it could
+            # cancel us.
             if self._winner is None:
-                self._winner = (address, socket)
+                self._winner = (address, wire)
             else:
-                socket.close()
+                wire.close()
             race.cancel()
 
 
 async def race(
-    addresses: Sequence[AddressInfo], connect: Connect[S], delay: float, on_failure: OnFailure
-) -> tuple[AddressInfo, S] | None:
-    """Connect to whichever of *addresses*, tried in order, answers first.
+    addresses: Sequence[AddressInfo], connect: Connect, delay: float, on_failure: OnFailure
+) -> tuple[AddressInfo, Wire] | None:
+    """Connect to the one of *addresses* that answers first.
 
     Atomic with respect to cancellation: if this raises, every socket is closed.
 
     Args:
       addresses: in the order to start them; see :func:`interleave`.
-      connect: opens one.
+      connect: opens a connection to one.
       delay: seconds between two starts, unless a failure starts the next one earlier.
-      on_failure: is told why an address failed.
+      on_failure: called with each address that failed, and why.
 
     Returns:
-      The address and its connected socket, which the caller owns; None if all failed.
+      The address and its wire, which the caller owns; None if all failed.
 
     Raises:
-      Whatever *connect* raises that is not an ``OSError``, as itself.
+      Exception: what *connect* raises that is not an ``OSError``, as itself.
     """
     if len(addresses) > 1:
         return await _Race(connect, on_failure).run(addresses, delay)

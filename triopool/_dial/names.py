@@ -1,11 +1,11 @@
-"""Names to addresses: one lookup for all who ask at one time, remembered for a short while.
+"""Names to addresses: requests that ask at one time share a lookup; its answer is kept for a while.
 
-A lookup is a task of the pool and not of the request that asked first, so that it survives that
-request's cancellation. Its answer goes to all who wait for it. Errors are shared among those, and
-then forgotten: the next request asks again. So does one that finds a lookup which has been under
-way for five seconds, for its question may have been lost. Answers are kept for ``dns_ttl`` seconds,
-which is not the record's own lifetime (``getaddrinfo`` does not tell that one) but short enough not
-to matter.
+A lookup is a task of the pool and not of the request that asked first, so it survives that
+request's cancellation. Every dial that waits for the lookup gets its answer, or its error. An error
+is then forgotten, and the next dial asks again. A dial also asks again if the lookup that it finds
+has been under way for five seconds, for the question may have been lost. Answers are kept for
+``dns_ttl`` seconds. That is not the record's own lifetime, which ``getaddrinfo`` does not tell, but
+it is short enough not to matter.
 
 Each use of a kept answer starts with another address, within each family, so that load spreads
 over a host's addresses while the system's preference between families (RFC 6724) stands.
@@ -39,11 +39,12 @@ and each costs time to try, memory to keep, and room in messages. Picked arbitra
 LOOKUP_LIMIT = 60.0
 """Seconds after which a lookup that does not end is given up.
 
-Longer than the system's own resolver tries. Requests have their own, shorter, connect timeout.
+The system's own resolver gives up earlier. Requests have a connect timeout of their own, which is
+shorter.
 """
 
 SHARED_FOR = 5.0
-"""Seconds for which a lookup takes others in. One that hangs must not poison the host for longer.
+"""Seconds for which new dials join a lookup. One that hangs must not block its host for longer.
 
 The time after which the C library repeats its own question (resolv.conf, RES_TIMEOUT).
 """
@@ -69,6 +70,7 @@ class _Answer:
     uses: int = 0
 
     def rotated(self) -> Addresses:
+        """The addresses, each family of them beginning one further than the last time."""
         turn, self.uses = self.uses, self.uses + 1
         to_try = [
             address
@@ -88,19 +90,30 @@ class _Lookup:
 
 
 class Names:
-    """Looks up hosts for one pool, in its nursery."""
+    """Looks up hosts for one pool, in its nursery.
 
-    def __init__(self, nursery: trio.Nursery, resolver: Resolver | None, ttl: float) -> None:
-        self._nursery = nursery
-        self._resolver: Resolver = resolver or SystemResolver(nursery)
+    Args:
+      resolver: asked for the addresses of a host; None for the system's.
+      ttl: for how many seconds an answer is kept; 0 for not at all.
+    """
+
+    def __init__(self, resolver: Resolver | None, ttl: float) -> None:
+        self._nursery: trio.Nursery | None = None
+        self._resolver = resolver
         self._ttl = ttl
         self._lookups: dict[tuple[str, int], _Lookup] = {}
         self._answers: dict[tuple[str, int], _Answer] = {}
 
+    def start(self, nursery: trio.Nursery) -> None:
+        """Begin to work: look-ups run in *nursery*."""
+        self._nursery = nursery
+        if self._resolver is None:
+            self._resolver = SystemResolver(nursery)
+
     async def addresses(self, origin: Origin) -> Addresses:
         """The addresses of a host, at most MAX_ADDRESSES. A literal address is itself.
 
-        If cancelled, the lookup goes on for the others who wait for it, and for the next.
+        If cancelled, the lookup goes on, for other dials that wait for it and for the next one.
 
         Raises:
           ResolveError: there is none, or the name service failed.
@@ -118,11 +131,12 @@ class Names:
         lookup = self._lookups.get(key)
         now = trio.current_time()
         if lookup is None or now >= lookup.shared_until:
+            assert self._nursery is not None
             lookup = self._lookups[key] = _Lookup(now + SHARED_FOR)
             self._nursery.start_soon(self._look_up, key, lookup, name=f"look up {origin.host}")
         await lookup.done.wait()
         if isinstance(lookup.error, OSError):
-            # An error object each, for they are raised in different tasks.
+            # A new error object each time, since several tasks may raise it.
             raise _unresolved(origin, lookup.error) from lookup.error
         if lookup.error is not None:
             raise lookup.error
@@ -131,6 +145,7 @@ class Names:
 
     @enable_ki_protection
     async def _look_up(self, key: tuple[str, int], lookup: _Lookup) -> None:
+        assert self._resolver is not None
         try:
             with trio.move_on_after(LOOKUP_LIMIT):
                 with control_c_passed_on():
@@ -140,9 +155,10 @@ class Names:
             if lookup.answer is None:
                 raise OSError(f"no answer within {LOOKUP_LIMIT:g} s")
         except Exception as exc:
-            # Whatever it is, it is for those who wait: raised in this task, it would end the pool.
+            # Stored for the dials that wait, whatever it is: raised here, it would end the pool.
             lookup.error = exc
         finally:
+            # Another lookup may have taken this one's place after SHARED_FOR seconds.
             if self._lookups.get(key) is lookup:
                 del self._lookups[key]
             lookup.done.set()
@@ -150,7 +166,7 @@ class Names:
     def _remember(self, key: tuple[str, int], answer: _Answer) -> None:
         if self._ttl > 0:
             answer.expires_at = trio.current_time() + self._ttl
-            self._answers.pop(key, None)
+            self._answers.pop(key, None)  # So that it goes to the end: the oldest stand in front.
             self._answers[key] = answer
             if len(self._answers) > MAX_REMEMBERED:
                 del self._answers[next(iter(self._answers))]

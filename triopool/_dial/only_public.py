@@ -3,8 +3,8 @@
 A service that fetches what its users name (webhooks, previews, feeds) can be sent to the machines
 beside it: to ``localhost``, to a database, to a cloud's metadata service. To look at the URL does
 not help, for any name may have any address, and another one a moment later. So the check is made
-where nothing can change any more: on the address that the socket is about to be connected to. It
-then holds for redirects, and whatever the name.
+where nothing can change any more: on the address that the socket is about to be connected to. There
+it holds for every name, and for redirects too.
 
 Why a table, and not ``ipaddress.ip_address(...).is_global``: that knows what was reserved when the
 Python was made, and calls addresses global that *contain* a private one (6to4, NAT64).
@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Iterable
 from typing import TypeAlias
 
 from ..abc import AddressInfo, AnySocket, SocketFactory
-from .dialler import plain_socket
+from .sockets import plain_socket
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -95,8 +95,8 @@ class OnlyPublic:
     IPv4-mapped, ...) is not public; where it is allowed, and where ISATAP (RFC 5214) has an IPv4
     address in it, the address inside has to be public or allowed as well. Unix sockets are refused.
 
-    It is asked for the very address that is then connected to, for each attempt: no redirect, no
-    name that changes its address, no spelling of an address gets past it. It can't know what is
+    The pool calls it for each attempt, with the very address that it connects to next: no redirect,
+    no name that changes its address, no spelling of an address gets past it. It can't know what is
     behind a public address: a server that forwards, a router that maps it to the inside, a NAT64
     prefix of the network's own, addresses of your own that are public.
 
@@ -128,7 +128,8 @@ class OnlyPublic:
         """Make the socket for *address*; see :data:`triopool.abc.SocketFactory`.
 
         Raises:
-          PermissionError: it is not public. The pool skips such an address, and tells of it.
+          PermissionError: it is not public. The pool skips such an address, and names it in the
+            error if no other address is left.
         """
         why = self._why_not(address)
         if why is not None:

@@ -1,16 +1,16 @@
 """Names by the operating system, in threads of our own: ``getaddrinfo`` blocks.
 
 It may block for long. Where a name server does not answer, the C library asks again and again, for
-half a minute with the usual settings, and nobody can stop it: a look-up that was given up leaves
+half a minute with the usual settings, and nothing can stop it: a look-up that was given up leaves
 its thread behind. If each thread had a place until its end, a few dozen dead domains would take all
 places, and no other name could be looked up.
 
 So a look-up has a place for five seconds at most, the time after which the C library repeats its
-question. Until then an answer is likely, and so many questions at once are enough for any name
-server. After that the look-up goes on without a place, and the next one begins. What bounds the
-threads themselves is a second, larger number.
+question. Until then an answer is likely, and a name server has enough to do with that many
+questions at once. After that the look-up goes on without a place, and the next one begins. A
+second, larger number bounds the threads themselves.
 
-The places belong to a pool: names that one pool is sent to stop no other pool's.
+The places belong to a pool: dead names that one pool asks for do not block another pool.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class SystemResolver:
         self._threads = trio.CapacityLimiter(MAX_THREADS)
 
     async def __call__(self, host: str, port: int, /) -> Sequence[AddressInfo]:
-        """The addresses of *host*. If cancelled, a thread may be left that hangs.
+        """The addresses of *host*. If cancelled, the thread that asks is left to end by itself.
 
         Raises:
           OSError: there is none, or the name service failed.
@@ -62,6 +62,9 @@ class SystemResolver:
         return [AddressInfo(*info) for info in found]
 
     async def _ask(self, host: str, port: int) -> Any:
+        # The event stands for the look-up: the place is borrowed on its behalf, and a task of the
+        # pool gives it back, when the look-up has ended or when it has had its time. We can't do
+        # that here: this task waits for the thread meanwhile.
         ended = trio.Event()
         await self._places.acquire_on_behalf_of(ended)
         self._nursery.start_soon(self._take_place_back, ended, name=f"place to look up {host}")
@@ -85,7 +88,10 @@ def _getaddrinfo(host: str, port: int) -> Any:
 
 
 def _is_customized() -> bool:
-    """Whether the program has told Trio how to look names up. To ask is to set it, and back."""
+    """Whether the program has told Trio how to look names up.
+
+    Trio has no way to ask. But to set a resolver returns the one before, which we put back.
+    """
     resolver = trio.socket.set_custom_hostname_resolver(None)
     trio.socket.set_custom_hostname_resolver(resolver)
     return resolver is not None

@@ -1,8 +1,8 @@
-"""What the pool does for a request beside it: uploads, and the draining of what nobody read.
+"""What the pool does for a request beside it: uploads, and the draining of what was not read.
 
 These tasks run in the pool's nursery, so an exception that left one of them would end the pool, and
 with it every request of the program. None leaves: each is work on one exchange, and what goes wrong
-there is told to whoever has the exchange, or logged here if it is a bug of ours.
+there is told by the exchange, or logged here if it is a bug of ours.
 """
 
 from __future__ import annotations
@@ -19,14 +19,19 @@ logger = logging.getLogger("triopool")
 class Background:
     """Starts such tasks, and stops them when the pool is left."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
+    def __init__(self) -> None:
+        self._nursery: trio.Nursery | None = None
         self._stops: set[Callable[[], object]] = set()
+
+    def open(self, nursery: trio.Nursery) -> None:
+        """Run them in *nursery*."""
+        self._nursery = nursery
 
     def start(
         self, work: Callable[[], Awaitable[None]], *, stop: Callable[[], object], name: str
     ) -> None:
         """Begin to *work*; *stop* ends that, synchronously, when the pool is left."""
+        assert self._nursery is not None
         self._stops.add(stop)
         self._nursery.start_soon(self._run, work, stop, name=name)
 
@@ -35,7 +40,7 @@ class Background:
         for stop in tuple(self._stops):
             stop()
 
-    # What runs in here has no caller who could be told of control-C. The main task is.
+    # What runs in here has no caller to whom control-C could be told. The main task is told.
     @enable_ki_protection
     async def _run(self, work: Callable[[], Awaitable[None]], stop: Callable[[], object]) -> None:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._body.content import close_body
+from .._body.pieces import close_body
 from .._facts import RequestInfo
 from .._request.listener import SILENT, Listener
 from .._request.request import Request
@@ -52,7 +52,7 @@ class Sending:
         self.redirected_from = redirected_from
 
     async def give_up_body(self) -> None:
-        """Close a body that nobody will send. The task that has begun one closes it itself."""
+        """Close a body that will not be sent. One that was begun is closed by its upload."""
         if not (self.request.replayable or self.body_started):
             self.body_started = True
             await close_body(self.request.body)
@@ -69,6 +69,3 @@ class Sending:
             self.id,
             self.redirected_from,
         )
-
-    def __repr__(self) -> str:
-        return f"<Sending of {self.request!r}>"

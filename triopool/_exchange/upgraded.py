@@ -10,21 +10,23 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 if TYPE_CHECKING:
-    from .._protocol.http11 import Connection
+    from .._protocol.seam import Connection, Upgraded
 
 
 class UpgradedStream(trio.abc.Stream):
     """A connection that has switched to another protocol: ``response.upgraded``.
 
     It begins with whatever the server sent right behind its response. It holds its connection, and
-    that one's slot, until it is closed, or the ``stream()`` block is left; nobody uses the
-    connection after that. Errors are those of any Trio stream: ``trio.BrokenResourceError``,
+    that one's slot, until it is closed, or the ``stream()`` block is left; the connection is not
+    used after that. Errors are those of any Trio stream: ``trio.BrokenResourceError``,
     ``trio.ClosedResourceError``. No timeout of the pool applies to it.
     """
 
-    def __init__(self, connection: Connection, close: Callable[[], object]) -> None:
+    def __init__(
+        self, upgraded: Upgraded, connection: Connection, close: Callable[[], object]
+    ) -> None:
         self._connection = connection
-        self._stream, self._lead = connection.take_over()
+        self._stream, self._lead = upgraded
         self._close = close
         self._sending = False
         self._ended = False

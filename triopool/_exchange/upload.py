@@ -1,8 +1,8 @@
 """The sending side of an exchange whose body does not go out in one write: a task of the pool.
 
-It runs beside whoever reads the response, and neither stops the other: a server may answer first
-and read then, or answer while it reads. It ends in one of four ways, and raises none of them, for
-the reading side decides what they mean:
+It runs beside the task that reads the response, and neither stops the other: a server may answer
+first and read then, or answer while it reads. It ends in one of four ways, and raises none of them,
+for the reading side decides what they mean:
 
     SENDING ──► SENT      the kernel has taken everything
             ──► BROKEN    the connection broke; the response may still be there to be read
@@ -11,7 +11,7 @@ the reading side decides what they mean:
                           server took nothing for too long
 
 The iterator is the caller's. It runs in this task, and is closed in it. So that no code of the
-caller's runs on behind its back, whoever leaves the exchange waits for the task to end; the
+caller's runs on behind its back, a task that leaves the exchange waits for this one to end; the
 connection and its slot do not.
 
 The task is shielded: a request that is shielded goes on in a cancelled program, and its body with
@@ -21,18 +21,19 @@ it. What stops it is its exchange, or the pool when it is left.
 from __future__ import annotations
 
 import enum
-import inspect
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import trio
 
-from .._body.content import close_body
-from .._errors import TriopoolError, WriteError
+from .._body.pieces import checked_pieces, refuse_result
+from .._errors import ReadError, TriopoolError, WriteError
+from .._groups import most_urgent
 
 if TYPE_CHECKING:
-    from .._protocol.http11 import Bytes, Connection
+    from .._protocol.seam import Bytes, Codec
     from .sending import Sending
 
 logger = logging.getLogger("triopool")
@@ -52,6 +53,12 @@ piece costs about 25 µs, so that 50 MB of them cost half of what they cost at 6
 
 CONTINUE_WAIT = 1.0
 """Seconds that a body waits for 100 Continue (RFC 9110 section 10.1.1: not indefinitely)."""
+
+
+REFUSAL_SECONDS = 0.5
+"""A server that has answered, with anything but a success, and takes nothing of the body for so
+long (at most twice that) has refused it. Most close the connection, which is noticed sooner.
+Picked, not derived."""
 
 
 class State(enum.Enum):
@@ -76,19 +83,18 @@ class Upload:
     def __init__(
         self,
         sending: Sending,
-        connection: Connection,
+        codec: Codec,
         *,
         is_framed: bool,
         count_sent: Callable[[int], None],
-        note_written: Callable[[], None],
-        crashed: Callable[[], None],
+        crashed: Callable[[BaseException], None],
     ) -> None:
         self._sending = sending
         self._request = sending.request
-        self._connection = connection
+        self._codec = codec
         self._is_framed = is_framed
         self._count_sent = count_sent
-        self._note_written = note_written
+        self._answered = False
         self._crashed = crashed
         self._scope = trio.CancelScope(shield=True)
         self._go_ahead = trio.Event()
@@ -105,10 +111,16 @@ class Upload:
         """The server has asked for the body, or has accepted the request without asking."""
         self._go_ahead.set()
 
-    def refuse(self) -> None:
-        """The server has refused a body that still waits to be asked for: don't send it."""
+    def answer(self, *, accepted: bool) -> None:
+        """The final head is here: a body that waits to be asked for has its answer."""
+        self._answered = True
+        if accepted:
+            self.go_ahead()
+            return
         if self._request.expect_continue and not self._go_ahead.is_set():
             self.stop()
+        # To take nothing more is one way to refuse a body; the answer is still to be read.
+        self._codec.on_write_stall = self.stop
 
     def stop(self) -> None:
         """Send nothing more. Synchronous; the task ends as soon as the iterator lets it."""
@@ -119,6 +131,43 @@ class Upload:
     async def wait_ended(self) -> None:
         """Wait until the task has ended, and the iterator has been closed."""
         await self._ended.wait()
+
+    async def wait_until_sent(self) -> None:
+        """Wait for the end, behind the head of a switch.
+
+        Raises:
+          BaseException: it was not sent to its end.
+        """
+        self._answered = True
+        await self.wait_ended()
+        if self.error is not None:
+            raise self.error
+
+    async def wait_unless_refused(self, *, accepted: bool) -> None:
+        """The response is whole; wait for the request to be, unless the server refuses it."""
+        while not self.has_ended:
+            before = self._codec.bytes_sent
+            with trio.move_on_after(REFUSAL_SECONDS):
+                await self.wait_ended()
+            # A server that has accepted the request is given the whole write timeout.
+            if self._codec.bytes_sent == before and not accepted:
+                self.stop()
+
+    def cause_of(self, exc: BaseException) -> BaseException:
+        """What to raise where reading raised *exc*: it may follow from how sending ended."""
+        if self.error is None:
+            return exc
+        match self.state, exc:
+            case State.CRASHED, _:
+                pass  # It has closed the connection, which the reader notices as that and no more.
+            case State.BROKEN, ReadError():
+                pass  # A write that broke tells more than the end of file that follows it.
+            case State.STOPPED, trio.Cancelled():
+                pass  # What the iterator raises when it is cancelled goes on in place of that.
+            case _:
+                return exc
+        # As out of any nursery; and no group leaves a request.
+        return most_urgent(self.error) if isinstance(exc, trio.Cancelled) else self.error
 
     @property
     def is_running_here(self) -> bool:
@@ -138,7 +187,8 @@ class Upload:
             with self._scope:
                 await self._send_everything()
                 self._end(State.SENT)
-                self._note_written()
+                if not self._answered:
+                    self._sending.listener.written()
         except BaseException as exc:
             # A WriteError may also be the iterator's own, out of another exchange.
             is_ours = exc is self._of_connection
@@ -150,7 +200,7 @@ class Upload:
                 logger.warning("the body of %r failed when it was stopped", request, exc_info=exc)
             self._end(State.BROKEN if is_broken else State.CRASHED)
         finally:
-            self._connection.end_sending()
+            self._codec.stop_sending()
             try:
                 if self.closes_body:
                     await self._give_up_body()
@@ -167,7 +217,8 @@ class Upload:
         if self.state is not State.STOPPED:
             self.state = state
             if state is State.CRASHED:
-                self._crashed()
+                assert self.error is not None
+                self._crashed(self.error)
 
     async def _send_everything(self) -> None:
         request = self._request
@@ -178,7 +229,7 @@ class Upload:
             with trio.move_on_after(CONTINUE_WAIT):
                 await self._go_ahead.wait()
             self._go_ahead.set()
-        # Whoever stopped us may want the body for another exchange: not one step is taken in it.
+        # If we have been stopped the body may go to another exchange: we take no step in it.
         await trio.lowlevel.checkpoint_if_cancelled()
         body: object = request.body() if callable(request.body) else request.body
         if isinstance(body, bytes):
@@ -187,12 +238,7 @@ class Upload:
             self._sending.body_started = True
             await self._send_pieces(body)
         else:
-            if inspect.iscoroutine(body):
-                body.close()
-            raise TypeError(
-                "content= was called for the body, and must return an async iterable of bytes, "
-                f"not {type(body).__name__}"
-            )
+            refuse_result(body, "content= was called for the body, and")
 
     async def _send_bytes(self, body: bytes) -> None:
         # The end goes with the last piece: a server that answers the last byte must find us done.
@@ -202,28 +248,20 @@ class Upload:
         await self._send(last, last=True)
 
     async def _send_pieces(self, body: AsyncIterable[object]) -> None:
-        iterator = aiter(body)
-        try:
-            async for piece in iterator:
-                if not isinstance(piece, bytes | bytearray | memoryview):
-                    raise TypeError(
-                        f"the body's iterator must yield bytes, not {type(piece).__name__}"
-                    )
-                for part in _cut(bytes(piece)):
+        async with aclosing(checked_pieces(body, "the body's iterator")) as pieces:
+            async for piece in pieces:
+                for part in _cut(piece):
                     await self._send(part)
-        finally:
-            # A generator that is left half-way must not wait for the garbage collector.
-            await close_body(iterator)
         await self._send(b"", last=True)
 
     async def _send(self, piece: Bytes, *, last: bool = False) -> None:
-        await self._moved(self._connection.send(piece, last=last))
+        await self._moved(self._codec.send(piece, last=last))
         if piece:
             self._count_sent(len(piece))
 
     async def _send_rest(self, body: object) -> None:
         assert isinstance(body, bytes)
-        await self._moved(self._connection.flush())
+        await self._moved(self._codec.flush())
         self._count_sent(len(body))
 
     async def _moved(self, moving: Awaitable[None]) -> None:

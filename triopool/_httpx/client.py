@@ -67,7 +67,7 @@ def _refuse_what_is_a_pools(library: ModuleType, options: dict[str, Any]) -> Non
 
 
 def _refuse_proxies_of_the_environment() -> None:
-    """Not to go past a proxy that somebody has set up for a reason."""
+    """A proxy in the environment was set up for a reason: we don't silently go past it."""
     proxies = urllib.request.getproxies()
     named = [f"{scheme}_proxy" for scheme in ("http", "https", "all") if scheme in proxies]
     if named and "*" not in map(str.strip, proxies.get("no", "").split(",")):

@@ -24,8 +24,8 @@ _NAMES: dict[type[TriopoolError], str] = {
     _errors.ReadError: "ReadError",
     _errors.LocalProtocolError: "LocalProtocolError",
     _errors.RemoteProtocolError: "RemoteProtocolError",
-    # The library took the URL, which may come from a redirect: its own InvalidURL, which is no
-    # TransportError, would go past whoever expects those of a request.
+    # The library took the URL, which may come from a redirect. Its own InvalidURL is no
+    # TransportError, so a program that expects those of a request would not catch it.
     _errors.InvalidURL: "LocalProtocolError",
     TriopoolError: "TransportError",
 }

@@ -1,7 +1,8 @@
 """What httpx calls a network stream: the connection under a response, with timeouts of its own.
 
-Everybody may ask it for facts. Reading and writing are for whoever has upgraded the connection
-(httpx-ws, the WebSockets of httpx2, a tunnel); as long as it speaks HTTP its bytes are ours.
+It may be asked for facts at any time. It can be read and written once the connection speaks
+another protocol (httpx-ws, the WebSockets of httpx2, a tunnel). As long as it speaks HTTP, its
+bytes are ours.
 """
 
 from __future__ import annotations
@@ -14,25 +15,34 @@ from typing import Any
 
 import trio
 
-from .._client.response import Response
-from .._protocol.http11 import Connection
+from .._client.delivery import Delivery
 from .errors import StreamErrors
 
 
 class NetworkStream:
-    """See ``httpcore.AsyncNetworkStream``, whose shape this has."""
+    """See ``httpcore.AsyncNetworkStream``, whose shape this has.
+
+    Args:
+      connection: what the pool's dials make. Any, because this room doesn't know protocols; it asks
+        for ``info``, ``socket`` and ``tls``, and closes it.
+      errors: what to raise.
+      delivery: the response, once it is here. It holds the connection.
+      stream: what to read and write; None for what the response was upgraded to, if it was.
+    """
 
     def __init__(
         self,
-        connection: Connection,
+        connection: Any,
         errors: StreamErrors,
-        response: Response | None = None,
+        delivery: Delivery | None = None,
         stream: trio.abc.Stream | None = None,
     ) -> None:
         self._connection = connection
         self._errors = errors
-        self._response = response
-        self._stream = response.upgraded if stream is None and response is not None else stream
+        self._delivery = delivery
+        if stream is None and delivery is not None:
+            stream = delivery.exchange.upgraded
+        self._stream = stream
 
     def _upgraded(self) -> trio.abc.Stream:
         if self._stream is None:
@@ -65,8 +75,8 @@ class NetworkStream:
         await trio.lowlevel.checkpoint()
 
     def _close(self) -> None:
-        if self._response is not None:
-            self._response.close(drain=False)
+        if self._delivery is not None:
+            self._delivery.close(drain=False)
         else:
             self._connection.close()
 
@@ -84,7 +94,7 @@ class NetworkStream:
             with self._translated(self._errors.connect_error):
                 with trio.CancelScope(relative_deadline=_seconds(timeout)):
                     await tls.do_handshake()
-                    return NetworkStream(self._connection, self._errors, self._response, tls)
+                    return NetworkStream(self._connection, self._errors, self._delivery, tls)
                 raise self._errors.connect_timeout(f"no TLS handshake within {timeout} s")
         except BaseException:
             self._close()

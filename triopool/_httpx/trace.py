@@ -1,11 +1,11 @@
 """The ``trace`` extension of httpx: an async callable that is told what happens to a request.
 
 What we have to tell comes up in the middle of things, where nothing may be awaited. So httpcore's
-events go on a channel, and a task beside the request awaits the callable for each: it can look, and
-is told in order, but does not hold up what it looks at. What it raises ends the request.
+events go on a channel, and a task beside the request awaits the callable for each. The callable is
+told everything in order, but does not hold up the request. What it raises ends the request.
 
-The pool dials, and not the request, which may be served by a connection that somebody else dialled.
-So the events of a dial are told when it is over.
+The pool dials, and not the request, which may be served by a connection that was dialled for
+another one. So the events of a dial are told when it is over.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any, TypeAlias
 
 import trio
 
-from .._client.response import Response
+from .._client.delivery import Delivery
 from .._errors import ConnectError
-from .._exchange.exchange import most_urgent
+from .._groups import most_urgent
 from .._origin import Origin
 from .._request.listener import Listener
 
@@ -55,7 +55,7 @@ class Tracer(Listener):
     def begun(self, connection: Any, *, reused: bool) -> None:
         """A connection has been leased, and the request is about to be sent."""
         if self._under_way is not None:
-            self.failed(None)
+            self._fail(None)
             self._begin("connection.retry", {"delay": 0.0})
             self._complete()
         if not reused:
@@ -77,18 +77,22 @@ class Tracer(Listener):
         self._complete()
         self._begin("http11.receive_response_headers", self._request)
 
-    def answered(self, response: Response) -> None:
-        """The head of the response is here."""
+    def answered(self, delivery: Delivery) -> None:
         if self._under_way == "http11.send_request_headers":
             self.written()  # Not all of it, for the answer came early.
-        version = b"HTTP/" + response.http_version.encode()
-        reason = response.reason.encode("latin-1")
-        self._complete((version, response.status_code, reason, response.raw_headers))
+        head = delivery.exchange.response
+        version = b"HTTP/" + head.http_version
+        self._complete((version, head.status_code, head.reason, delivery.raw_headers))
 
-    def failed(self, error: BaseException | None) -> None:
-        """What was under way has failed; before anything was, it was the dial, if it got so far."""
+    def failed(self, error: BaseException) -> None:
+        if not isinstance(error, Exception):
+            return  # Cancelled, as is the task that would tell of it.
         if self._under_way is None and isinstance(error, ConnectError):
             self._begin_dial()
+        self._fail(error)
+
+    def _fail(self, error: BaseException | None) -> None:
+        """What was under way has failed; before anything was, it was the dial, if it got so far."""
         if self._under_way is not None:
             self._say(f"{self._under_way}.failed", {"exception": error})
             self._under_way = None
@@ -110,7 +114,7 @@ class Tracer(Listener):
 async def traced(
     trace: Trace, work: Callable[[Callable[[str, dict[str, Any]], object]], Awaitable[None]]
 ) -> None:
-    """Await ``work(say)``; await *trace* for whatever it says, in a task beside it.
+    """Await ``work(say)``; await *trace* for all that it says, in a task beside it.
 
     Raises:
       Exception: what *trace* raises, or what *work* does; never in a group.
@@ -132,5 +136,9 @@ async def traced(
 
 
 async def _pump(trace: Trace, events: AsyncIterable[tuple[str, dict[str, Any]]]) -> None:
+    # Not protected from control-C: this task runs the caller's code, which should be interrupted
+    # like any other. A KeyboardInterrupt that is raised here, in our own line, ends the nursery of
+    # this one request, cancels the request, and goes on to the caller. Nothing is held here that
+    # could be lost with it: the request looks after its connection in the other task.
     async for name, info in events:
         await trace(name, info)

@@ -25,13 +25,14 @@ from typing import Any, Self
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from .._body.content import close_body
-from .._client.redirect import follow
-from .._client.response import Response
+from .._body.pieces import close_body
+from .._client.client import Client
+from .._client.delivery import Delivery
 from .._config import Timeouts
 from .._errors import InvalidURL, LocalProtocolError, TriopoolError
-from .._pool import ConnectionPool
+from .._pool import ConnectionPool, client_of, close_all
 from .._request import fields as _fields
+from .._request.places import Places
 from .._request.request import Request
 from .._request.url import check_server_hostname
 from .._trio_only import check_trio
@@ -76,7 +77,7 @@ class Bridge:
             await self.pool.__aenter__()
             self._entered_by = task
         elif self._owns and task is not self._entered_by:
-            # Whoever leaves last would leave what is another task's.
+            # The last task to leave would close a nursery that another task has opened.
             raise RuntimeError(
                 "this transport is open in another task: to share a pool, lend it to a transport "
                 "for each: TriopoolTransport(pool)"
@@ -90,7 +91,7 @@ class Bridge:
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        """Leave the pool, if it is our own and nobody else is still in."""
+        """Leave the pool, if it is our own, and was entered as often as it has been left now."""
         self._entered -= 1
         if self._owns and not self._entered:
             await self.pool.__aexit__(exc_type, exc_value, traceback)
@@ -98,7 +99,7 @@ class Bridge:
     async def aclose(self) -> None:
         """Close all connections, if the pool is our own. It is left where it was opened."""
         if self._owns:
-            self.pool._shut()
+            close_all(self.pool)
         await trio.lowlevel.checkpoint()
 
     # ── Requests ───────────────────────────────────────────────────────────────────────────────
@@ -109,24 +110,26 @@ class Bridge:
         self._check_open()
         trace = request.extensions.get("trace")
         try:
-            self.pool._check_usable()
-            ours = self._translate(request)
+            client = client_of(self.pool)
+            ours = self._translate(request, client.preparations.places)
             if trace is None:
-                response = await follow(ours, self.pool._send)
+                delivery = await client.send(ours)
             else:
-                response = await self._traced(trace, request, ours)
+                delivery = await self._traced(trace, request, client, ours)
         except TriopoolError as exc:
             raise self.errors.translate(exc) from exc
+        head = delivery.exchange.response
+        network_stream = NetworkStream(
+            delivery.exchange.connection, self.errors.of_streams, delivery
+        )
         return self.library.Response(
-            response.status_code,
-            headers=response.raw_headers,
-            stream=stream_class(response, self.errors, trace),
+            head.status_code,
+            headers=delivery.raw_headers,
+            stream=stream_class(delivery, self.errors, trace),
             extensions={
-                "http_version": b"HTTP/" + response.http_version.encode(),
-                "reason_phrase": response.reason.encode("latin-1"),
-                "network_stream": NetworkStream(
-                    response._exchange.connection, self.errors.of_streams, response
-                ),
+                "http_version": b"HTTP/" + head.http_version,
+                "reason_phrase": head.reason,
+                "network_stream": network_stream,
             },
         )
 
@@ -138,7 +141,7 @@ class Bridge:
                 "lend it a pool that is open: TriopoolTransport(pool)"
             )
 
-    def _translate(self, request: Any) -> Request:
+    def _translate(self, request: Any, places: Places) -> Request:
         """Make their request one of ours, with nothing added to it and nothing taken away.
 
         Raises:
@@ -153,7 +156,7 @@ class Bridge:
                 else "the URL needs a scheme: it has to begin with http:// or https://"
             )
         # Where to go is checked as strictly as for our own requests, and remembered as theirs are.
-        parsed = self.pool._preparations.places.parse(f"{scheme}://{url.netloc.decode('ascii')}/")
+        parsed = places.parse(f"{scheme}://{url.netloc.decode('ascii')}/")
         _check_host(url.raw_host.decode("ascii"), parsed.origin.host)
         body = self._body(request)
         fields = request.headers.raw
@@ -178,31 +181,26 @@ class Bridge:
         except self.library.RequestNotRead:
             return _RequestBody(request.stream)
 
-    async def _traced(self, trace: Trace, request: Any, ours: Request) -> Response:
-        response: Response | None = None
+    async def _traced(self, trace: Trace, request: Any, client: Client, ours: Request) -> Delivery:
+        delivery: Delivery | None = None
 
         async def work(say: Callable[[str, dict[str, Any]], object]) -> None:
-            nonlocal response
-            core_request = self._core_request(request, ours)
+            nonlocal delivery
             origin = ours.url.origin
             name = ours.server_hostname or origin.host
+            core_request = self._core_request(request, ours)
             tracer = Tracer(say, core_request, origin, name, self._stream_of)
-            try:
-                response = await follow(ours, self.pool._send, tracer)
-            except Exception as exc:
-                tracer.failed(exc)
-                raise
-            tracer.answered(response)
+            delivery = await client.send(ours, tracer)
 
         try:
             await traced(trace, work)
         except BaseException:
-            if response is not None:
-                response.close(drain=False)
-                await response._join()
+            if delivery is not None:
+                delivery.close(drain=False)
+                await delivery.join()
             raise
-        assert response is not None
-        return response
+        assert delivery is not None
+        return delivery
 
     def _core_request(self, request: Any, ours: Request) -> Any:
         """What httpcore's events carry."""
@@ -260,8 +258,8 @@ class BridgeStream:
     collector, and closing it is synchronous.
     """
 
-    def __init__(self, response: Response, errors: Errors, trace: Trace | None) -> None:
-        self._response = response
+    def __init__(self, delivery: Delivery, errors: Errors, trace: Trace | None) -> None:
+        self._delivery = delivery
         self._errors = errors
         self._trace = trace
         self._begun = self._closed = False
@@ -278,9 +276,10 @@ class BridgeStream:
             if not piece:
                 await self._say("receive_response_body.complete", {"return_value": None})
         except BaseException as exc:
-            # Whoever iterates can't go on: the library has an async generator on top of this.
-            self._response._close_for(exc)
-            await self._response._join()
+            # The caller can't go on after that: the library iterates over this in a generator of
+            # its own, which has ended with the exception. So we hold nothing any longer.
+            self._delivery.close(drain=False, error=exc)
+            await self._delivery.join()
             raise
         if not piece:
             raise StopAsyncIteration
@@ -288,8 +287,8 @@ class BridgeStream:
 
     async def _receive(self) -> bytes:
         try:
-            # No checkpoint for what is there already: nobody who iterates here counts on one.
-            return await self._response._receive()
+            # No checkpoint for what is there already: httpx promises none to its callers.
+            return await self._delivery.receive()
         except TriopoolError as exc:
             await self._say("receive_response_body.failed", {"exception": exc})
             raise self._errors.translate(exc) from exc
@@ -301,10 +300,11 @@ class BridgeStream:
         if self._closed:
             return
         self._closed = True
-        ended = self._response._exchange.ended
-        self._response.close(drain=ended or trio.current_effective_deadline() > -math.inf)
-        await self._response._join()
-        if (untold := self._response._take_untold()) is not None:
+        # The library closes a response in the same way, whether all is well or the caller was
+        # cancelled. In the latter case something went wrong, so nothing is drained.
+        self._delivery.close(drain=trio.current_effective_deadline() > -math.inf)
+        await self._delivery.join()
+        if (untold := self._delivery.exchange.take_untold()) is not None:
             raise untold
         await self._say("response_closed.started", {})
         await self._say("response_closed.complete", {"return_value": None})
@@ -338,7 +338,10 @@ def _timeouts(
     read: float | None = None,
     write: float | None = None,
 ) -> Timeouts:
-    """Those of the extension, by the same names. Missing is no limit; zero is none of our numbers,
-    but the next best thing."""
+    """Those of the extension, by the same names: what is missing is no limit.
+
+    Zero means "at once or never" there. Our limits have to be positive, so it becomes a very small
+    one.
+    """
     limits = {"pool": pool, "connect": connect, "read": read, "write": write}
     return Timeouts(**{name: 1e-9 if value == 0 else value for name, value in limits.items()})

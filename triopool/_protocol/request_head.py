@@ -1,88 +1,105 @@
-"""The head of a request: checked before anything is taken or sent, and ready to be written."""
+"""The head of a request: checked before anything is taken or sent.
+
+These are the rules of RFC 9110 and 9112 for what we send, and no parser's. They are stricter than
+h11's: control characters have no business in a value, and what is legal alone must be legal
+together. So an adaptor never has to refuse a head; it only writes it.
+
+A head is written many times: a pool keeps those of its usual requests. What an adaptor makes of one
+(h11 wants an object of its own) takes longer than all that the pool does for a request. So it keeps
+that beside the head, in :attr:`Fields.kept` and :attr:`RequestHead.kept`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any, TypeAlias
-
-import h11
+from collections.abc import Iterable
+from typing import Any
 
 from .._errors import LocalProtocolError
 
-# RFC 9110 section 5.5: these have no business in a value. h11 refuses CR, LF and NUL only.
+# RFC 9110 section 5.5: these have no business in a value.
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-# The headers whose meaning h11 checks as well.
-_MEANING = {
-    "content-length": "it is not a number",
-    "transfer-encoding": "it can only be 'chunked'",
-}
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TARGET = re.compile(rb"[\x21-\x7e]+")
+_NUMBER = re.compile(rb"[0-9]{1,20}")
 _NOT_TOKEN = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")
 
-Head: TypeAlias = h11.Request
+
+class Fields:
+    """The fields of a request, each of which is legal, and all of them together.
+
+    Attributes:
+      lines: names as they were written, and values; in order.
+      ask_to_switch: whether they name another protocol for the connection to go on with.
+      kept: what an adaptor has made of them; for that one only.
+    """
+
+    __slots__ = ("ask_to_switch", "kept", "lines")
+
+    def __init__(self, lines: list[tuple[bytes, bytes]], *, ask_to_switch: bool) -> None:
+        self.lines = lines
+        self.ask_to_switch = ask_to_switch
+        self.kept: object = None
 
 
-def make_head(method: str, target: str, fields: Sequence[tuple[Any, Any]]) -> Head:
+class RequestHead:
+    """A request line and fields that are legal to send.
+
+    Attributes:
+      method, target: of the request line.
+      fields: may be shared with other heads.
+      may_switch: whether a response could turn the connection into something else than HTTP.
+      kept: what an adaptor has made of it; for that one only.
+    """
+
+    __slots__ = ("fields", "kept", "may_switch", "method", "target")
+
+    def __init__(self, method: bytes, target: bytes, fields: Fields) -> None:
+        self.method = method
+        self.target = target
+        self.fields = fields
+        self.may_switch = method == b"CONNECT" or fields.ask_to_switch
+        self.kept: object = None
+
+
+def make_head(method: str, target: str, fields: Iterable[tuple[Any, Any]]) -> RequestHead:
     """Check the head of a request, before anything is taken or sent.
 
     Raises:
       LocalProtocolError: it is not legal HTTP/1.1. A header is named; its value, which may be a
         secret, is not told.
     """
-    head = _head_or_problem(method, target, fields)
-    if isinstance(head, h11.Request):
-        return head
-    # Raised here and not where h11 raised: its exception quotes values, and would be the context.
-    raise LocalProtocolError(
-        f"the request is not legal HTTP/1.1: {_what_is_wrong(method, target, fields) or head}",
-        phase="write",
-    )
+    line = _check_line(method, target)
+    lines = [_check_field(name, value) for name, value in fields]
+    return RequestHead(*line, _check_together(lines))
 
 
-def make_head_like(head: Head, method: str, target: str) -> Head:
+def make_head_like(head: RequestHead, method: str, target: str) -> RequestHead:
     """:func:`make_head`, with the fields of another one, which need not be checked again."""
-    try:
-        return h11.Request(method=method, target=target, headers=head.headers)
-    except (UnicodeEncodeError, h11.LocalProtocolError):
-        pass
-    return make_head(method, target, head.headers.raw_items())  # Which says what is wrong.
+    return RequestHead(*_check_line(method, target), head.fields)
 
 
-def _head_or_problem(method: str, target: str, pairs: Sequence[tuple[Any, Any]]) -> Head | str:
-    try:
-        return h11.Request(method=method, target=target, headers=list(pairs))
-    except UnicodeEncodeError:
-        return "it is not ASCII"
-    except h11.LocalProtocolError as exc:
-        return str(exc)
+def _check_line(method: str, target: str) -> tuple[bytes, bytes]:
+    if not (method.isascii() and _NAME.fullmatch(sent_method := method.encode())):
+        raise _not_legal("the method is not a token")
+    if not (target.isascii() and _TARGET.fullmatch(sent_target := target.encode())):
+        raise _not_legal("the target has characters that can't be sent")
+    return sent_method, sent_target
 
 
-def _what_is_wrong(method: str, target: str, pairs: Sequence[tuple[Any, Any]]) -> str | None:
-    """Find the part that is illegal by itself; None if it is what they are together."""
-    host = [("Host", "a")]
-    if isinstance(_head_or_problem(method, "/", host), str):
-        return "the method is not a token"
-    if isinstance(_head_or_problem("GET", target, host), str):
-        return "the target has characters that can't be sent"
-    for name, value in pairs:
-        text = name if isinstance(name, str) else name.decode("latin-1")
-        if not text or _NOT_TOKEN.search(text):
-            return f"the name of a header is not a token (it begins with {token_in(name)!r})"
-        others = [] if text.lower() == "host" else host
-        if isinstance(_head_or_problem("GET", "/", [*others, (name, value)]), str):
-            why = _rule_broken_by(value) or _MEANING.get(text.lower(), "it is not legal")
-            return f"the value of header {token_in(name)!r} can't be sent: {why}"
-    return None
+def _check_field(name: str | bytes, value: str | bytes) -> tuple[bytes, bytes]:
+    """A field as it is sent."""
+    sent_name = name.encode("utf-8", "replace") if isinstance(name, str) else name
+    if not _NAME.fullmatch(sent_name):
+        shown = token_in(name)
+        raise _not_legal(f"the name of a header is not a token (it begins with {shown!r})")
+    if wrong := _what_is_wrong(sent_name.lower(), value):
+        raise _not_legal(f"the value of header {token_in(name)!r} can't be sent: {wrong}")
+    return sent_name, value.encode("ascii") if isinstance(value, str) else bytes(value)
 
 
-def token_in(name: str | bytes) -> str:
-    """A header's name, as far as it is a token: what follows may be a value that slipped in."""
-    text = name if isinstance(name, str) else name.decode("latin-1")
-    return _NOT_TOKEN.split(text, maxsplit=1)[0][:40]
-
-
-def _rule_broken_by(value: str | bytes) -> str | None:
-    """What is illegal in the value of any header (RFC 9110 section 5.5); None if nothing is.
+def _what_is_wrong(name: bytes, value: str | bytes) -> str | None:
+    """What is illegal in the value of a header (RFC 9110 section 5.5); None if nothing is.
 
     Tells where and what, and quotes nothing: it may be a secret.
     """
@@ -94,13 +111,40 @@ def _rule_broken_by(value: str | bytes) -> str | None:
     if control := _CONTROL.search(value):
         at = control.start()
         return f"byte {at} of {len(value)} is a control character, 0x{value[at]:02x}"
-    return "it begins or ends with a blank" if value != value.strip(b" \t") else None
+    if value != value.strip(b" \t"):
+        return "it begins or ends with a blank"
+    if name == b"content-length" and not _NUMBER.fullmatch(value):
+        return "it is not a number"
+    if name == b"transfer-encoding" and value.lower() != b"chunked":
+        return "it can only be 'chunked'"
+    return None
 
 
-def refuse_control_characters(name: bytes, value: bytes) -> None:
-    """Raise LocalProtocolError for a value of which h11 would send control characters."""
-    if _CONTROL.search(value):
-        raise LocalProtocolError(
-            f"the value of header {token_in(name)!r} can't be sent: {_rule_broken_by(value)}",
-            phase="write",
-        )
+def _check_together(lines: list[tuple[bytes, bytes]]) -> Fields:
+    """Fields that each are legal: are they together? A length told twice is sent once."""
+    names = [name.lower() for name, _ in lines]
+    if (hosts := names.count(b"host")) != 1:
+        what = "multiple Host fields" if hosts else "no Host field"
+        raise _not_legal(f"{what} (RFC 9112 section 3.2)")
+    if names.count(b"transfer-encoding") > 1:
+        raise _not_legal("multiple Transfer-Encoding fields")
+    if names.count(b"content-length") > 1:
+        lines = _with_one_length(lines)
+    return Fields(lines, ask_to_switch=b"upgrade" in names)
+
+
+def _with_one_length(lines: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    first, *others = (line for line in lines if line[0].lower() == b"content-length")
+    if any(value != first[1] for _, value in others):
+        raise _not_legal("conflicting Content-Length fields")
+    return [line for line in lines if line is first or line[0].lower() != b"content-length"]
+
+
+def token_in(name: str | bytes) -> str:
+    """A header's name, as far as it is a token: what follows may be a value that slipped in."""
+    text = name if isinstance(name, str) else name.decode("latin-1")
+    return _NOT_TOKEN.split(text, maxsplit=1)[0][:40]
+
+
+def _not_legal(what: str) -> LocalProtocolError:
+    return LocalProtocolError(f"the request is not legal HTTP/1.1: {what}", phase="write")

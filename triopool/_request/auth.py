@@ -1,4 +1,4 @@
-"""Credentials: what goes into the Authorization field, and into nothing else.
+"""Credentials: what goes into the Authorization field, and nowhere else.
 
 No message and no ``repr`` shows any part of them, the name included.
 """
@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
@@ -19,7 +19,9 @@ class BasicAuth:
     """A name and a password (RFC 7617), sent as UTF-8.
 
     Raises:
-      ValueError: a colon in the name, or a control character, can't be sent.
+      TypeError: one of them is no str.
+      ValueError: the name has a colon in it, or one of them has a control character: these can't
+        be sent.
     """
 
     username: str
@@ -31,7 +33,7 @@ class BasicAuth:
         if ":" in self.username:
             raise ValueError("a name for Basic authentication can't have a colon in it")
         both = self.username + self.password
-        if _CONTROL.search(both) or not _is_encodable(both):
+        if _CONTROL_CHARACTER.search(both) or not _is_encodable(both):
             raise ValueError(
                 "credentials can't have control characters or half a surrogate pair in them"
             )
@@ -50,6 +52,7 @@ class BearerAuth:
     """A token (RFC 6750).
 
     Raises:
+      TypeError: it is no str.
       ValueError: it is empty, or has something else in it than visible ASCII characters.
     """
 
@@ -75,7 +78,12 @@ Auth: TypeAlias = BasicAuth | BearerAuth
 
 
 def check_auth(auth: object) -> Auth | None:
-    """What the user gave as ``auth=``: one of the above, or a pair of name and password."""
+    """What the user gave as ``auth=``: one of the above, or a pair of name and password.
+
+    Raises:
+      TypeError: it is something else. The message names its type only.
+      ValueError: as the classes above.
+    """
     if auth is None or isinstance(auth, BasicAuth | BearerAuth):
         return auth
     if isinstance(auth, tuple) and len(auth) == 2:
@@ -92,7 +100,7 @@ def _check_str(value: object, message: str) -> None:
 
 
 def _is_encodable(text: str) -> bool:
-    # The error would quote the text.
+    # Asked here, without raising: Python's own error quotes the text.
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""The header fields of a request: the caller's, behind the defaults for what was left out."""
+"""The header fields of a request: the caller's, and before them those that the caller left out."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ Headers: TypeAlias = (
 
 
 def read(headers: Headers) -> list[Field]:
-    """The pairs of name and value that the caller gave; what they say is not looked at.
+    """The pairs of name and value that the caller gave. Checks their types, not what they say.
 
     Raises:
-      TypeError: it is something else.
+      TypeError: *headers* is no mapping and no iterable of pairs, or has something else in it
+        than str and bytes.
     """
     items: Any = headers.items() if isinstance(headers, Mapping) else headers
     pairs = []
@@ -39,7 +40,7 @@ def read(headers: Headers) -> list[Field]:
 
 
 def complete(given: Sequence[Field], wanted: Mapping[str, str]) -> list[Field]:
-    """All fields: what is *wanted*, where it was not *given*, and what was given.
+    """The fields of a request: those of *wanted* whose names are not *given*, then the given ones.
 
     Host goes first (RFC 9110 section 7.2).
     """
@@ -53,7 +54,7 @@ def complete(given: Sequence[Field], wanted: Mapping[str, str]) -> list[Field]:
 
 
 def without(given: Sequence[Field], names: frozenset[str]) -> list[Field]:
-    """The fields but for those of these (lower-case) names."""
+    """The fields whose names are not among *names*, which are in lower case."""
     return [(name, value) for name, value in given if lower(name) not in names]
 
 
@@ -77,16 +78,18 @@ def expects_continue(given: Sequence[Field]) -> bool:
 
 
 def check(fields: Iterable[tuple[bytes, bytes]], length: int | None) -> None:
-    """Refuse what is legal by the letter only.
+    """Refuse what a lenient parser accepts, and what other parsers read differently.
 
     Args:
-      fields: all of a request, legal as far as h11 looks.
-      length: of the body, if it is known.
+      fields: all fields of a request, as they will be sent.
+      length: of the body in bytes; None if it is not known.
+
+    Raises:
+      LocalProtocolError: a control character; or the length of the body is said twice, or wrongly.
     """
     found = {}
     for name, value in fields:
         found[name.lower()] = value
-        _head.refuse_control_characters(name, value)
     declared = found.get(b"content-length")
     if declared is None:
         return

@@ -1,7 +1,7 @@
-"""Who is told how one request goes, while it is sent and while its response is read.
+"""What is told how one request goes, while it is sent and while its response is read.
 
 There are two: the pool's instruments (``_client/watch.py``), and the trace of httpx
-(``_httpx/trace.py``). The pool, the exchange and the reader of the body each tell what they know,
+(``_httpx/trace.py``). The client, the exchange and the reader of the body each tell what they know,
 and don't ask whether anybody listens: that reads better, and a call that does nothing costs 40 ns.
 """
 
@@ -41,15 +41,25 @@ class Listener:
     def written(self) -> None:
         """All of it has been handed to the system, and no response had arrived before."""
 
+    def failed(self, error: BaseException) -> None:
+        """There is no response, and there won't be one."""
+
+    def answered(self, delivery: Any) -> None:
+        """The head of its response is here.
+
+        Args:
+          delivery: the response as it is on its way; Any, because this room doesn't know it.
+        """
+
     def delivered(self) -> None:
         """The body of its response was read to the end."""
 
     def broke(self, error: BaseException) -> None:
-        """The body can't be read any further; if *error* is no Exception, nobody wants to."""
+        """The body can't be read any further; if *error* is no Exception, the caller gave up."""
 
     def left(self, error: BaseException | None) -> None:
         """Its response was closed; *error* is what ended the block, if anything did."""
 
 
 SILENT = Listener()
-"""Where nobody listens."""
+"""The listener of a request that has none."""

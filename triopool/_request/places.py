@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from .._body.form import Params
 from .._origin import Origin
-from .._protocol.request_head import Head
+from .._protocol.request_head import RequestHead
 from .url import URL, add_params, parse
 
 MAX_PLACES = 512
@@ -35,13 +35,13 @@ class Places:
 
     def __init__(self) -> None:
         self._places: dict[str, tuple[Origin, str]] = {}
-        self._heads: dict[Place, Head] = {}
+        self._heads: dict[Place, RequestHead] = {}
 
     def __len__(self) -> int:
         return len(self._places) + len(self._heads)
 
     def parse(self, url: str, params: Params | None = None) -> URL:
-        """:func:`triopool._url.parse`, quicker for a place that is known."""
+        """:func:`.url.parse`, quicker for a place that is known."""
         match = _PLAIN.fullmatch(url) if type(url) is str else None
         if match is None:
             return parse(url, params)
@@ -57,11 +57,11 @@ class Places:
             parsed = URL(origin, f"{path or '/'}{query}", host_header)
         return parsed if params is None else add_params(parsed, params)
 
-    def usual_head(self, place: Place) -> Head | None:
+    def usual_head(self, place: Place) -> RequestHead | None:
         """A head with the fields of a request to a place that asks for nothing special."""
         return self._heads.get(place)
 
-    def keep_usual_head(self, place: Place, head: Head) -> None:
+    def keep_usual_head(self, place: Place, head: RequestHead) -> None:
         """Keep such a head, which must not be that of a real request."""
         if len(self._heads) >= MAX_PLACES:
             self._heads.clear()

@@ -14,7 +14,8 @@ import re
 
 from .._config import Timeouts
 from .places import Places
-from .request import Request, prepare
+from .prepare import prepare
+from .request import Request
 
 MAX_KEPT = 512
 """How many; a thing of about 2 KB each."""
@@ -29,14 +30,12 @@ class Preparations:
     """What a pool keeps of the requests that it has sent.
 
     Attributes:
+      timeouts: the pool's own, which a request has unless the caller gives others.
       places: what it keeps of where they went, for those that are not quite alike.
-
-    Args:
-      timeouts: the pool's own, which such a request has.
     """
 
     def __init__(self, timeouts: Timeouts) -> None:
-        self._timeouts = timeouts
+        self.timeouts = timeouts
         self._kept: dict[tuple[str, str], Request] = {}
         self.places = Places()
 
@@ -50,12 +49,12 @@ class Preparations:
           InvalidURL, LocalProtocolError, TypeError: it can't be sent.
         """
         if type(method) is not str or type(url) is not str:
-            return prepare(method, url, default_timeouts=self._timeouts, places=self.places)
-        # The request itself, for it never changes: what does stands in its Sending.
+            return prepare(method, url, default_timeouts=self.timeouts, places=self.places)
+        # The same object each time: a request never changes. What does stands in its Sending.
         return self._kept.get((method, url)) or self._first(method, url)
 
     def _first(self, method: str, url: str) -> Request:
-        request = prepare(method, url, default_timeouts=self._timeouts, places=self.places)
+        request = prepare(method, url, default_timeouts=self.timeouts, places=self.places)
         if len(method) + len(url) <= MAX_CHARACTERS and not _MAY_HOLD_SECRETS.search(url):
             if len(self._kept) >= MAX_KEPT:
                 del self._kept[next(iter(self._kept))]  # The oldest.

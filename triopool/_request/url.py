@@ -1,13 +1,13 @@
 """URLs: from what the user wrote to the origin, the request target and the Host header.
 
-Parsing is the standard library's, names are ``idna``'s. What is ours is to be strict where a
-lenient reading could send a request elsewhere than its author thought (control characters, odd
-numeric hosts, what looks like credentials and is none), and to leave everything else as it was
-written: characters that may not stand in a target are percent-encoded, and nothing that is
-encoded already is touched. (URL libraries that normalise break signed URLs.)
+The standard library parses, and ``idna`` encodes names. What we add is to be strict where a lenient
+reading could send a request elsewhere than its author thought (control characters, odd numeric
+hosts, what looks like credentials and is none), and to leave everything else as it was written:
+characters that may not stand in a target are percent-encoded, and what is encoded already is not
+touched. (URL libraries that normalise break signed URLs.)
 
-A URL may hold a secret anywhere: a password, a token in its path or query. So a message tells of a
-URL no more than where it leads, and nothing here remembers one.
+A URL may hold a secret anywhere: a password, a token in its path or query. So a message says no
+more of a URL than where it leads, and nothing here remembers one.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _USERINFO = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:]|%[0-9A-Fa-f]{2})*")
 # After the brackets of an IPv6 address; some versions of the standard library skip other things.
 _BRACKETED = re.compile(r"\[[^\[\]]*\](?::[0-9]*)?")
 _ZONE = re.compile(r"[A-Za-z0-9._~-]+")
-# What may stand in a target beside letters, digits and "_.-~" (RFC 3986 sections 2.2, 3.3, 3.4);
-# "%" so that what is encoded stays so, and "|[]^`{}\\" are left to be encoded.
+# What may stand in a target beside letters, digits and "_.-~" (RFC 3986 sections 2.2, 3.3, 3.4).
+# "%" is here so that what is encoded stays as it is; "|[]^`{}\\" are not here, and get encoded.
 _LEGAL = "!$&'()*+,;=:@/?%"
 # A registered name, after IDNA: letters, digits, and "-_" as DNS labels use them.
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
@@ -49,7 +49,7 @@ _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
 _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?", re.ASCII)
 # RFC 3986 appendix B: scheme, authority, path, query with its "?". The fragment is left out.
 _REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?")
-# The part of a URL that can be told, if there is no doubt about it: scheme, host and port.
+# The part of a URL that a message may quote, if there is no doubt about it: scheme, host and port.
 _TELLABLE = re.compile(
     r"([A-Za-z][A-Za-z0-9+.-]{0,15}://)(?:[^/?#@]*@)?"
     r"([A-Za-z0-9._-]{1,60}|\[[0-9A-Fa-f:.]{1,60}\])(:[0-9]{1,5})?(?=[/?#]|\Z)"
@@ -93,30 +93,31 @@ def add_params(parsed: URL, params: Params) -> URL:
     query = encode_pairs(params, "params")
     if not query:
         return parsed
-    joint = "" if parsed.target.endswith(("?", "&")) else "&" if "?" in parsed.target else "?"
-    return parsed._replace(target=f"{parsed.target}{joint}{query}")
+    if not parsed.target.endswith(("?", "&")):
+        query = ("&" if "?" in parsed.target else "?") + query
+    return parsed._replace(target=parsed.target + query)
 
 
 def _parse(url: str) -> URL:
     if _STRIPPED.search(url):
-        raise InvalidURL(f"{_shown(url)} has a control character in it, or space around it")
+        raise InvalidURL(f"{_tellable(url)} has a control character in it, or space around it")
     split = _split(url)
     if split is None:
         # A slash in a password ends the host, and the rest of the name is taken for a port.
         look_at = "percent-encode its credentials" if "@" in url else "brackets and port"
-        raise InvalidURL(f"{_shown(url)} can't be parsed: look at its host, {look_at}")
+        raise InvalidURL(f"{_tellable(url)} can't be parsed: look at its host, {look_at}")
     parts, port = split
     if parts.scheme not in _DEFAULT_PORTS:
         hint = "" if "://" in url else ": an absolute URL such as https://example.org/ is needed"
         if parts.scheme in ("ws", "wss"):
             hint = ": for a WebSocket write http:// or https://, and ask for an upgrade"
-        raise InvalidURL(f"{_shown(url)} is not an http or https URL{hint}")
+        raise InvalidURL(f"{_tellable(url)} is not an http or https URL{hint}")
     auth = _credentials(url, parts)
     default = _DEFAULT_PORTS[parts.scheme]
     if port == 0:
-        raise InvalidURL(f"{_shown(url)} has port 0, where nobody can listen")
+        raise InvalidURL(f"{_tellable(url)} has port 0, where nobody can listen")
     origin = Origin(parts.scheme, _host(url, parts), default if port is None else port)
-    # RFC 6874 section 4: the zone is nobody's business but ours.
+    # RFC 6874 section 4: the zone means something on this machine only, and is not sent.
     host = origin._replace(host=origin.host.partition("%")[0]).bracketed_host
     explicit = "" if origin.port == default else f":{origin.port}"
     return URL(origin, _target(url, parts), host + explicit, auth)
@@ -143,7 +144,7 @@ def join(base: URL, reference: str) -> URL:
         path = _without_dots(above + path)
     else:
         path, query = base_path, query or mark + base_query
-    return base._replace(target=_quoted_target(reference, path, query), auth=None)
+    return base._replace(target=_encoded_target(reference, path, query), auth=None)
 
 
 def _without_dots(path: str) -> str:
@@ -161,7 +162,10 @@ def _without_dots(path: str) -> str:
 
 
 def _split(url: str) -> tuple[SplitResult, int | None] | None:
-    """None if it can't be done. (The error quotes what may be credentials.)"""
+    """The parts and the port, or None if they can't be told apart.
+
+    Raises nothing: the standard library's error quotes what may be credentials.
+    """
     try:
         parts = _urlsplit(url)
         return parts, parts.port
@@ -178,33 +182,33 @@ def _credentials(url: str, parts: SplitResult) -> BasicAuth | None:
     userinfo, at, _ = parts.netloc.rpartition("@")
     if not userinfo:
         if at:
-            raise InvalidURL(f"{_shown(url)} has an '@' with no credentials before it")
+            raise InvalidURL(f"{_tellable(url)} has an '@' with no credentials before it")
         return None
     name, _, password = userinfo.partition(":")
     if _USERINFO.fullmatch(userinfo):
-        # Not raised where it is found: that would quote them.
+        # Raised below, so that it has no context: the errors of decoding quote what they found.
         with contextlib.suppress(ValueError):
             return BasicAuth(unquote(name, errors="strict"), unquote(password, errors="strict"))
     raise InvalidURL(
-        f"the credentials in {_shown(url)} can't be used: percent-encode what is not a letter or "
-        "digit in them; a colon in the name, and control characters, can't be sent at all"
+        f"the credentials in {_tellable(url)} can't be used: percent-encode what is not a letter "
+        "or digit in them; a colon in the name, and control characters, can't be sent at all"
     )
 
 
 def _target(url: str, parts: SplitResult) -> str:
-    # The standard library doesn't tell "/?" from "/"; who signed the one meant it.
+    # The standard library doesn't tell "/?" from "/". They differ in a signed URL.
     query = f"?{parts.query}" if "?" in url.partition("#")[0] else ""
-    return _quoted_target(url, parts.path or "/", query)
+    return _encoded_target(url, parts.path or "/", query)
 
 
-def _quoted_target(url: str, path: str, query: str) -> str:
-    target = _quoted(path + query)
+def _encoded_target(url: str, path: str, query: str) -> str:
+    target = _percent_encoded(path + query)
     if target is None:
-        raise InvalidURL(f"{_shown(url)} has half a surrogate pair in it")
+        raise InvalidURL(f"{_tellable(url)} has half a surrogate pair in it")
     return target
 
 
-def _quoted(text: str) -> str | None:
+def _percent_encoded(text: str) -> str | None:
     try:
         return quote(text, safe=_LEGAL)
     except UnicodeEncodeError:
@@ -214,7 +218,7 @@ def _quoted(text: str) -> str | None:
 def _host(url: str, parts: SplitResult) -> str:
     host = parts.hostname
     if not host:
-        raise InvalidURL(f"{_shown(url)} names no host")
+        raise InvalidURL(f"{_tellable(url)} names no host")
     if "[" in parts.netloc:
         authority = parts.netloc.rpartition("@")[2]
         return _ipv6(url, host if _BRACKETED.fullmatch(authority) else authority)
@@ -222,7 +226,7 @@ def _host(url: str, parts: SplitResult) -> str:
         host = unquote(host)
     host, problem = _name(host)
     if problem:
-        raise InvalidURL(f"the host of {_shown(url)} {problem}")
+        raise InvalidURL(f"the host of {_tellable(url)} {problem}")
     return host
 
 
@@ -243,7 +247,7 @@ def check_server_hostname(name: str) -> str:
 
 
 def _name(host: str) -> tuple[str, str]:
-    """A name or an IPv4 address as an origin has it; or what is wrong with it."""
+    """A name or an IPv4 address as an origin has it, and "" or what is wrong with it."""
     if not host.isascii():
         host, problem = _idna(host)
         if problem:
@@ -255,7 +259,10 @@ def _name(host: str) -> tuple[str, str]:
 
 
 def _idna(host: str) -> tuple[str, str]:
-    """The name in ASCII, or what is wrong with it. (The error quotes the name at any length.)"""
+    """The name in ASCII, and "" or what is wrong with it.
+
+    idna's error quotes the name, however long it is: here it says "it".
+    """
     try:
         return idna.encode(host, uts46=True).decode("ascii"), ""
     except idna.IDNAError as exc:
@@ -263,13 +270,14 @@ def _idna(host: str) -> tuple[str, str]:
 
 
 def _ipv6(url: str, host: str) -> str:
-    # RFC 6874 writes a zone as "%25eth0"; many write "%eth0".
     address, percent, zone = host.partition("%")
-    zone = zone.removeprefix("25") if zone != "25" else zone
+    # RFC 6874 writes a zone as "%25eth0"; many write "%eth0". "%25" alone is the zone 25.
+    if zone != "25":
+        zone = zone.removeprefix("25")
     if not _is_ipv6(address):
-        raise InvalidURL(f"the host of {_shown(url)} is not an IPv6 address")
+        raise InvalidURL(f"the host of {_tellable(url)} is not an IPv6 address")
     if percent and not _ZONE.fullmatch(zone):
-        raise InvalidURL(f"the host of {_shown(url)} has a zone that is no name of an interface")
+        raise InvalidURL(f"the host of {_tellable(url)} has a zone that is no name of an interface")
     return address + percent + zone
 
 
@@ -292,10 +300,10 @@ def _ipv4(host: str) -> tuple[str, str]:
     return "", "looks like a number but is no IPv4 address: write it as four decimal numbers"
 
 
-def _shown(url: str) -> str:
+def _tellable(url: str) -> str:
     """What a message says of a URL: where it leads, if there is no doubt about that.
 
-    Where an "@" follows, what looks like host and port may be a name and a part of a password.
+    If an "@" follows, what looks like host and port may be a name and a part of a password.
     """
     match = _TELLABLE.match(url)
     if match is None or "@" in url[match.end() :]:

@@ -61,20 +61,6 @@ class Lease:
         else:
             dispatcher.close(self._slot, reason)
 
-    @enable_ki_protection
-    def release(self) -> None:
-        """Give the connection back for reuse: the exchange is finished on both sides."""
-        dispatcher, self._dispatcher = self._dispatcher, None
-        if dispatcher is not None:
-            dispatcher.give_back(self._slot)
-
-    @enable_ki_protection
-    def close(self, reason: CloseReason) -> None:
-        """Close the connection: its exchange was not finished, or it can't be reused."""
-        dispatcher, self._dispatcher = self._dispatcher, None
-        if dispatcher is not None:
-            dispatcher.close(self._slot, reason)
-
     def take_slot(self) -> Slot | None:
         """For the engine: end the lease, and leave its slot as it is; None if it had ended."""
         dispatcher, self._dispatcher = self._dispatcher, None

@@ -1,4 +1,4 @@
-"""TLS over the wire: whom we trust, and what to say when we don't.
+"""TLS over the wire.
 
 ``https_compatible`` is on: HTTP servers commonly close without a ``close_notify``, and HTTP has its
 own framing that tells a whole response from a truncated one. One kind of body has no such framing:
@@ -10,77 +10,17 @@ from __future__ import annotations
 
 import math
 import ssl
-import sys
 
 import trio
-import truststore
 
 from .._errors import TLSError
 from .._facts import TLSInfo
 from .._origin import PoolKey
+from .tls_errors import explain
 from .wire import Wire
 
 RECORD_BYTES = 16 * 1024
 """The most that a record has (RFC 8446 section 5.1), and what OpenSSL gives at once."""
-
-_WHAT_TO_DO = {
-    # OpenSSL's verify codes (x509_vfy.h).
-    9: "it is not valid yet: check the clocks of both machines",
-    10: "it has expired: the server's administrator has to renew it",
-    18: "it is self-signed: trust it with ssl_context= if you mean to",
-    19: "its chain ends in a self-signed certificate that is not trusted here",
-    20: "its issuer is not trusted here: trust it with ssl_context= if you mean to",
-    62: "it is for another name: check the URL, or set server_hostname=",
-    64: "it is for another address: use the name in the URL, or set server_hostname=",
-}
-
-_NOTHING_IN_COMMON = "there is no version of TLS that both sides accept: see ssl_context="
-_WANTS_A_CERTIFICATE = "it wants a certificate of ours: load one into ssl_context="
-_REFUSES_OURS = "it does not accept our certificate: look at what ssl_context= has loaded"
-_HINTS = {
-    # OpenSSL's reasons (sslerr.h); those with ALERT in them are what the server says of us.
-    "WRONG_VERSION_NUMBER": "does it speak TLS on this port?",
-    "HTTP_REQUEST": "does it speak TLS on this port?",
-    "PACKET_LENGTH_TOO_LONG": "does it speak TLS on this port?",
-    "UNSUPPORTED_PROTOCOL": _NOTHING_IN_COMMON,
-    "NO_PROTOCOLS_AVAILABLE": _NOTHING_IN_COMMON,
-    "TLSV1_ALERT_PROTOCOL_VERSION": _NOTHING_IN_COMMON,
-    "TLSV1_UNRECOGNIZED_NAME": "it has nothing under this name: check the URL, or server_hostname=",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": "there is no cipher that both sides accept, or "
-    + _WANTS_A_CERTIFICATE,
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": _WANTS_A_CERTIFICATE,
-    "TLSV1_ALERT_UNKNOWN_CA": _REFUSES_OURS,
-    "SSLV3_ALERT_BAD_CERTIFICATE": _REFUSES_OURS,
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": _REFUSES_OURS,
-    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _REFUSES_OURS,
-}
-
-
-def default_context() -> ssl.SSLContext:
-    """Verify against the operating system's trust store. Reads it: call it in a thread."""
-    context = _store_in_a_file() or truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Ours, so ours to set. A context that the caller lent is never modified.
-    context.set_alpn_protocols(["http/1.1"])
-    # A name is in subjectAltName or nowhere (RFC 9110 section 4.3.4).
-    context.hostname_checks_common_name = False
-    # As ssl.create_default_context() has it from Python 3.13 on. (Where the system itself verifies,
-    # by truststore, these have no effect: it has its own rules.)
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
-    return context
-
-
-def _store_in_a_file() -> ssl.SSLContext | None:
-    """A context that has read the system's store, where that is a file which OpenSSL finds.
-
-    truststore would have it too, but reads the file anew for each connection: 20 ms in which no
-    task runs. It is for the other cases: where the system itself verifies, where the store is a
-    directory that is looked into as needed, where this Python's OpenSSL looks in the wrong place.
-    """
-    if sys.platform in ("win32", "darwin"):
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_default_certs()
-    return context if context.cert_store_stats()["x509_ca"] else None
 
 
 class _Transport(trio.abc.Stream):
@@ -95,7 +35,7 @@ class _Transport(trio.abc.Stream):
         self.at_eof = False
         # How much of the last read has not been decrypted. More than it is, for what TLS adds.
         self.encrypted = 0
-        # Why the wire is torn, for whoever sends.
+        # Why the wire is torn: what a call that sends is to raise.
         self.failure: Exception = trio.BrokenResourceError("an earlier write was cancelled")
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -167,8 +107,14 @@ class TLSStream(trio.abc.Stream):
         await self.ssl.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """At least a byte, and all that is at hand: trio.SSLStream gives one record of 16 KiB, and
-        to handle a body record by record costs more than to decrypt it.
+        """At least a byte, and all that is at hand.
+
+        trio.SSLStream gives one record of at most 16 KiB at a time, and what a record costs above
+        this (a call, an event, a look at the clock) is more than its decryption. One read from the
+        wire holds up to 32 records. So behind the first one, for which we may have to wait, we take
+        those that are at hand whole: as long as more than a record is left of what was read, TLS
+        can decrypt the next one without the wire. Should it turn to the wire all the same, that
+        raises WouldBlock in place of waiting.
         """
         if self._decrypted:
             await trio.lowlevel.checkpoint()  # A call was cancelled, and this is what it had.
@@ -187,16 +133,18 @@ class TLSStream(trio.abc.Stream):
         room = math.inf if max_bytes is None else max_bytes - sum(map(len, self._decrypted))
         self._transport.reads_at_hand_only = trio.lowlevel.current_task()
         try:
-            while self._transport.encrypted > RECORD_BYTES <= room:
+            while self._transport.encrypted > RECORD_BYTES and room >= RECORD_BYTES:
                 room -= await self._decrypt()
         except trio.WouldBlock:
             pass  # There was less in it than it seemed.
         except trio.BrokenResourceError as exc:
+            # To be raised by the next call: what was decrypted before it goes first.
             self._failure = exc
         finally:
             self._transport.reads_at_hand_only = None
 
     async def _decrypt(self, max_bytes: int | None = None) -> int:
+        """Decrypt one record, or a part of it; keep it until a call gives it out."""
         size = RECORD_BYTES if max_bytes is None else min(max_bytes, RECORD_BYTES)
         data = bytes(await self.ssl.receive_some(size))
         self._decrypted.append(data)
@@ -220,10 +168,10 @@ async def handshake(wire: Wire, context: ssl.SSLContext, key: PoolKey) -> TLSStr
         await stream.do_handshake()
     except trio.BrokenResourceError as exc:
         cause = exc.__cause__ or exc
-        raise TLSError(_explain(name, cause), origin=key.origin, phase="connect") from cause
+        raise TLSError(explain(name, cause), origin=key.origin, phase="connect") from cause
     except (ssl.SSLError, ValueError) as exc:
         # Setting up can fail too: a name that can't be an SNI, a context without a trust store.
-        raise TLSError(_explain(name, exc), origin=key.origin, phase="connect") from exc
+        raise TLSError(explain(name, exc), origin=key.origin, phase="connect") from exc
     return stream
 
 
@@ -231,26 +179,6 @@ def _name_to_verify(key: PoolKey) -> str:
     """SNI has no trailing dot (RFC 6066 section 3), and an address's zone is only ours to know."""
     name = key.server_hostname or key.origin.host
     return name.partition("%")[0].removesuffix(".")
-
-
-def _explain(name: str, cause: BaseException) -> str:
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        what = _WHAT_TO_DO.get(cause.verify_code, "")
-        return f"the certificate of {name} was refused: {cause.verify_message}" + (
-            f" ({what})" if what else ""
-        )
-    if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return f"{name} closed the connection during the TLS handshake"
-    return f"the TLS handshake with {name} failed: {reason(cause)}"
-
-
-def reason(cause: BaseException) -> str:
-    """What broke a TLS connection, in words; and what to do, where that is known."""
-    if not (isinstance(cause, ssl.SSLError) and cause.reason):
-        return str(cause)
-    words = cause.reason.lower().replace("_", " ")
-    hint = _HINTS.get(cause.reason)
-    return f"{words} ({hint})" if hint else words
 
 
 def facts(tls: TLSStream) -> TLSInfo:

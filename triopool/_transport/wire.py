@@ -16,10 +16,9 @@ where there are none (a Trio socket from the user's factory) Trio's do.
 from __future__ import annotations
 
 import contextlib
-import functools
 import socket as stdlib_socket
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import trio
 
@@ -37,23 +36,20 @@ IMPATIENT_BYTES = 256 * 1024
 tickets and key updates, which are some hundred bytes each; picked with room to spare."""
 
 
+class Stale(trio.BrokenResourceError):
+    """It has ended, or bytes have come, before anything was written: nothing was."""
+
+
 class Nowait(NamedTuple):
-    """What a socket does at once, or not at all: then it raises ``BlockingIOError``."""
+    """What a socket does at once, or not at all: then it raises ``BlockingIOError``.
+
+    The methods of a :class:`triopool.abc.NowaitSocket`, or those of a non-blocking socket of the
+    standard library.
+    """
 
     send: Callable[[bytes | bytearray | memoryview], int]
     recv: Callable[[int], bytes]
     wait_readable: Callable[[], Awaitable[None]]
-
-
-def nowait(socket: stdlib_socket.socket | trio.socket.SocketType) -> Nowait | None:
-    """What *socket* has of it: one of the standard library's, or of ``triopool.testing``."""
-    if isinstance(socket, stdlib_socket.socket):  # Trio has made it non-blocking.
-        wait = functools.partial(trio.lowlevel.wait_readable, socket)
-        return Nowait(socket.send, socket.recv, wait)
-    ours: Any = socket
-    if hasattr(ours, "recv_nowait"):
-        return Nowait(ours.send_nowait, ours.recv_nowait, ours.wait_readable)
-    return None
 
 
 class Wire(trio.abc.Stream):
@@ -91,7 +87,7 @@ class Wire(trio.abc.Stream):
 
         About a microsecond.
         """
-        return self.is_unfit or self.socket.is_readable()
+        return self.torn or self.closed or self.socket.is_readable()
 
     @contextlib.contextmanager
     def impatient(self) -> Iterator[None]:
@@ -103,13 +99,8 @@ class Wire(trio.abc.Stream):
             self._allowance = None
 
     @property
-    def is_unfit(self) -> bool:
-        """Whether it can't carry another exchange: it was closed, or a write was cut short."""
-        return self.torn or self.closed
-
-    @property
     def closed(self) -> bool:
-        """Whether the descriptor has been closed: by us, or by whoever else has the socket."""
+        """Whether the descriptor has been closed: by us, or by another owner of the socket."""
         return self.socket.fileno() == -1
 
     def _stream_error(self, exc: Exception) -> trio.BrokenResourceError | trio.ClosedResourceError:
@@ -119,7 +110,7 @@ class Wire(trio.abc.Stream):
         return trio.BrokenResourceError(str(exc))
 
     def _look_before_first_write(self) -> None:
-        """Refuse to write a request behind bytes that nobody asked for.
+        """Refuse to write a request behind bytes that have come unasked.
 
         They would be taken for its answer. The glance and the write are one step: there is no
         checkpoint in which something could still arrive unseen.
@@ -127,7 +118,7 @@ class Wire(trio.abc.Stream):
         self.look_before_write = False
         if self.socket.is_readable():
             self.torn = True  # TLS has framed it: nothing else can be sent on this connection.
-            raise trio.BrokenResourceError("it was closed, or sent what nobody asked for")
+            raise Stale("the server closed it, or sent bytes unasked")
 
     def send_now(self, data: bytes | bytearray | memoryview) -> int:
         """Send what the kernel takes at once, which may be nothing; return how much it was.
@@ -169,7 +160,7 @@ class Wire(trio.abc.Stream):
     def _send_all_now(self, data: bytes | bytearray | memoryview) -> None:
         """TLS has something to answer while we look at an idle connection: now, or never.
 
-        A peer that asks and does not read would otherwise hold whoever looks for ever.
+        A peer that asks and does not read would otherwise hold the task that looks for ever.
         """
         sent = self.send_now(data)
         if sent < len(data):

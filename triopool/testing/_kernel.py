@@ -6,14 +6,12 @@ import errno
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import trio
+from trio.socket import SocketType
 
 from ._endpoint import Endpoint
-
-if TYPE_CHECKING:
-    from ._socket import NetworkSocket
 
 Action: TypeAlias = Literal[
     "resolve",
@@ -49,7 +47,7 @@ class NetworkEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What happens to those who connect to an endpoint.
+    """What happens to an attempt to connect to an endpoint.
 
     Attributes:
       after: how many seconds the answer takes; ``math.inf`` if none ever comes.
@@ -58,7 +56,7 @@ class Route:
     """
 
     after: float = 0.0
-    accept: Callable[[NetworkSocket], object] | None = None
+    accept: Callable[[SocketType], object] | None = None
     error: int = errno.ECONNREFUSED
 
 
@@ -69,12 +67,12 @@ class Kernel:
         self.buffer_size = buffer_size
         self.log: list[NetworkEvent] = []
         self.routes: dict[Endpoint, Route] = {}
-        # Dicts for their order: the sockets that are open, oldest first.
-        self.client_sockets: dict[NetworkSocket, None] = {}
-        self.server_sockets: dict[NetworkSocket, None] = {}
+        # The sockets that are open, oldest first; dicts for their order. Each enters itself.
+        self.client_sockets: dict[SocketType, None] = {}
+        self.server_sockets: dict[SocketType, None] = {}
         self._ports = itertools.count(49152)  # the first of the dynamic ones, RFC 6335 section 6
-        # Far above any real descriptor: should one of these ever reach a system call, that must
-        # fail, and not hit a file of the test runner.
+        # Far above any real descriptor: if one of these ever reaches a system call, the call fails,
+        # and does not hit a file of the test runner.
         self._descriptors = itertools.count(1_000_000_000)
 
     def record(self, action: Action, where: Endpoint, detail: Any = None) -> None:

@@ -21,7 +21,7 @@ pointed at this network instead of the kernel's, and notices no difference::
 Nothing in the client is replaced or patched: it dials, races, binds, sets options, speaks TLS,
 closes, as it does in production. What is different is that no packet and no thread is involved,
 so that with a :class:`trio.testing.MockClock` the time that things take is exact, a minute costs
-nothing, and when everybody waits for the network, nobody but the test can have caused it.
+nothing, and when all tasks wait for the network, only the test can have caused it.
 
 How an endpoint answers is told by one call each: :meth:`~Network.listen`, :meth:`~Network.refuse`,
 :meth:`~Network.hang`. The last call for an endpoint counts, for attempts to connect that start
@@ -47,12 +47,13 @@ import math
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import trio
+from trio.socket import SocketType
 
 from triopool.abc import AddressInfo
 
@@ -94,7 +95,7 @@ class Network:
         self._accepted: Counter[Endpoint] = Counter()
         self._failures: list[BaseException] = []
         # The server's ends of the connections whose handlers have not ended.
-        self._served: set[NetworkSocket] = set()
+        self._served: set[SocketType] = set()
         self._nursery: trio.Nursery | None = None
         self._exits = AsyncExitStack()
 
@@ -112,7 +113,7 @@ class Network:
         # It is shielded, so that no cancellation from outside can take that exception's place;
         # and it is cancelled, so there is nothing to wait for that the shield could prolong.
         nursery = self._running_nursery()
-        self._kernel.routes.clear()  # the servers are gone: who still dials is refused
+        self._kernel.routes.clear()  # the servers are gone: a client that still dials is refused
         nursery.cancel_scope.shield = True
         await self._let_handlers_fail()
         nursery.cancel_scope.cancel()
@@ -197,7 +198,7 @@ class Network:
         _check_context(ssl_context)
         where = endpoint(address, port)
 
-        def accept(server_end: NetworkSocket) -> None:
+        def accept(server_end: SocketType) -> None:
             self._accepted[where] += 1
             self._running_nursery().start_soon(self._serve, handler, ssl_context, server_end)
 
@@ -265,7 +266,7 @@ class Network:
     @property
     def open_sockets(self) -> Sequence[NetworkSocket]:
         """The clients' sockets that have been made and not been closed, oldest first."""
-        return tuple(self._kernel.client_sockets)
+        return _ours(self._kernel.client_sockets)
 
     @property
     def open_server_sockets(self) -> Sequence[NetworkSocket]:
@@ -274,7 +275,7 @@ class Network:
         ``network.open_server_sockets[0].close()`` is how a test closes, or with ``reset()``
         breaks, a connection from the server's side without the handler's help.
         """
-        return tuple(self._kernel.server_sockets)
+        return _ours(self._kernel.server_sockets)
 
     def connections_accepted(self, address: str, port: int | None) -> int:
         """Return how many connections to *address* and *port* were accepted so far."""
@@ -283,7 +284,7 @@ class Network:
     # ── Serving ────────────────────────────────────────────────────────────────────────────────
 
     async def _serve(
-        self, handler: Handler, ssl_context: ssl.SSLContext | None, server_end: NetworkSocket
+        self, handler: Handler, ssl_context: ssl.SSLContext | None, server_end: SocketType
     ) -> None:
         self._served.add(server_end)
         try:
@@ -301,7 +302,7 @@ class Network:
 
 
 async def _converse(
-    handler: Handler, ssl_context: ssl.SSLContext | None, server_end: NetworkSocket
+    handler: Handler, ssl_context: ssl.SSLContext | None, server_end: SocketType
 ) -> None:
     stream: trio.abc.Stream = trio.SocketStream(server_end)
     try:
@@ -312,6 +313,11 @@ async def _converse(
         await handler(stream)
     except* (trio.BrokenResourceError, trio.ClosedResourceError):
         pass  # the client went away, or the test closed our end
+
+
+def _ours(sockets: Iterable[SocketType]) -> tuple[NetworkSocket, ...]:
+    # The kernel knows them as sockets only, so that it need not know what they are made of.
+    return cast("tuple[NetworkSocket, ...]", tuple(sockets))
 
 
 def _check_context(ssl_context: object) -> None:

@@ -102,7 +102,7 @@ class Script:
     async def __call__(self, stream: trio.abc.Stream) -> None:
         """Play the steps, then close the connection, if no step has done that.
 
-        If a step raises, the connection is left to whoever runs this: see :class:`HTTPServer`.
+        If a step raises, the connection is left open, as :class:`HTTPServer` does it.
         """
         conversation = Conversation(stream, number=len(self.conversations) + 1)
         self.conversations.append(conversation)

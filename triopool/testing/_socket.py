@@ -1,29 +1,14 @@
 """A socket of the in-memory network: a Trio socket with another Trio socket at its far end.
 
 It is a :class:`trio.socket.SocketType`, so ``trio.SocketStream``, ``trio.SSLStream``, and every
-client that lets its user make the sockets, take it for one of the kernel's. That is worth little
-if it is kinder than the kernel, for clients break where the kernel is unkind. So these things are
-as TCP on Linux has them, and the tests hold real sockets to the same expectations:
+client that lets its user make the sockets, take it for one of the kernel's. What a connection does
+is in ``_end.py``: there it is as TCP on Linux has it. Here is what makes a socket of it: names,
+options, and waiting.
 
-* ``send`` takes what the peer has room for, which may be less than it was given, and waits only
-  if there is no room at all.
-* ``close`` is a FIN, and the peer reads to the end. But to close with bytes unread is to reset
-  (RFC 2525 section 2.17): the peer reads what it already has, and then gets ``ECONNRESET``.
-* The first ``send`` after the peer has closed *succeeds*, because nobody can know yet. What it
-  sent is lost, and only the next one says ``EPIPE``. This is why a client that meets a stale
-  connection can't tell whether its request arrived. (A Unix socket does know, and says so.)
-* ``ECONNRESET`` is told once, to whichever of ``recv`` and ``send`` asks first. After that, the
-  one says end of file and the other ``EPIPE``: of two tasks that share a connection, one always
-  gets the less telling answer. And the peer's name is gone.
-
-In one point it is less kind than Linux: ``reset()`` (or to close with ``SO_LINGER`` at zero
-seconds, which is how a program asks a kernel for it) also throws away what the peer has received
-and not read. Other systems do that, and RFC 9112 section 9.6 warns of it.
-
-And these things are as Trio's own sockets have them: every async method looks for cancellation
-first, then acts, then lets others run, so that a cancelled call has done nothing and one that did
-something is not cancelled; a cancelled ``connect`` closes the socket; ``close`` wakes whoever
-waits, with ``ClosedResourceError``; a second task that waits for the same thing gets
+These things are as Trio's own sockets have them: every async method looks for cancellation first,
+then acts, then lets others run, so that a cancelled call has done nothing and one that did
+something is not cancelled; a cancelled ``connect`` closes the socket; ``close`` wakes the tasks
+that wait, with ``ClosedResourceError``; a second task that waits for the same thing gets
 ``BusyResourceError``.
 
 There is no latency: what is sent has arrived. Delays are the server's business.
@@ -33,7 +18,6 @@ from __future__ import annotations
 
 import builtins
 import errno
-import os
 import socket as stdlib_socket
 import struct
 import sys
@@ -42,7 +26,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import trio
 
+from ._end import End, error
 from ._endpoint import UNBOUND, Endpoint, endpoint_of, sockaddr_of
+from ._kernel import Action, Kernel, Route
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -52,7 +38,6 @@ if TYPE_CHECKING:
 
     from triopool.abc import AddressInfo
 
-    from ._kernel import Action, Kernel, Route
 
 T = TypeVar("T")
 
@@ -62,11 +47,6 @@ RESET_ON_CLOSE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 # Where we are, when a client that did not bind has connected.
 _HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-
-
-def _error(number: int) -> OSError:
-    # OSError picks the subclass by the number: BrokenPipeError, ConnectionResetError, …
-    return OSError(number, os.strerror(number))
 
 
 class NetworkSocket(trio.socket.SocketType):
@@ -91,28 +71,20 @@ class NetworkSocket(trio.socket.SocketType):
         self._options: dict[tuple[int, int], bytes] = {}
         self._local = UNBOUND.get(address.family, "")
         self._remote = endpoint_of(address.family, address.sockaddr)
-        self._peer: NetworkSocket | None = None
-        # What came from the peer: its bytes, its FIN, its RST (told once, and then zero again).
-        self._received = bytearray()
-        self._at_eof = False
-        self._pending_error = 0
-        # Why nothing more can be sent: we said FIN; or an RST went, either way.
-        self._shut_down = False
-        self._broken = False
-        # Whoever waits for the peer to do something; never more than one task in each.
-        self._reader = trio.lowlevel.ParkingLot()
-        self._writer = trio.lowlevel.ParkingLot()
+        self._end = End(kernel.buffer_size, is_unix=self._is_unix)
         self._record("socket")
 
     def __repr__(self) -> str:
         side = "server" if self._server_side else "client"
-        state = "closed" if self.closed else "connected" if self._peer else "not connected"
+        state = "connected" if self._end.is_connected else "not connected"
+        if self.closed:
+            state = "closed"
         return f"<NetworkSocket, {side}'s, {state}, remote {self._remote!r}>"
 
     @property
     def closed(self) -> bool:
         """Whether this end has been closed."""
-        return self._descriptor == -1
+        return self._end.closed
 
     def reset(self) -> None:
         """Close with an RST: the peer loses what it has not read yet, and gets ``ECONNRESET``."""
@@ -135,18 +107,18 @@ class NetworkSocket(trio.socket.SocketType):
 
     @property
     def did_shutdown_SHUT_WR(self) -> bool:  # noqa: N802 - the name is Trio's
-        return self._shut_down
+        return self._end.shut_down
 
     def fileno(self) -> int:
         """Return a number that no real file has, or -1 after :meth:`close`."""
-        return self._descriptor
+        return -1 if self.closed else self._descriptor
 
     def getsockname(self) -> Any:
-        self._check_open()
+        self._end.check_open()
         return sockaddr_of(self._local)
 
     def getpeername(self) -> Any:
-        self._living_peer()
+        self._end.check_has_peer()
         return sockaddr_of(self._remote)
 
     @overload
@@ -157,9 +129,9 @@ class NetworkSocket(trio.socket.SocketType):
 
     def getsockopt(self, level: int, optname: int, buflen: int | None = None) -> int | bytes:
         """Return what was set, or zero if nothing was. ``SO_ERROR`` takes the pending error."""
-        self._check_open()
+        self._end.check_open()
         if (level, optname) == (stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ERROR):
-            return self._take_pending_error()
+            return self._end.take_error()
         raw = self._options.get((level, optname), bytes(4))
         return int.from_bytes(raw[:4], sys.byteorder) if buflen is None else raw[:buflen]
 
@@ -173,9 +145,9 @@ class NetworkSocket(trio.socket.SocketType):
         self, level: int, optname: int, value: int | Buffer | None, optlen: int | None = None
     ) -> None:
         """Remember the option, and log it. Only ``SO_LINGER`` has an effect, on :meth:`close`."""
-        self._check_open()
+        self._end.check_open()
         if self._is_unix and level == stdlib_socket.IPPROTO_TCP:
-            raise _error(errno.EOPNOTSUPP)
+            raise error(errno.EOPNOTSUPP)
         if isinstance(value, int):
             raw = value.to_bytes(4, sys.byteorder, signed=value < 0)
         else:
@@ -194,9 +166,9 @@ class NetworkSocket(trio.socket.SocketType):
         """
         local = endpoint_of(self.family, address)
         await trio.lowlevel.checkpoint()
-        self._check_open()
+        self._end.check_open()
         if self._local != UNBOUND.get(self.family, ""):
-            raise _error(errno.EINVAL)
+            raise error(errno.EINVAL)
         self._local = self._complete(local, wildcards={})
         self._record("bind", self._local)
 
@@ -212,9 +184,9 @@ class NetworkSocket(trio.socket.SocketType):
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
             route = self._set_out_for(endpoint_of(self.family, address))
-            # Not a sleep: close() can call us back before the answer has come.
+            # Not a sleep, so that close() can wake us before the answer has come.
             with trio.move_on_after(route.after):
-                await self._park(self._writer)
+                await _park(self._end.writer)
         except trio.Cancelled:
             self.close()
             raise
@@ -222,9 +194,9 @@ class NetworkSocket(trio.socket.SocketType):
         self._meet(route)
 
     def _set_out_for(self, remote: Endpoint) -> Route:
-        self._check_open()
-        if self._peer is not None:
-            raise _error(errno.EISCONN)
+        self._end.check_open()
+        if self._end.is_connected:
+            raise error(errno.EISCONN)
         self._remote = remote
         self._record("connect")
         return self._kernel.route_to(remote)
@@ -232,12 +204,12 @@ class NetworkSocket(trio.socket.SocketType):
     def _meet(self, route: Route) -> None:
         if route.accept is None:
             self._record("failed", errno.errorcode[route.error])
-            raise _error(route.error)
+            raise error(route.error)
         self._local = self._complete(self._local, wildcards=_HERE)
         here = self.address._replace(sockaddr=sockaddr_of(self._local))
         peer = NetworkSocket(self._kernel, here, server_side=True)
         peer._local = self._remote
-        self._peer, peer._peer = peer, self
+        self._end.connect(peer._end)
         self._record("connected")
         route.accept(peer)
 
@@ -260,8 +232,7 @@ class NetworkSocket(trio.socket.SocketType):
           trio.ClosedResourceError: another task closed the socket while this one waited.
           trio.BusyResourceError: another task is waiting to send.
         """
-        with memoryview(data).cast("B") as view:
-            return await self._act(self._writer, lambda: self._send(view))
+        return await self._act(self._end.writer, lambda: self.send_nowait(data))
 
     def send_nowait(self, data: Buffer) -> int:
         """:meth:`send`, but without a checkpoint: ``BlockingIOError`` where that one waits.
@@ -270,39 +241,15 @@ class NetworkSocket(trio.socket.SocketType):
         :meth:`wait_readable`, a pool treats this socket as it does the kernel's.
         """
         with memoryview(data).cast("B") as view:
-            return self._send(view)
-
-    def _send(self, data: memoryview) -> int:
-        self._check_open()
-        self._raise_pending_error()
-        peer = self._peer
-        if peer is None or self._shut_down or self._broken:
-            raise _error(errno.EPIPE)
-        if peer.closed:
-            return self._send_to_nobody(len(data))
-        count = min(len(data), peer._room)
-        if data and not count:
-            raise BlockingIOError
-        peer._received += data[:count]
-        peer._reader.unpark_all()
-        return count
-
-    def _send_to_nobody(self, count: int) -> int:
-        # The RST that comes back breaks the connection, but this call can't know that.
-        self._broken = True
-        if self._is_unix:
-            raise _error(errno.EPIPE)
-        return count
+            return self._end.send(view)
 
     async def wait_writable(self) -> None:
         """Wait until :meth:`send` would not wait: there is room, or an error to be told."""
         self._check_descriptor()
-        await self._act(self._writer, self._check_writable)
+        await self._act(self._end.writer, self._check_writable)
 
     def _check_writable(self) -> None:
-        peer = self._peer
-        lost = self._broken or self._shut_down
-        if not (lost or (peer is not None and (peer.closed or peer._room))):
+        if not self._end.is_writable():
             raise BlockingIOError
 
     # ── Receiving ──────────────────────────────────────────────────────────────────────────────
@@ -317,7 +264,7 @@ class NetworkSocket(trio.socket.SocketType):
           trio.ClosedResourceError: another task closed the socket while this one waited.
           trio.BusyResourceError: another task is waiting to receive.
         """
-        return await self._act(self._reader, lambda: self.recv_nowait(buflen))
+        return await self._act(self._end.reader, lambda: self.recv_nowait(buflen))
 
     async def recv_into(self, buffer: Buffer, nbytes: int = 0, flags: int = 0) -> int:
         """Receive into *buffer*, otherwise as :meth:`recv`; return how many bytes came."""
@@ -328,21 +275,12 @@ class NetworkSocket(trio.socket.SocketType):
 
     def recv_nowait(self, buflen: int) -> bytes:
         """:meth:`recv`, but without a checkpoint; see :meth:`send_nowait`."""
-        peer = self._connected_peer()
-        if not self._received:
-            self._raise_pending_error()
-            if self._at_eof:
-                return b""
-            raise BlockingIOError
-        data = bytes(self._received[:buflen])
-        del self._received[:buflen]
-        peer._writer.unpark_all()
-        return data
+        return self._end.receive(buflen)
 
     async def wait_readable(self) -> None:
         """Wait until :meth:`recv` would not wait. As ``trio.lowlevel.wait_readable()``."""
         self._check_descriptor()
-        await self._act(self._reader, self._check_readable)
+        await self._act(self._end.reader, self._check_readable)
 
     def _check_readable(self) -> None:
         if not self.is_readable():
@@ -351,7 +289,7 @@ class NetworkSocket(trio.socket.SocketType):
     def is_readable(self) -> bool:
         """Tell whether :meth:`recv` would not wait: there are bytes, the end, or an error."""
         self._check_descriptor()
-        return bool(self._received or self._at_eof or self._pending_error)
+        return self._end.is_readable()
 
     # ── Ending ─────────────────────────────────────────────────────────────────────────────────
 
@@ -361,49 +299,19 @@ class NetworkSocket(trio.socket.SocketType):
         Raises:
           OSError: ``ENOTCONN``, if the socket is not connected.
         """
-        peer = self._living_peer()
         if flag != stdlib_socket.SHUT_RD:
-            self._shut_down = True
-            self._writer.unpark_all()
-            peer._take_fin()
+            self._end.shut_down_sending()
         if flag != stdlib_socket.SHUT_WR:
-            self._take_fin()
+            self._end.shut_down_receiving()
         self._record("shutdown", flag)
 
     def close(self) -> None:
-        """Close this end, and wake whoever waits for it. Closing again does nothing."""
+        """Close this end, and wake the tasks that wait for it. Closing again does nothing."""
         if self.closed:
             return
-        self._descriptor = -1
         del self._table[self]
-        self._tell_peer()
-        self._received.clear()
-        self._wake_all()
+        self._end.close(reset=self._options.get(_LINGER) == RESET_ON_CLOSE)
         self._record("close")
-
-    def _tell_peer(self) -> None:
-        if self._peer is None or self._peer.closed:
-            return
-        if self._options.get(_LINGER) == RESET_ON_CLOSE:
-            self._peer._received.clear()
-            self._peer._take_rst()
-        elif self._received:
-            self._peer._take_rst()
-        else:
-            self._peer._take_fin()
-
-    def _take_fin(self) -> None:
-        self._at_eof = True
-        self._wake_all()
-
-    def _take_rst(self) -> None:
-        self._pending_error = errno.ECONNRESET
-        self._broken = True
-        self._take_fin()
-
-    def _wake_all(self) -> None:
-        self._reader.unpark_all()
-        self._writer.unpark_all()
 
     def __enter__(self) -> Self:
         return self
@@ -423,9 +331,11 @@ class NetworkSocket(trio.socket.SocketType):
 
         The order is Trio's: look for cancellation, act, let others run. To act last would be
         simpler, but a test should meet the moment where the bytes have gone and the caller does
-        not know it yet. For the same reason nothing is awaited between a wake-up and the act:
-        ``park`` returns normally to a task that was cancelled after it was woken, and what this
-        task then takes it must also return.
+        not know it yet.
+
+        Nothing is awaited between a wake-up and the act, nor after an act that follows a wait. For
+        ``park`` returns normally to a task that was cancelled after it was woken: what the task
+        then takes, it must also return, or it would be lost.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
@@ -440,17 +350,12 @@ class NetworkSocket(trio.socket.SocketType):
 
     async def _wait_and_act(self, lot: trio.lowlevel.ParkingLot, attempt: Callable[[], T]) -> T:
         while True:
-            await self._park(lot)
+            await _park(lot)
             self._check_not_closed_meanwhile()
             try:
                 return attempt()
             except BlockingIOError:
-                pass  # something else has happened, or another task was faster
-
-    async def _park(self, lot: trio.lowlevel.ParkingLot) -> None:
-        if lot:
-            raise trio.BusyResourceError("another task is already waiting for this socket")
-        await lot.park()
+                pass  # Something else has happened, or another task was faster.
 
     # ── Checks and small facts ─────────────────────────────────────────────────────────────────
 
@@ -458,12 +363,8 @@ class NetworkSocket(trio.socket.SocketType):
         if not self._server_side:
             self._kernel.record(action, self._remote, detail)
 
-    def _check_open(self) -> None:
-        if self.closed:
-            raise _error(errno.EBADF)
-
     def _check_descriptor(self) -> None:
-        # What is asked of the selector and not of the socket fails in Python already.
+        # A real socket's number goes to the selector here, and Python refuses -1 by itself.
         if self.closed:
             raise ValueError("file descriptor cannot be a negative integer (-1)")
 
@@ -471,30 +372,12 @@ class NetworkSocket(trio.socket.SocketType):
         if self.closed:
             raise trio.ClosedResourceError("another task closed this socket")
 
-    def _connected_peer(self) -> NetworkSocket:
-        self._check_open()
-        if self._peer is None:
-            raise _error(errno.ENOTCONN)
-        return self._peer
-
-    def _living_peer(self) -> NetworkSocket:
-        peer = self._connected_peer()
-        if self._broken:
-            raise _error(errno.ENOTCONN)
-        return peer
-
-    def _take_pending_error(self) -> int:
-        error, self._pending_error = self._pending_error, 0
-        return error
-
-    def _raise_pending_error(self) -> None:
-        if error := self._take_pending_error():
-            raise _error(error)
-
-    @property
-    def _room(self) -> int:
-        return self._kernel.buffer_size - len(self._received)
-
     @property
     def _is_unix(self) -> bool:
         return self.family not in UNBOUND
+
+
+async def _park(lot: trio.lowlevel.ParkingLot) -> None:
+    if lot:
+        raise trio.BusyResourceError("another task is already waiting for this socket")
+    await lot.park()

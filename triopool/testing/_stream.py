@@ -19,7 +19,7 @@ Handler: TypeAlias = Callable[[trio.abc.Stream], Awaitable[object]]
 async def served(stream: trio.abc.Stream) -> AsyncIterator[None]:
     """Close *stream* when the block has ended, and end it quietly if the client goes away.
 
-    Closing waits for nobody, not even for TLS to say goodbye.
+    Closing waits for nothing, not even for TLS to say goodbye.
 
     If the block raises, the stream stays open: the network (or ``trio.serve_tcp``) closes it, once
     it knows of the failure. If the client saw the end of the connection before, it might give up

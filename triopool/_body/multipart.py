@@ -1,40 +1,9 @@
-"""Bodies that are made from what the user names: a file by its path, a form of several parts.
+"""A form of several parts as the body of a request: ``multipart/form-data`` (RFC 7578).
 
-The naive way is to take open files and to pass on whatever they give. Then the length is unknown,
-so the body goes out chunked, which the upload of an object store and many an older server refuse;
-the disk is read on Trio's thread, and every other request stands still meanwhile; a file that was
-read once can't be sent again when its connection turns out to be stale; and who closes it when
-half of it is sent?
-
-So a body of ours is named, not opened. It goes through three steps:
-
-1. *Made*, synchronously: all that can be wrong with names and types is told here.
-2. *Measured*, before a slot is taken: the sizes of the files, so that the body has a
-   Content-Length. Whatever is not there, is a directory or may not be read is told here.
-3. *Called*, once per attempt: a fresh iterator over the same bytes. A file is opened when it is
-   its turn, so that at most one is open at a time.
-
-**A file may change between the second step and the third.** What was announced is sent: not a byte
-more if the file has grown (a log does), and an error if it has shrunk, for then the announced
-length can't be kept and the connection is lost anyway. One that is overwritten with as many bytes
-is not noticed. To measure anew, for a redirect, is a new promise.
-
-**Regular files only.** The length of a pipe or a device is unknown, its bytes come once, and to
-open a pipe blocks until somebody writes to it, in a thread that can't be cancelled. Files of
-``/proc`` say that they have 0 bytes, and are believed.
-
-**Where a task can be suspended, and what is owned there.** The disk is touched in threads only:
-
-- Measuring owns nothing, so its thread is abandoned on cancellation: it may be hanging on a
-  network disk, and closes by itself what it opened to see whether it can be.
-- Reading owns the open file. Its thread can't be abandoned, for nobody may close a file under a
-  read. So a cancelled upload ends when the block has been read: at most ``FILE_BLOCK_BYTES``, but
-  as late as the disk likes. The thread itself stores what it opened where the closing looks for
-  it; there is no moment in which a file is open and nobody knows.
-- Closing happens in the thread of the last read. If it does not come to that, because of an error,
-  a cancellation or a generator closed half-way, then in a thread of its own, shielded.
-- An iterator of the user's is closed on every path too, but not shielded: how long that may take
-  is for its author to say.
+A form is a sequence of chunks: some bytes of ours before each part, its content, the end. The
+content is bytes, a file, or what a function of the user's produces. Small chunks are joined, so
+that a form of many fields is not sent in as many pieces; a file is opened when it is its turn, so
+that at most one is open at a time.
 
 Left out: ``filename*`` (RFC 7578 section 4.2 forbids it), headers of a part's own, parts within
 parts, and to say a length for what a function produces.
@@ -42,44 +11,21 @@ parts, and to say a length for what a function produces.
 
 from __future__ import annotations
 
-import errno
-import inspect
-import io
 import mimetypes
 import os
 import re
 import secrets
-import stat
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    Awaitable,
-    Callable,
-    Iterable,
-    Iterator,
-    Mapping,
-)
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import PurePath
-from typing import Any, TypeAlias, TypeVar, TypeVarTuple, cast
+from typing import Any, TypeAlias, cast
 
 import trio
 
-from .._threads import run_in_thread
+from .file import FileContent, size_of, touch_disk
 from .form import as_text
-
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
-
-FILE_BLOCK_BYTES = 1024 * 1024
-"""How much of a file is read at once. A thread costs about 100 µs, whatever it reads: the upload of
-50 MB takes 1.6 times as long in blocks of 256 KiB."""
-
-MAX_DISK_THREADS = 40
-"""How many threads touch the disk at one time, for all pools of a Trio run: the disk is the
-machine's, and a body knows no pool. As many as Trio has for everything else, which are left alone:
-a network disk that hangs stops other uploads of files, and nothing else."""
+from .pieces import Pieces, checked_pieces, refuse_result
 
 JOINED_BYTES = 64 * 1024
 """The small things of a form are joined to pieces of at most this size."""
@@ -88,106 +34,8 @@ _OCTETS = "application/octet-stream"
 _TEXT = "text/plain; charset=utf-8"
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
 
-
-# ── A file ─────────────────────────────────────────────────────────────────────────────────────
-
-
-class FileContent:
-    """A file, by its path.
-
-    Attributes:
-      content_type: None, as for bytes. A guess could do harm: the signature of an upload URL may
-        cover this header.
-      path: where it is.
-      size: in bytes, as measured last; None before.
-    """
-
-    content_type: str | None = None
-
-    def __init__(self, path: os.PathLike[str]) -> None:
-        self.path = os.fsdecode(path)
-        self.size: int | None = None
-
-    async def measure(self) -> int:
-        size = await _touch_disk(_size_of, self.path, abandon_on_cancel=True)
-        self.size = size
-        return size
-
-    async def __call__(self) -> AsyncGenerator[bytes, None]:
-        reader = _Reader(self.path, await self.measure() if self.size is None else self.size)
-        try:
-            while reader.left:
-                yield await _touch_disk(reader.read)
-        finally:
-            file = reader.file
-            if file is not None and not file.closed:
-                with trio.CancelScope(shield=True):
-                    await _touch_disk(file.close)
-
-
-_disk_threads: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar(
-    "triopool: threads that touch the disk"
-)
-
-
-async def _touch_disk(
-    function: Callable[[*Ts], T], *args: *Ts, abandon_on_cancel: bool = False
-) -> T:
-    try:
-        limiter = _disk_threads.get()
-    except LookupError:
-        limiter = trio.CapacityLimiter(MAX_DISK_THREADS)
-        _disk_threads.set(limiter)
-    return await run_in_thread(
-        function, *args, limiter=limiter, abandon_on_cancel=abandon_on_cancel
-    )
-
-
-def _size_of(path: str) -> int:
-    """In bytes, of a regular file that can be opened. Blocks."""
-    status = os.stat(path)
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "Not a regular file, so its length is unknown", path)
-    # Better now than with a request half sent.
-    with io.FileIO(path):
-        return status.st_size
-
-
-class _Reader:
-    """Reads so many bytes of a file.
-
-    Attributes:
-      left: how many bytes are still to be read.
-      file: from the first read on; closed by the last one, or else by whoever made the reader.
-    """
-
-    def __init__(self, path: str, size: int) -> None:
-        self._path = path
-        self._size = size
-        self.left = size
-        self.file: io.FileIO | None = None
-
-    def read(self) -> bytes:
-        """The next block. Blocks; for one thread at a time."""
-        if self.file is None:
-            self.file = io.FileIO(self._path)
-        block = self.file.read(min(FILE_BLOCK_BYTES, self.left))
-        if not block:
-            raise OSError(
-                f"{self._path!r} has shrunk while it was being sent: it had {self._size} bytes "
-                f"when it was measured, and has {self._size - self.left} now"
-            )
-        self.left -= len(block)
-        if not self.left:
-            self.file.close()
-        return block
-
-
-# ── A form ─────────────────────────────────────────────────────────────────────────────────────
-
-Produce: TypeAlias = Callable[[], AsyncIterable[bytes | bytearray | memoryview]]
+Produce: TypeAlias = Callable[[], Pieces]
+"""Returns a fresh async iterable of bytes whenever it is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,12 +75,13 @@ class Part:
             object.__setattr__(self, "content", bytes(self.content))
         elif not (isinstance(self.content, bytes | str | os.PathLike) or callable(self.content)):
             raise TypeError(
-                "content of a Part must be bytes, str, a path, or a function that returns an "
-                f"async iterable of bytes, not {type(self.content).__name__}{_hint(self.content)}"
+                "content of a Part must be bytes, str, a path, or a function that returns an async "
+                f"iterable of bytes, not {type(self.content).__name__}"
+                f"{_hint_for_part(self.content)}"
             )
 
 
-def _hint(content: object) -> str:
+def _hint_for_part(content: object) -> str:
     if hasattr(content, "read"):
         return ": pass the path of the file, as a pathlib.Path"
     if isinstance(content, AsyncIterable):
@@ -251,8 +100,7 @@ class Multipart:
     Booleans are sent as JSON has them and None as an empty value, as in ``params``. Text goes out
     as it is: a browser would make CR LF of each of its line ends, but a program means what it says.
 
-    A form without a field is legal, as it is in a browser: whether there is something to send may
-    depend on what somebody filled in.
+    A form without a field is legal, as it is in a browser: perhaps nothing was filled in.
 
     Args:
       fields: a mapping, or an iterable of (name, value) pairs. A value is text, a number, a bool,
@@ -278,12 +126,19 @@ class Multipart:
         self._measured = False
 
     async def measure(self) -> int | None:
-        """As :meth:`FileContent.measure`, for all files; None with a part of unknown length."""
+        """The length of the whole form; None if it has a part of unknown length.
+
+        Looks at all files, in one thread. If cancelled, that thread is left to end by itself.
+
+        Raises:
+          OSError: a file is not there, is no regular file, or may not be read.
+        """
         files = [(one, one.content) for one in self._fields if type(one.content) is FileContent]
         if files:
             asked = [(file.path, None if one.content_type else one.filename) for one, file in files]
-            # Nothing is stored by the thread, for it may be abandoned.
-            found = await _touch_disk(_look_at, asked, abandon_on_cancel=True)
+            # The thread stores nothing: it may be abandoned, and would write into a form that is
+            # being sent.
+            found = await touch_disk(_look_at, asked, abandon_on_cancel=True)
             for (one, file), (size, guessed) in zip(files, found, strict=True):
                 file.size = size
                 one.content_type = one.content_type or guessed
@@ -295,13 +150,14 @@ class Multipart:
         return sum(known) if len(known) == len(sizes) else None
 
     async def __call__(self) -> AsyncGenerator[bytes, None]:
+        """The bytes of the form, the same ones each time; as its parts give them."""
         if not self._measured:
             await self.measure()
         for chunk in _joined(self._chunks()):
             if isinstance(chunk, bytes):
                 yield chunk
                 continue
-            # Closed here: a generator that is left half-way must not wait for the collector.
+            # Closed here, and not by the garbage collector, if we are left half-way.
             async with aclosing(chunk()) as pieces:
                 async for piece in pieces:
                     yield piece
@@ -312,10 +168,6 @@ class Multipart:
             yield one.content
             yield b"\r\n"
         yield self._end
-
-
-Measured: TypeAlias = FileContent | Multipart
-"""Bodies that know their length once they have looked at the disk, and can be produced again."""
 
 
 @dataclass(slots=True)
@@ -341,47 +193,25 @@ class _Field:
 
 
 class _Produced:
-    """What a function of the user's gives, checked and closed."""
+    """What a function of the user's produces, which is called anew for each attempt."""
 
-    size = None
+    size = None  # Not known, so the whole form has no length.
 
     def __init__(self, name: str, produce: Produce) -> None:
         self._name = name
         self._produce = produce
 
-    async def __call__(self) -> AsyncGenerator[bytes, None]:
-        pieces: object = self._produce()
-        if inspect.iscoroutine(pieces):
-            pieces.close()
-        if not isinstance(pieces, AsyncIterable):
-            raise TypeError(
-                f"the function for field {self._name!r} must return an async iterable of bytes, "
-                f"not {type(pieces).__name__}"
-            )
-        iterator = aiter(pieces)
-        try:
-            async for piece in iterator:
-                if not isinstance(piece, bytes | bytearray | memoryview):
-                    raise TypeError(
-                        f"the iterator for field {self._name!r} must yield bytes, "
-                        f"not {type(piece).__name__}"
-                    )
-                yield bytes(piece)
-        finally:
-            await close_body(iterator)
-
-
-async def close_body(body: object) -> None:
-    """Close a generator, a stream or a file; other iterables have no end to be told."""
-    aclose: Callable[[], Awaitable[object]] | None = getattr(body, "aclose", None)
-    if aclose is not None:
-        await aclose()
+    def __call__(self) -> AsyncGenerator[bytes, None]:
+        produced: object = self._produce()
+        if not isinstance(produced, AsyncIterable):
+            refuse_result(produced, f"the function for field {self._name!r}")
+        return checked_pieces(produced, f"the iterator for field {self._name!r}")
 
 
 def _joined(
     chunks: Iterable[bytes | FileContent | _Produced],
 ) -> Iterator[bytes | FileContent | _Produced]:
-    """Join the small things. What is large stays alone, and to join one thing does not copy it."""
+    """Join small chunks. A large one stays by itself, and is not copied."""
     small: list[bytes] = []
     size = 0
     for chunk in chunks:
@@ -394,7 +224,7 @@ def _joined(
             size += len(chunk)
         else:
             yield chunk
-    # The end of a form is small: there is always something left.
+    # The last chunk of a form is small, so there is always something left to be joined.
     yield b"".join(small)
 
 
@@ -403,13 +233,13 @@ def _look_at(asked: list[tuple[str, str | None]]) -> list[tuple[int, str | None]
 
     (The types too: :mod:`mimetypes` reads the system's tables when it is first asked.)
     """
-    return [(_size_of(path), name if name is None else _guess_type(name)) for path, name in asked]
+    return [(size_of(path), None if name is None else _guess_type(name)) for path, name in asked]
 
 
 def _guess_type(filename: str) -> str:
-    # "./" so that a name such as "data:text/html,.png" is not taken for a URL.
+    # With "./", so that mimetypes takes no name such as "data:text/html,.png" for a URL.
     guessed, encoding = mimetypes.guess_type(f"./{filename}")
-    # What is compressed is not of the type that it will have again.
+    # With an encoding ("a.txt.gz") the type is that of the file once it is unpacked; it isn't yet.
     return _OCTETS if guessed is None or encoding is not None else guessed
 
 
@@ -429,7 +259,7 @@ def _flat(fields: Any) -> Iterator[tuple[str, object]]:
                 for value in values:
                     yield name, value
             case (str() as name, tuple()):
-                # As other clients take a file; taken for a list it would be three fields.
+                # Other clients take a tuple for a file. Taken for a list, it would be three fields.
                 raise TypeError(
                     f"field {name!r} must not be a tuple: give "
                     "triopool.Part(content, filename=..., content_type=...), or a list of values"
@@ -453,22 +283,22 @@ def _part(name: str, value: object) -> Part:
         return Part(text)
     raise TypeError(
         f"field {name!r} must be a str, a number, a bool, None, bytes, a path or a triopool.Part, "
-        f"not {type(value).__name__}{_hint(value)}"
+        f"not {type(value).__name__}{_hint_for_part(value)}"
     )
 
 
 def _field(name: str, part: Part) -> _Field:
     content, filename, content_type = part.content, part.filename, part.content_type
     if isinstance(content, os.PathLike):
-        # Its type, unless given, is guessed where the tables can be read.
+        # Its type, unless given, is guessed in a thread: see _look_at().
         filename = PurePath(os.fsdecode(content)).name if filename is None else filename
     elif filename is not None and content_type is None:
         content_type = _TEXT if isinstance(content, str) else _OCTETS
-    disposition = b'Content-Disposition: form-data; name="%b"' % _quoted(
+    disposition = b'Content-Disposition: form-data; name="%b"' % _escaped(
         name, f"the name of field {name!r}"
     )
     if filename is not None:
-        disposition += b'; filename="%b"' % _quoted(filename, f"the file name of field {name!r}")
+        disposition += b'; filename="%b"' % _escaped(filename, f"the file name of field {name!r}")
     return _Field(disposition, _content(name, content), filename, content_type)
 
 
@@ -483,8 +313,8 @@ def _content(name: str, content: object) -> bytes | FileContent | _Produced:
     return _Produced(name, cast("Produce", content))
 
 
-def _quoted(text: str, what: str) -> bytes:
-    """For between quotes: the escapes of the HTML standard (multipart/form-data), no others."""
+def _escaped(text: str, what: str) -> bytes:
+    """Text to stand between quotes, with the escapes of the HTML standard and no others."""
     data = _utf8(text, what)
     return data.replace(b'"', b"%22").replace(b"\r", b"%0D").replace(b"\n", b"%0A")
 
@@ -494,5 +324,5 @@ def _utf8(text: str, what: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         pass
-    # Not where it was raised: that one quotes the text.
+    # Raised out here, so that it has no context: Python's own error quotes the text.
     raise ValueError(f"{what} can't be encoded as UTF-8")

@@ -1,0 +1,468 @@
+"""One HTTP/1.1 connection: moves the bytes between the wire and a parser, and keeps the clocks.
+
+It is both sides of the seam. For the pool it is a :class:`~.seam.Connection`; for one exchange
+after the other it is their :class:`~.seam.Codec`. What is legal, and how a message is framed, the
+parser says (``http11.py``); a second parser takes that one's place, and nothing here changes.
+
+*Clocks.* The server is given so much time for each gap. There is a clock for each direction, for an
+upload and its response may go on side by side. When one runs out it closes the wire, and the task
+that waits there learns that it was closed; the clock then says why (``_deadlines.py``).
+
+*Reuse.* Why a connection can't serve another exchange is one value, ``spent``. It is set where it
+becomes known: by the scanner that sees a bare LF, by the write that breaks, by the read that finds
+the end. The first reason stays. What is left to ask at the end of an exchange is whether the
+request was sent whole, what the parser says, and whether anything came behind.
+
+Long because both directions share one state: the clocks, what is owed, and why it is spent.
+"""
+
+from __future__ import annotations
+
+import math
+import ssl
+from collections.abc import Callable
+from typing import Any, Literal, NoReturn, TypeAlias
+
+import trio
+
+from .._config import Timeouts
+from .._deadlines import Deadline, Deadlines
+from .._errors import (
+    LocalProtocolError,
+    PoolClosed,
+    ReadError,
+    ReadTimeout,
+    RemoteProtocolError,
+    WriteError,
+    WriteTimeout,
+)
+from .._facts import Condition, ConnectionInfo, Spent
+from .._origin import PoolKey
+from .._transport.tls import TLSStream
+from .._transport.tls_errors import reason
+from .._transport.wire import Stale, Wire
+from .heads import NotLegal
+from .http11 import H11, CutShort, DoesNotFit
+from .request_head import RequestHead
+from .scanner import Stage
+from .seam import Bytes, Head, RawHeaders, Upgraded
+
+_NO_LIMITS = Timeouts(write=None, read=None)
+
+
+Sent: TypeAlias = Literal["not yet", "whole", "given up"]
+"""How far our side of the exchange is:
+
+- not yet: more is to be sent, or has not been taken by the kernel.
+- whole: the kernel has taken the request to its end.
+- given up: nothing more will be sent, and the end is missing.
+
+Text and no enum: to look a member up takes 75 ns, and each exchange does it five times.
+"""
+
+
+class HTTP1Connection:
+    """One connection, and the exchange on it. The seam says what its methods promise.
+
+    Attributes:
+      info: its facts.
+      spent: why it can't serve another exchange; None while it can.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        tls: TLSStream | None,
+        info: ConnectionInfo,
+        key: PoolKey,
+        deadlines: Deadlines,
+    ) -> None:
+        self.info = info
+        self.spent: Spent | None = None
+        self.writes_at_once = tls is None
+        self._name = str(key)
+        self._wire = wire
+        self._tls = tls
+        self._stream: Wire | TLSStream = wire if tls is None else tls
+        self._parser = H11(self._spend)
+        self._write_clock = Deadline(deadlines, self._write_stalled)
+        self._read_clock = Deadline(deadlines, wire.close)
+        # Of the exchange on it:
+        self.on_write_stall: Callable[[], object] | None = None
+        self.upgraded: Upgraded | None = None
+        self.bytes_received = 0
+        self.waited: float | None = None
+        self._limits = _NO_LIMITS
+        self._reused = False
+        self._sent: Sent = "not yet"
+        self._sent_before = 0
+        # What has been framed and not been taken by the kernel; and whether that is the last of it.
+        self._owed: Bytes = b""
+        self._owes_the_end = False
+        self._receiving = False
+        self._head: Head | None = None
+
+    # ── For the pool ───────────────────────────────────────────────────────────────────────────
+
+    def condition(self) -> Condition:
+        if not self._wire.is_readable():
+            return Condition.FRESH
+        # TLS 1.3 sends session tickets after the handshake, and may change keys at any time.
+        return Condition.STALE if self._tls is None else Condition.UNSURE
+
+    async def settle(self) -> bool:
+        """Let TLS process what has arrived; False if it was data, an end of file or an error.
+
+        Never waits for the peer. Works under an expired deadline too, where it raises Cancelled
+        rather than tell a lie.
+        """
+        assert self._tls is not None
+        try:
+            with self._wire.impatient():
+                await self._tls.receive_some(1)
+        except trio.WouldBlock:
+            return True
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return False
+        return False
+
+    @property
+    def idle_limit(self) -> float | None:
+        return self._parser.scanner.idle_limit
+
+    @property
+    def closed(self) -> bool:
+        return self._wire.closed
+
+    @property
+    def socket(self) -> trio.socket.SocketType:
+        return self._wire.socket
+
+    @property
+    def tls(self) -> trio.SSLStream[Any] | None:
+        return None if self._tls is None else self._tls.ssl
+
+    def open_codec(self) -> HTTP1Connection:
+        return self
+
+    def close(self, why: Spent | None = None) -> None:
+        self.spent = self.spent or why
+        self._wire.close()
+        self._write_clock.forget()
+        self._read_clock.forget()
+
+    def _spend(self, why: Spent) -> None:
+        self.spent = self.spent or why
+
+    # ── Sending ────────────────────────────────────────────────────────────────────────────────
+    #
+    # A parser calls a request done as soon as its end has been *framed*. Whether the connection can
+    # be reused depends on what was *sent*: so whatever has been framed is owed until the kernel has
+    # taken all of it, and to frame and to write are never two steps of the caller's.
+
+    @property
+    def bytes_sent(self) -> int:
+        return self._wire.bytes_sent - self._sent_before
+
+    @property
+    def sent_whole(self) -> bool:
+        return self._sent == "whole"
+
+    def start(
+        self,
+        head: RequestHead,
+        body: bytes | None,
+        timeouts: Timeouts,
+        *,
+        reused: bool,
+        just_seen: bool,
+    ) -> bool:
+        self._limits = timeouts
+        self._reused = reused
+        self._wire.look_before_write = reused and not just_seen
+        self._sent = "not yet"
+        self._sent_before = self._wire.bytes_sent
+        self.bytes_received = 0
+        self.waited = None
+        self._head = None
+        self._owed = self._parser.start(head, body)
+        self._owes_the_end = body is not None
+        return body is not None and self._write_now()
+
+    async def send(self, piece: Bytes, *, last: bool = False) -> None:
+        try:
+            framed = self._parser.frame(piece, last=last)
+        except DoesNotFit as exc:
+            raise LocalProtocolError(
+                f"the body does not fit the request's Content-Length: {exc}",
+                origin=self.info.origin,
+                phase="write",
+            ) from None
+        self._owed = framed[0] if len(framed) == 1 else b"".join(framed)
+        self._owes_the_end = last
+        if self._owed:
+            await self.flush()
+        else:
+            assert last  # of a body whose length was told: its end is not framed
+            self._pay()
+
+    async def flush(self) -> None:
+        # Let others run before and not after, so that what has been taken is counted at once.
+        await trio.lowlevel.checkpoint()
+        if self._reused and not self.bytes_sent:
+            self._wire.look_before_write = True  # It has not been seen in this step.
+        if self._write_now():
+            return
+        # No clock runs for what the kernel takes at once.
+        clock, limit = self._write_clock, self._limits.write
+        self._wire.on_progress = lambda: clock.begin(limit)
+        clock.begin(limit)
+        try:
+            await self._stream.send_all(self._owed)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            self._raise_send_failure(exc)
+        finally:
+            clock.end()
+        self._pay()
+
+    def _write_now(self) -> bool:
+        """Write what the kernel takes at once of what is owed; whether that was all."""
+        if not self.writes_at_once:
+            return False
+        try:
+            sent = self._wire.send_now(self._owed)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            self._raise_send_failure(exc)
+        if sent < len(self._owed):
+            self._owed = memoryview(self._owed)[sent:]
+            return False
+        self._pay()
+        return True
+
+    def _pay(self) -> None:
+        """The kernel has taken all that was framed."""
+        self._owed = b""
+        if self._owes_the_end:
+            self._end_sending("whole")
+
+    def stop_sending(self) -> None:
+        if self._sent == "not yet":
+            self._end_sending("given up")
+
+    def _end_sending(self, sent: Sent) -> None:
+        self._sent = sent
+        # From now on the silence of the server counts, if a task waits for it already.
+        if self._receiving:
+            self._read_clock.begin(self._limits.read)
+
+    def _write_stalled(self) -> None:
+        """The server has taken nothing for too long."""
+        if self.on_write_stall is None:
+            self._wire.close()
+        else:
+            self._write_clock.is_over = False
+            self.on_write_stall()
+
+    def _raise_send_failure(self, exc: Exception) -> NoReturn:
+        self.stop_sending()
+        if isinstance(exc, trio.ClosedResourceError):
+            self._raise_closed("write", exc)
+        self._spend(Spent.STALE if isinstance(exc, Stale) else Spent.BROKEN)
+        origin = self.info.origin
+        raise WriteError(
+            f"the connection to {origin} broke while the request was sent: {_why(exc)}",
+            origin=origin,
+            phase="write",
+        ) from exc
+
+    # ── Receiving ──────────────────────────────────────────────────────────────────────────────
+
+    async def receive(self) -> None:
+        scanner = self._parser.scanner
+        if scanner.stage is Stage.CHUNKS and scanner.paused:
+            await trio.lowlevel.checkpoint()
+            scanner.resume()
+            return
+        self._receiving = True
+        if self._sent != "not yet":
+            self._read_clock.begin(self._limits.read)
+        try:
+            rest = None if self._head is None else self._rest_of_body(self._head)
+            data = await self._stream.receive_some(rest)
+        except trio.BrokenResourceError as exc:
+            self._spend(Spent.BROKEN)
+            why = f"the connection to {self.info.origin} broke while the response was read: "
+            raise self._read_error(why + _why(exc)) from exc
+        except trio.ClosedResourceError as exc:
+            self._raise_closed("read", exc)
+        except trio.Cancelled:
+            if self._limits.read is not None and self._read_clock.ends_at != math.inf:
+                self.waited = trio.current_time() - self._read_clock.ends_at + self._limits.read
+            raise
+        finally:
+            self._receiving = False
+            self._read_clock.end()
+        self.bytes_received += len(data)
+        self._parser.put(data)
+        if not data:
+            self._spend(Spent.ENDED)
+            self._check_end_of_file()
+
+    def _rest_of_body(self, head: Head) -> int | None:
+        """How much to read at most: what is behind the body is left where a glance will see it."""
+        if head.length is None or head.chunked:
+            return None
+        return head.length - self._parser.body_bytes
+
+    def next_head(self) -> Head | None:
+        try:
+            head = self._parser.next_head()
+        except (NotLegal, CutShort) as exc:
+            self._raise_what_is_wrong(exc)
+        if head is not None:
+            self._head = head
+            if self._parser.may_switch and self._parser.has_switched:
+                self._spend(Spent.SWITCHED)
+                self._wire.on_progress = None
+                self.upgraded = Upgraded(self._stream, self._parser.rest)
+        return head
+
+    def take(self) -> Bytes | None:
+        try:
+            return self._parser.take()
+        except (NotLegal, CutShort) as exc:
+            self._raise_what_is_wrong(exc)
+
+    @property
+    def trailers(self) -> RawHeaders:
+        return self._parser.trailers
+
+    def _check_end_of_file(self) -> None:
+        """Refuse to take an end of file for the end of a body, unless TLS vouches for it."""
+        head, tls = self._head, self._tls
+        # Where a body has an end of its own, the parser says that it was cut.
+        if head is None or head.chunked or head.length is not None:
+            return
+        if tls is not None and tls.was_cut:
+            raise self._read_error(
+                f"{self.info.origin} closed the connection without TLS's close_notify, so the body "
+                "may have been cut (RFC 9112 section 9.8)"
+            )
+
+    # ── Ending ─────────────────────────────────────────────────────────────────────────────────
+
+    async def finish(self) -> None:
+        self.spent = self._why_spent()
+        # With TLS, what came behind the response may have been read into its buffer already.
+        if self.spent is None and self._tls is not None and not await self.settle():
+            self.spent = Spent.EARLY_BYTES
+        if self.spent is None:
+            self._parser.next_cycle()
+            self.on_write_stall = None
+
+    def _why_spent(self) -> Spent | None:
+        if self.spent is not None:
+            return self.spent
+        if self._sent != "whole":
+            return Spent.NOT_SENT
+        why = self._parser.why_spent()
+        # We look at what came behind the response: the next request may get the connection as it
+        # is, without another glance, and would take bytes of the last one for its answer.
+        if why is None and self._tls is None and self._wire.is_readable():
+            return Spent.EARLY_BYTES
+        return why
+
+    def abandon(self) -> None:
+        self.close(Spent.CUT_SHORT)
+
+    @property
+    def worth_draining(self) -> bool:
+        done_so_far = self.spent is None and self._sent == "whole"
+        return done_so_far and self._parser.stays_open and not self.closed
+
+    # ── Errors ─────────────────────────────────────────────────────────────────────────────────
+
+    def check_open(self) -> None:
+        if self.closed:
+            self._raise_closed("write", None)
+
+    def _raise_closed(self, phase: str, exc: Exception | None) -> NoReturn:
+        """Say why the connection was closed under us.
+
+        If it was for our own impatience, that is the reason, and how it was done is not told.
+        """
+        if self._write_clock.is_over:
+            self._spend(Spent.TIMED_OUT)
+            raise self._write_timeout() from None
+        if self._read_clock.is_over:
+            self._spend(Spent.TIMED_OUT)
+            raise self._read_timeout() from None
+        raise PoolClosed(
+            f"the exchange with {self.info.origin} was under way when the pool, or the lease of "
+            "its connection, was left",
+            origin=self.info.origin,
+            phase=phase,
+        ) from exc
+
+    def _write_timeout(self) -> WriteTimeout:
+        seconds = self._limits.write
+        return WriteTimeout(
+            f"{self._name} took nothing of the request for {seconds} s "
+            f"({self.bytes_sent} bytes sent so far)",
+            origin=self.info.origin,
+            phase="write",
+            seconds=seconds,
+        )
+
+    def _read_timeout(self) -> ReadTimeout:
+        seconds = self._limits.read
+        if self._is_in_head:
+            so_far = f" ({self.bytes_received} bytes received so far)"
+        else:
+            so_far = f", {self.how_far}"
+        return ReadTimeout(
+            f"{self._name} sent nothing for {seconds} s{so_far}",
+            origin=self.info.origin,
+            phase="read",
+            seconds=seconds,
+        )
+
+    def _raise_what_is_wrong(self, exc: NotLegal | CutShort) -> NoReturn:
+        origin = self.info.origin
+        if isinstance(exc, NotLegal):
+            self._spend(Spent.NOT_LEGAL)
+            message = f"{origin} sent {exc}"
+            raise RemoteProtocolError(message, origin=origin, phase="read") from None
+        if not self.bytes_received:
+            where = "without sending a response"
+        elif self._is_in_head:
+            where = f"in the middle of a head, after {self.bytes_received} bytes"
+        else:
+            where = "in the middle of the response"
+        raise self._read_error(f"{origin} closed the connection {where}") from exc
+
+    def _read_error(self, message: str) -> ReadError:
+        if not self._is_in_head:
+            message = f"{message}, {self.how_far}"
+        return ReadError(message, origin=self.info.origin, phase="read")
+
+    @property
+    def how_far(self) -> str:
+        head, size = self._head, self._parser.body_bytes
+        assert head is not None
+        if head.chunked:
+            return f"after {size} bytes of a chunked body, before its end"
+        if head.length is None:
+            return f"after {size} bytes of the body, whose length was not told"
+        return f"after {size} of the {head.length} bytes of the body"
+
+    @property
+    def _is_in_head(self) -> bool:
+        return self._parser.scanner.stage is Stage.HEAD
+
+
+def _why(exc: BaseException) -> str:
+    """What broke a stream. TLS says it in the cause only."""
+    if isinstance(exc.__cause__, ssl.SSLError):
+        return reason(exc.__cause__)
+    return str(exc) or str(exc.__cause__ or type(exc).__name__)

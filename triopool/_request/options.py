@@ -1,0 +1,54 @@
+"""The keyword arguments of a request: their names and types, said once.
+
+``ConnectionPool.request()`` tells what they mean, ``prepare.py`` checks what is given for them, and
+``tests/test_options.py`` holds the three together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any, TypeAlias, TypedDict
+
+from .._body.body import Content
+from .._body.form import Params
+from .._body.multipart import MultipartFields
+from .._config import Redirects, Timeouts
+from .._facts import OnProgress
+from . import hints as _hints
+from .auth import Auth
+from .fields import Headers
+
+AuthOption: TypeAlias = Auth | tuple[str, str]
+OnInformational: TypeAlias = Callable[[int, list[tuple[bytes, bytes]]], object]
+
+
+class RequestOptions(TypedDict, total=False):
+    """The keyword arguments of a request; :meth:`ConnectionPool.request` explains them."""
+
+    params: Params | None
+    headers: Headers | None
+    content: Content | None
+    json: Any
+    form: Params | None
+    multipart: MultipartFields | None
+    auth: AuthOption | None
+    timeouts: Timeouts | None
+    server_hostname: str | None
+    target: str | None
+    idempotent: bool | None
+    expect_continue: bool
+    follow_redirects: bool | Redirects
+    decode: bool
+    on_informational: OnInformational | None
+    on_progress: OnProgress | None
+    max_body_bytes: int | None
+
+
+def check_names(caller: str, options: Collection[str]) -> None:
+    """Tell of a keyword that no request has, with the one that was meant where it is known.
+
+    Raises:
+      TypeError: there is one.
+    """
+    unknown = [name for name in options if name not in RequestOptions.__annotations__]
+    _hints.refuse(caller, unknown, _hints.OF_A_REQUEST)
