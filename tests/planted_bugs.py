@@ -279,8 +279,9 @@ BUGS = [
     Bug(
         "a newcomer is handed a connection before a waiter",
         "_slots/waiting.py",
-        "        dialling, waiting = next(iter(self.dialling), None), next(iter(self.waiting), None)\n",
-        "        return next(reversed(self.waiting or self.dialling), None)\n",
+        "        dialling, waiting = next(iter(self.dialling), None), ",
+        "        return next(reversed(self.waiting or self.dialling), None)\n"
+        "        dialling, waiting = next(iter(self.dialling), None), ",
     ),
     Bug(
         "a newcomer gets a dial before a waiter",
