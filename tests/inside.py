@@ -56,6 +56,11 @@ def open_watches(pool: ConnectionPool) -> Any:
     return pool._client._watches.open
 
 
+def deadlines_kept(pool: ConnectionPool) -> int:
+    """How many entries the keeper of deadlines has, dead ones included."""
+    return len(pool._deadlines)
+
+
 # ── The dial ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -70,6 +75,30 @@ def lookups_under_way(names: Names) -> int:
 def places_taken(resolver: SystemResolver) -> int:
     """How many look-ups have a place at the system's resolver."""
     return resolver._places.borrowed_tokens
+
+
+# ── Connections ────────────────────────────────────────────────────────────────────────────────
+
+
+def wire_of(connection: Any) -> Any:
+    """The socket below HTTP and TLS."""
+    return connection._wire
+
+
+def not_parsed_yet(connection: Any) -> bytes:
+    """What has come, and has not been looked at."""
+    return bytes(connection._parser.scanner._data)
+
+
+def let_write_clock_run_out(connection: Any) -> None:
+    connection._write_clock.run_out()
+
+
+def send_by(wire: Any, send: Any) -> Any:
+    """Let a wire send with *send*, where it does so without waiting; what it sent with before."""
+    before = wire._nowait.send
+    wire._nowait = wire._nowait._replace(send=send)
+    return before
 
 
 # ── Bytes ──────────────────────────────────────────────────────────────────────────────────────

@@ -15,18 +15,7 @@ from pathlib import Path
 import pytest
 from house import files, name_of, room_of, rooms, tree_of
 
-TIDY = (
-    *("httpx", "httpx2", "_httpx", "_pool", "_client", "_exchange", "_dial", "_request"),
-    *("_protocol", "_transport", "_body", "_own_nursery", "_groups"),
-    *("_instruments", "testing", "abc", "_errors", "_facts", "_statistics", "_origin", "_config"),
-    *("_decoding", "_deadlines", "_charset", "_threads", "_control_c", "_trio_only"),
-)
-"""The rooms that keep to this; the others are being rebuilt. In the end: ``sorted(rooms())``."""
-
 TESTS = Path(__file__).parent
-TIDY_TESTS = ("corpus", "fuzz", "pool", "real", "servers", "soak", "testing", "transports")
-"""The folders of tests that keep to this. In the end: ``folders_of_tests()``."""
-
 OF_NAMED_TUPLES = {name for name in dir(collections.namedtuple("_", ())) if name[1] != "_"}
 """``_replace`` and its like: public, and with an underscore only so that no field is called so."""
 
@@ -108,20 +97,11 @@ def names_bound_by(statement: ast.stmt) -> Iterator[str]:
             yield name
 
 
-@pytest.mark.parametrize("room", TIDY)
+@pytest.mark.parametrize("room", sorted(rooms()))
 def test_nobody_reaches_into_anothers_private_parts(room: str) -> None:
     assert not reached_into(room)
 
 
-@pytest.mark.parametrize("folder", TIDY_TESTS)
+@pytest.mark.parametrize("folder", folders_of_tests())
 def test_tests_reach_private_parts_through_one_file(folder: str) -> None:
     assert not reached_into_by_tests(folder)
-
-
-if __name__ == "__main__":  # python tests/test_privacy.py: what is left to be done
-    for one in sorted(rooms()):
-        for finding in reached_into(one):
-            print(f"{one:13} {finding}")
-    for one in folders_of_tests():
-        for finding in reached_into_by_tests(one):
-            print(finding)

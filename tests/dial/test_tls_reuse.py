@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 import trustme
-from inside import connections
+from inside import connections, wire_of
 from servers import Nginx, server_certificate
 from trio.testing import MockClock
 
@@ -45,7 +45,7 @@ async def warmed_up_connections_are_reused(pool: ConnectionPool, url: str) -> No
     await pool.warm_up(url, 3)
     with trio.fail_after(5):
         for connection in connections(pool):
-            while not connection._wire.is_readable():  # the tickets are under way
+            while not wire_of(connection).is_readable():  # the tickets are under way
                 await trio.sleep(0.01)
     async with trio.open_nursery() as nursery:
         for _ in range(3):

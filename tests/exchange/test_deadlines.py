@@ -14,7 +14,7 @@ import trio
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
-from inside import connections
+from inside import connections, deadlines_kept, let_write_clock_run_out
 from trio.testing import MockClock
 
 from triopool import ConnectionPool, ReadTimeout, Timeouts, WriteTimeout
@@ -338,7 +338,7 @@ async def test_a_pool_leaves_nothing_of_finished_requests_with_its_keeper(
     async with serving(Answering()) as (pool, _):
         for _ in range(500):
             await pool.get(URL)
-        assert len(pool._deadlines) == 1
+        assert deadlines_kept(pool) == 1
 
 
 async def test_a_shielded_request_has_its_timeout_though_the_pools_block_is_cancelled(
@@ -371,7 +371,7 @@ async def test_a_closed_connection_is_not_kept_until_its_deadline(autojump_clock
         for _ in range(3 * DEAD_AT_MOST):
             await pool.get(URL)
         assert pool.statistics().dialled == 3 * DEAD_AT_MOST
-        assert len(pool._deadlines) <= DEAD_AT_MOST + 1
+        assert deadlines_kept(pool) <= DEAD_AT_MOST + 1
 
 
 async def test_a_read_timeout_has_nothing_to_tell_of_a_pool(autojump_clock: object) -> None:
@@ -427,7 +427,7 @@ async def test_an_upload_that_is_too_slow_between_two_pieces_is_not_told_of_a_cl
         yield b"one"
         await trio.sleep(1.0)
         (connection,) = connections(pool)
-        connection._write_clock.run_out()
+        let_write_clock_run_out(connection)
         yield b"two"
 
     async with serving(script(Receive(), KeepOpen())) as (pool, network):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from inside import connections
+from inside import connections, wire_of
 
 from triopool import CloseReason, ConnectionInfo, ConnectionPool, Spent, abc
 from triopool.testing import Network, NetworkSocket, Request
@@ -162,7 +162,7 @@ async def _interfere(body: str, contexts: tuple[ssl.SSLContext, ssl.SSLContext] 
             await pool.get(f"{url}/first")
             (end,) = network.open_server_sockets
             (first,) = connections(pool)
-            wire = first._wire
+            wire = wire_of(first)
             before = wire.bytes_sent
             nursery.start_soon(interfere)
             await trio.testing.wait_all_tasks_blocked()

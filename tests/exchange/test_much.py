@@ -6,7 +6,7 @@ import random
 
 import pytest
 import trio
-from inside import connections
+from inside import connections, not_parsed_yet
 
 from triopool import RemoteProtocolError, Response
 from triopool._protocol.chunks import CHUNKS_IN_A_ROW
@@ -90,7 +90,7 @@ async def test_an_idle_connection_keeps_nothing_of_what_came(
     async with serving(Answering(ANSWERS[framing]), buffer_size=BUFFER) as (pool, _):
         await pool.get(URL)
         (connection,) = connections(pool)
-        assert connection._parser.scanner._data == b""
+        assert not_parsed_yet(connection) == b""
 
 
 # ── Chunks of one byte ─────────────────────────────────────────────────────────────────────────

@@ -170,7 +170,8 @@ class Exchange:
         if self._meter is not None:
             self._meter.to_receive = head.length
         self._body.check_length(head)
-        await self._take_what_came()
+        if self._take_what_came():
+            await self._finish()
 
     async def _read_head(self) -> Head:
         """Read up to the final head, or to a switch."""
@@ -298,26 +299,27 @@ class Exchange:
                     await self._finish()
             else:
                 await self.codec.receive()
-                await self._take_what_came()
+                if self._take_what_came():
+                    await self._finish()
         except TriopoolError as exc:
             self._break_off(self.first_cause(exc))
         except trio.Cancelled as exc:
             exc.add_note(f"triopool was {self._doing()}")
             raise
 
-    async def _take_what_came(self) -> None:
-        """Take what has come of the body; if that was all, and our side is done, end it."""
+    def _take_what_came(self) -> bool:
+        """Take what has come of the body; whether both sides are done with that."""
         try:
             is_whole = self._body.take()
         except TriopoolError as exc:
             # Whether it came together with the head or later makes no difference to the caller.
             self._break_off(self.first_cause(exc))
-            return
-        if is_whole:
-            self._state = "whole"
-            self.trailers = self.codec.trailers
-            if not self._sender.is_under_way:
-                await self._finish()
+            return False
+        if not is_whole:
+            return False
+        self._state = "whole"
+        self.trailers = self.codec.trailers
+        return not self._sender.is_under_way
 
     # ── Endings ────────────────────────────────────────────────────────────────────────────────
 

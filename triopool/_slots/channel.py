@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from .slot import Slot
 
 
+SPARE_ENDS = 100
+"""How many ends of a channel are kept for the next waiters; picked arbitrarily. To make one takes
+about as long as all that Trio does to hand a connection over."""
+
+
 class Channel:
     """Hands connections to the tasks that are parked in it, in the order in which they parked.
 
@@ -23,12 +28,14 @@ class Channel:
     for the first waiter only: most origins never have one.
     """
 
-    __slots__ = ("_receive", "_send", "_youngest")
+    __slots__ = ("_receive", "_send", "_spare_ends", "_youngest")
 
     def __init__(self) -> None:
         self._send: trio.MemorySendChannel[Slot] | None = None
         # This end is never received from: it is there to be cloned.
         self._receive: trio.MemoryReceiveChannel[Slot] | None = None
+        # The ends of waiters that were served; no task is parked there. The next waiters use them.
+        self._spare_ends: list[trio.MemoryReceiveChannel[Slot]] = []
         # The age of the youngest that was ever parked in here.
         self._youngest = -1
 
@@ -43,12 +50,15 @@ class Channel:
         in_turn = age > self._youngest
         if in_turn:
             self._youngest = age
-        return self._receive.clone(), in_turn
+        end = self._spare_ends.pop() if self._spare_ends else self._receive.clone()
+        return end, in_turn
 
-    def send(self, slot: Slot) -> None:
-        """Hand a connection to the waiter that has been parked for longest. There has to be one."""
+    def send(self, slot: Slot, end: trio.MemoryReceiveChannel[Slot]) -> None:
+        """Hand a connection to the waiter that has been parked for longest, which is at *end*."""
         assert self._send is not None
         self._send.send_nowait(slot)
+        if len(self._spare_ends) < SPARE_ENDS:
+            self._spare_ends.append(end)
 
     @property
     def parked(self) -> int:

@@ -14,6 +14,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 
+from .._facts import Condition
 from .slot import Share, Slot, State
 
 JITTER = 0.1
@@ -61,6 +62,14 @@ class Idle:
         self.order[slot] = None
         if len(self.order) == 1:
             self.on_first()
+
+    def take_fit(self, share: Share, now: float) -> Slot | None:
+        """Take the newest of an origin that has some, if it is fit at a glance."""
+        slot = next(reversed(share.idle))
+        if now >= slot.idle_until or now >= slot.expires_at or slot.glance() is not Condition.FRESH:
+            return None
+        self.take(slot)
+        return slot
 
     def take(self, slot: Slot) -> None:
         """Take a connection out, to be used."""

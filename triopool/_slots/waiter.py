@@ -21,6 +21,8 @@ the connection goes the way of an error: it is put down, and the clone closed. T
 reached the waiter that it was meant for is asserted, and :mod:`.invariants` compares the channel
 with the books.
 
+A clone that has served is used again by the next waiter of its origin; a closed one is not.
+
 A waiter knows the channel, and not the queue in which it stands: what happens to it there, and to
 those who wait beside it, is for :mod:`.waiting` and :mod:`.dispatcher` to know.
 """
@@ -171,7 +173,7 @@ class Waiter(Deadline):
             return False
         self._task = None  # Nothing is kept by an old entry of the deadlines.
         if in_turn and self._in_turn:
-            self._channel.send(slot)
+            self._channel.send(slot, self._end)
             # From here on the connection is that task's, whatever becomes of it.
             assert task.custom_sleep_data is None, "it went to another waiter: the orders disagree"
         else:

@@ -51,7 +51,7 @@ class OriginQueue:
     @property
     def oldest(self) -> Waiter | None:
         """The waiter whose turn it is to be handed a connection."""
-        dialling, waiting = next(iter(self.dialling), None), self.oldest_waiting
+        dialling, waiting = next(iter(self.dialling), None), next(iter(self.waiting), None)
         if dialling is None or (waiting is not None and waiting.age < dialling.age):
             return waiting
         return dialling
