@@ -54,6 +54,11 @@ class Sweeper:
                 await trio.lowlevel.checkpoint()
             some = idle[start : start + LOOKS_AT_ONCE]
             unsure += self._dispatcher.sweep(some, trio.current_time())
+        # Glances come first: they are quick and move nothing. A connection that only TLS can judge
+        # is taken out while TLS looks at it, one at a time, so that requests find all others. When
+        # it comes back it stands where the one used last stands, though no request has used it. So
+        # in the end they get back the places that they had: else it would be the sweep that decides
+        # which connection is reused, and which one is evicted.
         for slot in unsure:
             # It may have been taken, or closed, while we looked at the ones before.
             if slot.state is State.IDLE:
