@@ -75,8 +75,7 @@ class Deadline:
     def begin_until(self, ends_at: float) -> None:
         """Start the clock: the wait may take until *ends_at*."""
         self.ends_at = ends_at
-        if ends_at < self.looked_at:
-            self._deadlines.look_at(self, ends_at)
+        self._deadlines.look_at(self, ends_at)
 
     def end(self) -> None:
         """Stop the clock. It may be started again."""
@@ -92,8 +91,8 @@ class Deadline:
     def run_out(self) -> None:
         """The time is over: end the wait."""
         self.is_over = True
-        if self._end_wait is not None:
-            self._end_wait()
+        assert self._end_wait is not None  # or this is overridden
+        self._end_wait()
 
 
 class Deadlines:

@@ -37,8 +37,6 @@ class Turn:
         self.drained: trio.Event | None = None
 
     def end(self, reason: CloseReason = CloseReason.DISCARDED) -> None:
-        if self.ended:
-            return
         self.ended = True
         if self.connection.spent is not None:
             self._lease.end(reason)

@@ -344,8 +344,7 @@ class Exchange:
             self._end_lease()
 
     def _break_off(self, error: BaseException) -> None:
-        if self.failure is None:
-            self.failure = error
+        self.failure = self.failure or error
         self.abandon()
 
     def _end_lease(self) -> None:

@@ -84,13 +84,10 @@ class Search:
         return None
 
     async def _is_fit(self, slot: Slot) -> bool:
-        match slot.glance():
-            case Condition.FRESH:
-                return True
-            case Condition.STALE:
-                return False
-            case Condition.UNSURE:
-                return await self._dispatcher.settle(slot)
+        condition = slot.glance()
+        if condition is Condition.UNSURE:
+            return await self._dispatcher.settle(slot)
+        return condition is Condition.FRESH
 
     def _let_go(self) -> None:
         slot, self._kept = self._kept, None
