@@ -337,6 +337,10 @@ class Client:
             if last.watch.had_its_answer(exc.seconds):
                 world.find("in time", f"{asked.token} had its answer in time: {exc}")
             return
+        if isinstance(exc, WriteTimeout) and last.plan.fault == "slow":
+            # The servers are part of this program. While it computes, one that reads slowly does
+            # not read at all; it takes its next piece a tick or two after the program is back.
+            return
         if last.answered_at is not None and last.must_succeed and not asked.disturbed:
             world.find("answered", f"{asked.token} was answered, but: {exc!r}; {last.plan}")
 
