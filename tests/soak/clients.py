@@ -338,9 +338,10 @@ class Client:
                 world.find("in time", f"{asked.token} had its answer in time: {exc}")
             return
         if isinstance(exc, WriteTimeout) and last.plan.fault == "slow":
-            # The servers are part of this program. While it computes, one that reads slowly does
-            # not read at all; it takes its next piece a tick or two after the program is back.
-            return
+            assert exc.seconds is not None
+            # It takes its next piece a tick or two after the program is back.
+            if world.stood_still_for(exc.seconds):
+                return
         if last.answered_at is not None and last.must_succeed and not asked.disturbed:
             world.find("answered", f"{asked.token} was answered, but: {exc!r}; {last.plan}")
 

@@ -67,6 +67,8 @@ class World:
         self._in_flight: list[tuple[float, int, Callable[[], object]]] = []
         self._ties = itertools.count()
         self._may_stay = 0
+        # How long the last computation took, and when it ended.
+        self._computed = 0.0, -math.inf
         self._asleep = trio.CancelScope()
         clock = trio.lowlevel.current_clock()
         assert isinstance(clock, MockClock)
@@ -120,6 +122,12 @@ class World:
             self._clock.jump(max(0.0, at - trio.current_time()))
             self._deliver_until(at)
         self._clock.jump(max(0.0, end - trio.current_time()))
+        self._computed = seconds, trio.current_time()
+
+    def stood_still_for(self, seconds: float) -> bool:
+        """Whether the program has computed for so long, and until now: then no server has read."""
+        computed, until = self._computed
+        return until == trio.current_time() and computed >= seconds - 1e-9
 
     def end_the_run(self) -> None:
         """Let Trio crash: nothing else ends tasks that wait in a shield."""
