@@ -28,7 +28,6 @@ the second one otherwise. A program that knows better says ``idempotent=True``.
 """
 
 _USER_AGENT = f"triopool/{version('triopool')}"
-_WITHOUT_BODY = frozenset({"GET", "HEAD"})
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
 
 

@@ -65,8 +65,8 @@ class Idle:
 
     def take_fit(self, share: Share, now: float) -> Slot | None:
         """Take the newest of an origin that has some, if it is fit at a glance."""
-        slot = next(reversed(share.idle))
-        if now >= slot.idle_until or now >= slot.expires_at or slot.glance() is not Condition.FRESH:
+        slot = self.newest(share)
+        if slot.has_expired(now) or slot.glance() is not Condition.FRESH:
             return None
         self.take(slot)
         return slot
