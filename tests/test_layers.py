@@ -34,25 +34,32 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "_slots": {
         *("_instruments", "_statistics", "_deadlines", "_config", "_errors", "_facts"),
-        *("_origin", "abc"),
+        *("_origin", "_pool_key", "abc"),
     },
     "_dial": {
         *("_protocol", "_transport", "_deadlines", "_threads", "_control_c", "_config"),
-        *("_errors", "_facts", "_origin", "abc"),
+        *("_errors", "_facts", "_origin", "_pool_key", "abc"),
+    },
+    "_proxy": {
+        *("_request.auth", "_request.url", "_request.fields"),
+        *("_config", "_errors", "_facts", "_origin", "_pool_key", "abc"),
     },
     "_request": {
-        *("_body", "_protocol.request_head", "_decoding", "_config", "_errors", "_facts"),
-        "_origin",
+        *("_proxy", "_body", "_protocol.request_head", "_decoding", "_config", "_errors"),
+        *("_facts", "_origin", "_pool_key"),
     },
-    "_protocol": {"_transport", "_deadlines", "_config", "_errors", "_facts", "_origin"},
-    "_transport": {"_errors", "_facts", "_origin"},
+    "_protocol": {
+        *("_transport", "_deadlines", "_config", "_errors", "_facts", "_origin", "_pool_key"),
+    },
+    "_transport": {"_errors", "_facts", "_origin", "_pool_key"},
     "_body": {"_threads", "_config"},
     "_instruments": {"_config", "_errors", "_facts", "_origin", "abc"},
     "testing": {"abc"},
-    "abc": {"_facts", "_origin"},
+    "abc": {"_facts", "_origin", "_proxy.proxy"},
     "_errors": {"_origin"},
     "_facts": {"_origin"},
-    "_statistics": {"_origin"},
+    "_statistics": {"_pool_key"},
+    "_pool_key": {"_origin", "_proxy.proxy"},
     "_origin": set(),
     "_config": set(),
     "_deadlines": set(),
@@ -67,7 +74,18 @@ MAY_IMPORT: dict[str, set[str]] = {
 """What the files of a room may import, beside one another: a room, or one file of it."""
 
 TIDY = (
-    *("_transport", "_request", "_body", "_instruments", "testing", "abc", "_errors", "_facts"),
+    *(
+        "_transport",
+        "_proxy",
+        "_pool_key",
+        "_request",
+        "_body",
+        "_instruments",
+        "testing",
+        "abc",
+        "_errors",
+        "_facts",
+    ),
     *("_statistics", "_origin", "_config", "_decoding", "_deadlines", "_charset", "_threads"),
     *("_control_c", "_trio_only", "_own_nursery", "_groups", "httpx", "httpx2"),
 )
@@ -135,7 +153,8 @@ def the_map() -> dict[str, set[str]]:
     """
     text = triopool.__doc__ or ""
     found: dict[str, set[str]] = {}
-    for names, arrow in re.findall(r"^    (\S.*?)  .*\n        -> (.*)$", text, re.MULTILINE):
+    arrows = r"^    (\S.*?)  .*\n        -> (.*(?:\n {11}\S.*)*)$"
+    for names, arrow in re.findall(arrows, text, re.MULTILINE):
         arrow = arrow.replace("the ground", " ".join(GROUND)).replace("nothing", "")
         for name in names.split():
             found[name] = set(arrow.split())

@@ -17,6 +17,7 @@ from house import files, name_of, room_of, rooms, tree_of
 
 TIDY = (
     *("httpx", "httpx2", "_httpx", "_pool", "_client", "_exchange", "_dial", "_request"),
+    *("_proxy", "_pool_key"),
     *("_protocol", "_transport", "_body", "_own_nursery", "_groups"),
     *("_instruments", "testing", "abc", "_errors", "_facts", "_statistics", "_origin", "_config"),
     *("_decoding", "_deadlines", "_charset", "_threads", "_control_c", "_trio_only"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ._origin import PoolKey
+from ._pool_key import PoolKey
 
 
 class Counts:

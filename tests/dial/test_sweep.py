@@ -16,8 +16,9 @@ from sweeping import sweep
 from triopool import ConnectionPool
 from triopool._dial.dialler import Dialler
 from triopool._dial.names import Names
-from triopool._origin import Origin, PoolKey
+from triopool._origin import Origin
 from triopool._patience import Keeper
+from triopool._pool_key import PoolKey
 from triopool._slots.invariants import check
 from triopool.abc import AddressInfo
 from triopool.testing import Network, NetworkSocket, Sweep

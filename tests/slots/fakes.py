@@ -14,7 +14,8 @@ from trio.testing import wait_all_tasks_blocked
 from triopool._config import Timeouts
 from triopool._facts import CloseReason, Condition, ConnectionInfo
 from triopool._instruments.combine import SILENT
-from triopool._origin import Origin, PoolKey
+from triopool._origin import Origin
+from triopool._pool_key import PoolKey
 from triopool._slots.engine import Slots
 from triopool._slots.invariants import check
 from triopool._slots.lease import Lease

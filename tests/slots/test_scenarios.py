@@ -20,7 +20,8 @@ from triopool._config import Timeouts
 from triopool._errors import ConnectTimeout, PoolClosed, PoolFull, PoolTimeout
 from triopool._facts import CloseReason, Condition, ConnectionInfo
 from triopool._instruments.combine import SILENT
-from triopool._origin import Origin, PoolKey
+from triopool._origin import Origin
+from triopool._pool_key import PoolKey
 from triopool._slots import engine as _slots
 from triopool._slots import waiting as _queue
 from triopool._slots.engine import LOOKS_AT_ONCE, ORPHAN_GRACE, SWEEP_AT_MOST

@@ -22,8 +22,8 @@ import trio
 
 from .._errors import TLSError
 from .._facts import ConnectionInfo
-from .._origin import PoolKey
 from .._patience import Keeper
+from .._pool_key import PoolKey
 from .._protocol.connection import HTTP1Connection
 from .._protocol.seam import Connection
 from .._transport import tls as _tls

@@ -91,7 +91,7 @@ from .._deadlines import Deadlines
 from .._errors import ConnectTimeout, PoolClosed, PoolFull, PoolTimeout
 from .._facts import CloseReason, Condition
 from .._instruments.combine import SILENT
-from .._origin import PoolKey
+from .._pool_key import PoolKey
 from .._statistics import Counts, PoolStatistics
 from ..abc import Instrument
 from .lease import Lease

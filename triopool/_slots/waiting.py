@@ -29,7 +29,7 @@ from .slot import C, Slot
 
 if TYPE_CHECKING:
     from .._config import Timeouts
-    from .._origin import PoolKey
+    from .._pool_key import PoolKey
 
 
 class WaiterWatch(Protocol):
