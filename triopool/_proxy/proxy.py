@@ -121,9 +121,9 @@ class Proxy:
         check_bool("tunnel", tunnel)
         check_bool("share_connections", share_connections)
         chosen = check_auth(auth) or of_the_url
-        if origin.scheme.startswith("socks"):
-            _check_for_socks(origin.scheme, chosen, has_headers=headers is not None)
         given = _check_headers(headers)
+        if origin.scheme.startswith("socks"):
+            _check_for_socks(origin.scheme, chosen, given)
         values: dict[str, Any] = {
             "url": str(origin),
             "auth": chosen,
@@ -154,7 +154,7 @@ class Proxy:
         # Made anew, because a hash is of no use in another process.
         options: dict[str, Any] = {
             "auth": self.auth,
-            "headers": self.headers or None,
+            "headers": self.headers,
             "ssl_context": self.ssl_context,
             "server_hostname": self.server_hostname,
             "tunnel": self.tunnel,
@@ -279,8 +279,10 @@ def _instead(url: str) -> str:
 # ── The other arguments ────────────────────────────────────────────────────────────────────────
 
 
-def _check_for_socks(scheme: str, auth: Auth | None, *, has_headers: bool) -> None:
-    if has_headers:
+def _check_for_socks(
+    scheme: str, auth: Auth | None, headers: tuple[tuple[bytes, bytes], ...]
+) -> None:
+    if headers:
         raise ValueError("headers are for http:// and https:// proxies: SOCKS has none")
     if auth is None:
         return
