@@ -33,8 +33,6 @@ class PoolKey(NamedTuple):
             origin = f"{origin} as {self.server_hostname}"
         if self.proxy is None:
             return origin
-        if not self.forwarded:
-            return f"{origin} through {self.proxy}"
-        if self.origin == self.proxy.origin:
-            return f"what {self.proxy} forwards"
-        return f"{origin} forwarded by {self.proxy}"
+        if self.forwarded and self.origin == self.proxy.origin:
+            return f"the proxy {self.proxy}"
+        return f"{origin} through {self.proxy}"

@@ -7,10 +7,12 @@ import traceback
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from triopool import DIRECT, InvalidURL, Origin, Proxy, ProxyRules
+
+from .properties import fast
 
 HTTP = Origin("http", "a.example", 80)
 HTTPS = Origin("https", "a.example", 443)
@@ -185,7 +187,7 @@ def test_the_default_is_the_process_s_environment() -> None:
     assert ProxyRules.from_environment.__defaults__ == (os.environ,)
 
 
-@settings(max_examples=300, derandomize=True, database=None)
+@fast
 @given(
     st.dictionaries(
         st.sampled_from(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from triopool import Origin
 from triopool._proxy.no_proxy import NoProxy
 from triopool._request.url import parse
+
+from .properties import fast
 
 DIRECTLY = True
 BY_PROXY = False
@@ -291,7 +293,6 @@ def test_curl_s_hosts_go_where_curl_sends_them(host: str, text: str, expected: b
 
 # ── Properties ─────────────────────────────────────────────────────────────────────────────────
 
-fast = settings(max_examples=400, derandomize=True, database=None)
 ORIGINS = [
     Origin("http", "a.example.com", 80),
     Origin("https", "example.com.", 443),

@@ -120,10 +120,10 @@ def test_an_origin_that_a_proxy_can_t_reach_is_refused_before_anything_is_taken(
         (PoolKey(HTTPS, "b"), "https://a.example:443 as b"),
         (PoolKey(HTTPS, "b", Proxy(PLAIN)), "https://a.example:443 as b through http://proxy:3128"),
         (route(HTTP, None, Proxy("socks5://p")), "http://a.example:80 through socks5://p:1080"),
-        (route(HTTP, None, Proxy(PLAIN)), "what http://proxy:3128 forwards"),
+        (route(HTTP, None, Proxy(PLAIN)), "the proxy http://proxy:3128"),
         (
             route(HTTP, None, Proxy(PLAIN, share_connections=False)),
-            "http://a.example:80 forwarded by http://proxy:3128",
+            "http://a.example:80 through http://proxy:3128",
         ),
     ],
 )

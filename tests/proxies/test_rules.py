@@ -7,13 +7,15 @@ import weakref
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from triopool import DIRECT, InvalidURL, Origin, Proxy, ProxyRules
 from triopool._proxy import rules as _rules
 from triopool._proxy.no_proxy import NoProxy
 from triopool._request.url import parse
+
+from .properties import fast
 
 PROXY = Proxy("http://ada:secret@proxy:3128")
 OTHER = Proxy("socks5h://tor")
@@ -155,7 +157,6 @@ def test_rules_that_nobody_uses_are_gone_at_once() -> None:
 
 # ── Properties ─────────────────────────────────────────────────────────────────────────────────
 
-fast = settings(max_examples=300, derandomize=True, database=None)
 hosts = st.one_of(
     st.from_regex(r"[ab]{1,2}(\.[ab]{1,2}){0,3}", fullmatch=True),
     st.ip_addresses().map(str),

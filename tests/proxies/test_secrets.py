@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from triopool import (
@@ -27,10 +27,11 @@ from triopool import (
 from triopool._proxy.choice import check_proxy_of_pool, check_proxy_of_request
 from triopool._proxy.route import forwarded_fields, route
 
+from .properties import fast
+
 SECRET = "QXZЖé中"
 """Characters that no text of ours has, so that a single one of them in a message is found."""
 
-fast = settings(max_examples=400, derandomize=True, database=None)
 secrets = st.text(st.sampled_from(f"{SECRET}ab1%:@/?#[]\\ \t\n\0=&;,\ud800"), min_size=1).filter(
     lambda text: any(character in SECRET for character in text)
 )
