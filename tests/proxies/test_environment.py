@@ -131,6 +131,7 @@ def test_httpoxy_is_kept_out_where_names_have_no_case() -> None:
     environ = AsOnWindows(HTTP_PROXY="http://evil", REQUEST_METHOD="GET")
     assert environ["http_proxy"] == "http://evil"
     assert ProxyRules.from_environment(environ)(HTTP) is DIRECT
+    assert len(environ) == 2  # They are read, and nothing is changed.
     environ = AsOnWindows(HTTP_PROXY="http://p")
     assert shown(ProxyRules.from_environment(environ)(HTTP)) == "http://p:80"
 
