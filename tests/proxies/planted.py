@@ -248,12 +248,6 @@ BUGS = [
     ),
     Bug("a name in brackets", "_proxy/no_proxy.py", "elif not is_bracketed:", "else:"),
     Bug(
-        "a zone is compared",
-        "_proxy/no_proxy.py",
-        '_address(origin.host.partition("%")[0])',
-        "_address(origin.host)",
-    ),
-    Bug(
         "a last dot makes a difference",
         "_proxy/no_proxy.py",
         'host = origin.host.removesuffix(".")',
