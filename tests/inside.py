@@ -12,7 +12,7 @@ from triopool import ConnectionPool, Response, Timeouts
 from triopool._charset import _known
 from triopool._dial.names import Names
 from triopool._dial.system_resolver import SystemResolver
-from triopool._origin import PoolKey
+from triopool._pool_key import PoolKey
 from triopool._request.preparations import Preparations
 from triopool._slots.invariants import check
 from triopool._transport.tls import TLSStream

@@ -18,7 +18,8 @@ import triopool
 
 GROUND = {
     *("_origin", "_config", "_deadlines", "_decoding", "_charset", "_threads", "_control_c"),
-    *("_trio_only", "_own_nursery", "_groups", "_errors", "_facts", "_statistics", "abc"),
+    *("_trio_only", "_own_nursery", "_groups", "_errors", "_facts", "_statistics", "_pool_key"),
+    "abc",
 }
 """The plain nouns and the small tools. On the map: ``the ground``."""
 
@@ -34,25 +35,32 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "_slots": {
         *("_instruments", "_statistics", "_deadlines", "_config", "_errors", "_facts"),
-        *("_origin", "abc"),
+        *("_origin", "_pool_key", "abc"),
     },
     "_dial": {
         *("_protocol", "_transport", "_deadlines", "_threads", "_control_c", "_config"),
-        *("_errors", "_facts", "_origin", "abc"),
+        *("_errors", "_facts", "_origin", "_pool_key", "abc"),
+    },
+    "_proxy": {
+        *("_request.auth", "_request.url", "_request.fields"),
+        *("_config", "_errors", "_facts", "_origin", "_pool_key", "abc"),
     },
     "_request": {
-        *("_body", "_protocol.request_head", "_decoding", "_config", "_errors", "_facts"),
-        "_origin",
+        *("_proxy", "_body", "_protocol.request_head", "_decoding", "_config", "_errors"),
+        *("_facts", "_origin", "_pool_key"),
     },
-    "_protocol": {"_transport", "_deadlines", "_config", "_errors", "_facts", "_origin"},
-    "_transport": {"_errors", "_facts", "_origin"},
+    "_protocol": {
+        *("_transport", "_deadlines", "_config", "_errors", "_facts", "_origin", "_pool_key"),
+    },
+    "_transport": {"_errors", "_facts", "_origin", "_pool_key"},
     "_body": {"_threads", "_config"},
     "_instruments": {"_config", "_errors", "_facts", "_origin", "abc"},
     "testing": {"_naming", "abc"},
-    "abc": {"_facts", "_origin"},
+    "abc": {"_facts", "_origin", "_proxy.proxy"},
     "_errors": {"_origin"},
     "_facts": {"_origin"},
-    "_statistics": {"_origin"},
+    "_statistics": {"_pool_key"},
+    "_pool_key": {"_origin", "_proxy.proxy"},
     "_origin": set(),
     "_config": set(),
     "_deadlines": set(),
@@ -127,7 +135,8 @@ def the_map() -> dict[str, set[str]]:
     """
     text = triopool.__doc__ or ""
     found: dict[str, set[str]] = {}
-    for names, arrow in re.findall(r"^    (\S.*?)  .*\n        -> (.*)$", text, re.MULTILINE):
+    arrows = r"^    (\S.*?)  .*\n        -> (.*(?:\n {11}\S.*)*)$"
+    for names, arrow in re.findall(arrows, text, re.MULTILINE):
         arrow = arrow.replace("the ground", " ".join(GROUND)).replace("nothing", "")
         for name in names.split():
             found[name] = set(arrow.split())

@@ -15,15 +15,18 @@ it. Each room's ``__init__.py`` says more of it.
     _exchange      one request and its response, on a connection that it is given
         -> _protocol.seam _protocol.heads _request _body _decoding _groups _errors _facts
     _slots         which connection a request gets: no HTTP, no sockets
-        -> _instruments _statistics _deadlines _config _errors _facts _origin abc
+        -> _instruments _statistics _deadlines _config _errors _facts _origin _pool_key abc
     _dial          from a name to an open connection: addresses, their race, sockets, trust
-        -> _protocol _transport _deadlines _threads _control_c _config _errors _facts _origin abc
+        -> _protocol _transport _deadlines _threads _control_c _config _errors _facts _origin
+           _pool_key abc
+    _proxy         which proxy, and on which way through it
+        -> _request.auth _request.url _request.fields _config _errors _facts _origin _pool_key abc
     _request       what is sent, checked
-        -> _body _protocol.request_head _decoding _config _errors _facts _origin
+        -> _proxy _body _protocol.request_head _decoding _config _errors _facts _origin _pool_key
     _protocol      HTTP/1.1 over one connection
-        -> _transport _deadlines _config _errors _facts _origin
+        -> _transport _deadlines _config _errors _facts _origin _pool_key
     _transport     bytes: a socket, and TLS over it
-        -> _errors _facts _origin
+        -> _errors _facts _origin _pool_key
     _body          what the caller gives as a body, as something that can be sent
         -> _threads _config
     _instruments   the user's instruments as one, and one that writes a log
@@ -34,14 +37,16 @@ it. Each room's ``__init__.py`` says more of it.
 The ground, on which they stand:
 
     abc            what users may put in, and what it has to look like
-        -> _facts _origin
+        -> _facts _origin _proxy.proxy
     _errors        all that we raise
         -> _origin
     _facts         what we tell of requests, responses and connections
         -> _origin
     _statistics    what a pool counts
-        -> _origin
-    _origin        scheme, host and port; and what makes two connections alike
+        -> _pool_key
+    _pool_key      what makes two connections alike
+        -> _origin _proxy.proxy
+    _origin        scheme, host and port
         -> nothing
     _config        what the user sets, checked
         -> nothing
@@ -83,6 +88,7 @@ from ._facts import (
     ConnectionInfo,
     Outcome,
     Progress,
+    ProxyInfo,
     RequestInfo,
     ResponseConnection,
     ResponseEnd,
@@ -92,14 +98,18 @@ from ._facts import (
 )
 from ._instruments.logging import LoggingInstrument
 from ._naming import name_classes as _name_classes
-from ._origin import Origin, PoolKey
+from ._origin import Origin
 from ._pool import ConnectionPool
+from ._pool_key import PoolKey
+from ._proxy.proxy import DIRECT, Direct, Proxy
+from ._proxy.rules import ProxyRules
 from ._request.auth import BasicAuth, BearerAuth
 from ._request.options import RequestOptions
 from ._statistics import OriginStatistics, PoolStatistics
 from .abc import AddressInfo
 
 __all__ = [
+    "DIRECT",
     "AddressInfo",
     "BasicAuth",
     "BearerAuth",
@@ -108,6 +118,7 @@ __all__ = [
     "ConnectTimeout",
     "ConnectionInfo",
     "ConnectionPool",
+    "Direct",
     "InvalidURL",
     "LeasedConnection",
     "LocalProtocolError",
@@ -123,7 +134,10 @@ __all__ = [
     "PoolStatistics",
     "PoolTimeout",
     "Progress",
+    "Proxy",
     "ProxyError",
+    "ProxyInfo",
+    "ProxyRules",
     "ReadError",
     "ReadTimeout",
     "RedirectError",

@@ -11,6 +11,7 @@ leaves a request; where several addresses failed, the group is the ``__cause__``
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import trio
@@ -80,7 +81,31 @@ class TLSError(ConnectError):
 
 
 class ProxyError(ConnectError):
-    """The proxy refused, or did not speak its protocol."""
+    """The proxy can't be reached, refused, or did not speak its protocol.
+
+    Nothing was sent to the origin, so the request may be tried again through another proxy.
+
+    Attributes:
+      proxy: its URL, without credentials.
+      status_code: what an HTTP proxy answered to CONNECT; None if it did not answer.
+      headers: the fields of that answer.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        origin: Origin | None = None,
+        phase: str | None = None,
+        seconds: float | None = None,
+        proxy: str = "",
+        status_code: int | None = None,
+        headers: Iterable[tuple[bytes, bytes]] = (),
+    ) -> None:
+        super().__init__(message, origin=origin, phase=phase, seconds=seconds)
+        self.proxy = proxy
+        self.status_code = status_code
+        self.headers: list[tuple[bytes, bytes]] = list(headers)
 
 
 # ── The exchange's turn: the request may have been received ────────────────────────────────────

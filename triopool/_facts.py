@@ -83,16 +83,33 @@ class TLSInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ProxyInfo:
+    """The facts of the proxy that a connection goes through.
+
+    Attributes:
+      url: its URL, without credentials, as ``str(proxy)`` has it.
+      tls: what the TLS handshake with the proxy agreed on; None without TLS to it.
+      forwards: whether it forwards single requests. Else it has opened a tunnel to the origin.
+    """
+
+    url: str
+    tls: TLSInfo | None
+    forwards: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionInfo:
     """The facts of a connection that do not change while it is open.
 
     Attributes:
       id: counts up from 1 within a pool.
-      origin: whom it was dialled for.
+      origin: whom it was dialled for; the proxy's own, if it forwards for all origins.
       local_address: ours, as ``getsockname`` tells it.
-      remote_address: the peer's, as ``getpeername`` tells it: the address that won the race.
-      tls: None for plain HTTP.
+      remote_address: the peer's, as ``getpeername`` tells it: the address that won the race. If
+        there are proxies on the way, the first one's.
+      tls: with the origin; None for plain HTTP.
       opened_at: on Trio's clock.
+      proxy: the proxy on the way, the last one if there are several; None for a direct connection.
       spent: why no other request can use it, for :meth:`triopool.abc.Instrument.closed`; None while
         one can, and where the pool closes it for a reason of its own. Left out of comparisons, so
         that what an instrument remembers of a connection is found again.
@@ -104,6 +121,7 @@ class ConnectionInfo:
     remote_address: Any
     tls: TLSInfo | None
     opened_at: float
+    proxy: ProxyInfo | None = field(default=None, kw_only=True)
     spent: Spent | None = field(default=None, compare=False, kw_only=True)
 
 
@@ -141,6 +159,8 @@ class RequestInfo:
         events of a request, however often it is sent again. A request that follows a redirect is
         another one.
       redirected_from: the id of the request whose redirect led to this one; else None.
+      proxy: the URL of the proxy that it goes through, without credentials; None if it goes
+        directly.
     """
 
     method: str
@@ -150,6 +170,7 @@ class RequestInfo:
     redirects: int = 0
     id: int = 0
     redirected_from: int | None = None
+    proxy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

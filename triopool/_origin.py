@@ -1,4 +1,4 @@
-"""Who a request is for: the origin, and the key under which connections are shared."""
+"""Who a request is for."""
 
 from __future__ import annotations
 
@@ -25,24 +25,3 @@ class Origin(NamedTuple):
     def bracketed_host(self) -> str:
         """The host as it stands in a URL: IPv6 addresses in brackets."""
         return f"[{self.host}]" if ":" in self.host else self.host
-
-
-class PoolKey(NamedTuple):
-    """All that shapes a connection and may differ between two requests of one pool.
-
-    Two requests share connections, a queue and the bound per origin if and only if their keys
-    are equal. What a pool has only one of (its TLS context, local address, socket path) need not
-    be in here.
-
-    Attributes:
-      origin: where to.
-      server_hostname: the name sent as SNI and verified, where it is not the origin's host.
-    """
-
-    origin: Origin
-    server_hostname: str | None = None
-
-    def __str__(self) -> str:
-        if self.server_hostname is None:
-            return str(self.origin)
-        return f"{self.origin} as {self.server_hostname}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TypeAlias
 
-from ._origin import PoolKey
+from ._pool_key import PoolKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

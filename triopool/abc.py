@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         ResponseInfo,
     )
     from ._origin import Origin
+    from ._proxy.proxy import Direct, Proxy
 
 
 class AddressInfo(NamedTuple):
@@ -85,6 +86,17 @@ class NowaitSocket(Protocol):
 
     async def wait_readable(self) -> None:
         """Wait until :meth:`recv_nowait` would not raise ``BlockingIOError``."""
+
+
+ProxyChooser: TypeAlias = "Callable[[Origin], Proxy | str | Direct]"
+"""Says which proxy the requests for an origin go through: any function of this shape.
+
+Called with each request, and with each redirect, in the task that sends it and before anything is
+taken; so it should be quick. It has to answer: :data:`triopool.DIRECT` is the word for no proxy,
+and None is a ``TypeError``. What it raises reaches the caller as itself.
+
+Return the same :class:`triopool.Proxy` each time where you can: a URL is parsed each time.
+"""
 
 
 class Resolver(Protocol):

@@ -13,7 +13,8 @@ import trustme
 from inside import pieces_decrypted
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from triopool._origin import Origin, PoolKey
+from triopool._origin import Origin
+from triopool._pool_key import PoolKey
 from triopool._transport.tls import RECORD_BYTES, TLSStream, handshake
 from triopool._transport.wire import LARGEST_RECEIVE_SIZE, RECEIVE_SIZE, Wire
 from triopool.testing import Network

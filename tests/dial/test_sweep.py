@@ -18,7 +18,8 @@ from triopool import ConnectionPool
 from triopool._deadlines import Deadlines
 from triopool._dial.dialler import Dialler
 from triopool._dial.names import Names
-from triopool._origin import Origin, PoolKey
+from triopool._origin import Origin
+from triopool._pool_key import PoolKey
 from triopool.abc import AddressInfo
 from triopool.testing import Network, NetworkSocket, Sweep
 

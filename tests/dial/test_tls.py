@@ -25,7 +25,8 @@ from triopool._deadlines import Deadlines
 from triopool._dial import trust
 from triopool._dial.dialler import Dialler
 from triopool._dial.names import Names
-from triopool._origin import Origin, PoolKey
+from triopool._origin import Origin
+from triopool._pool_key import PoolKey
 from triopool._transport import tls as _tls
 from triopool._transport import tls_errors
 from triopool.testing import Close, KeepOpen, Network, Receive, Reset, Script, Send, script

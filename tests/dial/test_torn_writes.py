@@ -13,7 +13,8 @@ import trustme
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triopool import PoolClosed, ReadError, TLSError, WriteError
-from triopool._origin import Origin, PoolKey
+from triopool._origin import Origin
+from triopool._pool_key import PoolKey
 from triopool._transport.tls import TLSStream, handshake
 from triopool._transport.wire import Wire
 from triopool.testing import Network, in_turn

@@ -15,7 +15,8 @@ from triopool._config import Timeouts
 from triopool._deadlines import Deadlines
 from triopool._facts import CloseReason, Condition, ConnectionInfo, Spent
 from triopool._instruments.combine import SILENT
-from triopool._origin import Origin, PoolKey
+from triopool._origin import Origin
+from triopool._pool_key import PoolKey
 from triopool._slots.engine import Slots
 from triopool._slots.invariants import check
 from triopool._slots.lease import Lease

@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from triopool._facts import Condition
-from triopool._origin import PoolKey
+from triopool._pool_key import PoolKey
 
 GRACE = 5.0
 IDLE_TIMEOUT = 15.0

@@ -21,7 +21,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from triopool._config import Timeouts
 from triopool._deadlines import Deadlines
 from triopool._facts import Condition
-from triopool._origin import PoolKey
+from triopool._pool_key import PoolKey
 from triopool._slots.dials import ORPHAN_GRACE
 from triopool._slots.engine import Slots
 from triopool._slots.invariants import check

@@ -17,7 +17,14 @@ from typing import Any, Unpack, assert_type
 import trio
 
 import triopool
-from triopool.abc import AddressInfo, Instrument, NowaitSocket, Resolver, SocketFactory
+from triopool.abc import (
+    AddressInfo,
+    Instrument,
+    NowaitSocket,
+    ProxyChooser,
+    Resolver,
+    SocketFactory,
+)
 from triopool.testing import Network, Reply, Request, Sweep, VictimResult, cancel_sweep, http_server
 
 URL = "https://www.example.org/"
@@ -272,6 +279,63 @@ async def pools(context: ssl.SSLContext) -> None:
         pass
 
 
+def proxies(context: ssl.SSLContext) -> None:
+    proxy = triopool.Proxy(
+        "https://proxy.example.org",
+        auth=("name", "password"),
+        headers={"X-Region": "eu"},
+        ssl_context=context,
+        server_hostname="other.example.org",
+        tunnel=True,
+        share_connections=False,
+        unix_socket=Path("/run/proxy"),
+        via=None,
+    )
+    triopool.Proxy("http://proxy", auth=triopool.BearerAuth("token"), via="socks5h://127.0.0.1")
+    assert_type(proxy.url, str)
+    assert_type(proxy.origin, triopool.Origin)
+    assert_type(proxy.via, triopool.Proxy | None)
+    assert_type({proxy: 1}[proxy], int)
+
+    rules = triopool.ProxyRules(http=proxy, https="http://proxy", no_proxy="localhost")
+    triopool.ProxyRules(http=triopool.DIRECT, loopback=True)
+    triopool.ProxyRules.from_environment({"http_proxy": "http://proxy"}, loopback=True)
+    assert_type(triopool.ProxyRules.from_environment(), triopool.ProxyRules)
+    origin = triopool.Origin("http", "example.org", 80)
+    answer = rules(origin)
+    if answer is not triopool.DIRECT:
+        assert_type(answer, triopool.Proxy)
+
+    def choose(origin: triopool.Origin) -> triopool.Proxy | triopool.Direct:
+        return proxy if origin.host.endswith(".onion") else triopool.DIRECT
+
+    def name(origin: triopool.Origin) -> str:
+        return "http://proxy"
+
+    def forget(origin: triopool.Origin) -> None: ...
+
+    choosers: list[ProxyChooser] = [rules, choose, name, lambda origin: triopool.DIRECT]
+    choosers.append(forget)  # type: ignore[arg-type]
+    triopool.Proxy("http://proxy", auth="token")  # type: ignore[arg-type]
+    triopool.Proxy("http://proxy", ("name", "password"))  # type: ignore[call-arg]
+    triopool.Proxy("http://proxy", via=triopool.DIRECT)  # type: ignore[arg-type]
+    triopool.ProxyRules(http=None)  # type: ignore[arg-type]
+    proxy.tunnel = False  # type: ignore[misc]
+
+
+def told_of_proxies(
+    key: triopool.PoolKey, info: triopool.ConnectionInfo, request: triopool.RequestInfo
+) -> None:
+    assert_type(key.proxy, triopool.Proxy | None)
+    assert_type(key.forwarded, bool)
+    assert_type(request.proxy, str | None)
+    if info.proxy is not None:
+        assert_type(info.proxy, triopool.ProxyInfo)
+        assert_type(info.proxy.url, str)
+        assert_type(info.proxy.tls, triopool.TLSInfo | None)
+        assert_type(info.proxy.forwards, bool)
+
+
 async def mistakes(pool: triopool.ConnectionPool) -> None:
     await pool.request("GET", URL, timeout=3)  # type: ignore[call-arg]
     await pool.get(URL, timeout=3)  # type: ignore[call-arg]
@@ -290,6 +354,10 @@ async def errors(pool: triopool.ConnectionPool) -> None:
         await pool.get(URL)
     except triopool.StatusError as error:
         assert_type(error.response, triopool.Response)
+    except triopool.ProxyError as error:
+        assert_type(error.proxy, str)
+        assert_type(error.status_code, int | None)
+        assert_type(error.headers, list[tuple[bytes, bytes]])
     except triopool.ConnectTimeout as error:
         assert_type(error.origin, triopool.Origin | None)
         assert_type(error.seconds, float | None)

@@ -8,7 +8,7 @@ from trio.lowlevel import enable_ki_protection
 from .._errors import LocalProtocolError, WriteError
 from .._exchange.exchange import Exchange
 from .._facts import CloseReason, Condition, Spent
-from .._origin import PoolKey
+from .._pool_key import PoolKey
 from .._protocol.seam import Connection
 from .._request.request import Request
 from .._slots.lease import Lease

@@ -23,7 +23,7 @@ import trio
 from .._deadlines import Deadlines
 from .._errors import TLSError
 from .._facts import ConnectionInfo
-from .._origin import PoolKey
+from .._pool_key import PoolKey
 from .._protocol.connection import HTTP1Connection
 from .._protocol.seam import Connection
 from .._transport import tls as _tls

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Sequence
 
 from .._errors import ConnectError, TLSError
-from .._origin import PoolKey
+from .._pool_key import PoolKey
 from ..abc import AddressInfo
 
 MAX_SHOWN = 10

@@ -37,7 +37,7 @@ from .._errors import (
     WriteTimeout,
 )
 from .._facts import Condition, ConnectionInfo, Spent
-from .._origin import PoolKey
+from .._pool_key import PoolKey
 from .._transport.tls import TLSStream
 from .._transport.tls_errors import reason
 from .._transport.wire import Stale, Wire

@@ -88,13 +88,24 @@ def _check_line(method: str, target: str) -> tuple[bytes, bytes]:
 
 
 def _check_field(name: str | bytes, value: str | bytes) -> tuple[bytes, bytes]:
-    """A field as it is sent."""
+    """A field as it is sent, of a request."""
+    try:
+        return sent_field(name, value)
+    except ValueError as exc:
+        raise _not_legal(str(exc)) from None
+
+
+def sent_field(name: str | bytes, value: str | bytes) -> tuple[bytes, bytes]:
+    """A field as it is sent.
+
+    Raises:
+      ValueError: it can't be sent. The message names it, and does not tell its value.
+    """
     sent_name = name.encode("utf-8", "replace") if isinstance(name, str) else name
     if not _NAME.fullmatch(sent_name):
-        shown = token_in(name)
-        raise _not_legal(f"the name of a header is not a token (it begins with {shown!r})")
+        raise ValueError(f"the name of a header is not a token (it begins with {token_in(name)!r})")
     if wrong := _what_is_wrong(sent_name.lower(), value):
-        raise _not_legal(f"the value of header {token_in(name)!r} can't be sent: {wrong}")
+        raise ValueError(f"the value of header {token_in(name)!r} can't be sent: {wrong}")
     return sent_name, value.encode("ascii") if isinstance(value, str) else bytes(value)
 
 

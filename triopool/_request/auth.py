@@ -75,6 +75,8 @@ class BearerAuth:
 
 
 Auth: TypeAlias = BasicAuth | BearerAuth
+AuthOption: TypeAlias = Auth | tuple[str, str]
+"""What the user may give for one."""
 
 
 def check_auth(auth: object) -> Auth | None:

@@ -39,6 +39,15 @@ def read(headers: Headers) -> list[Field]:
     return pairs
 
 
+def as_sent(given: Iterable[Field]) -> tuple[tuple[bytes, bytes], ...]:
+    """Fields that go somewhere else than into a request, each of them checked.
+
+    Raises:
+      ValueError: one can't be sent. The message names it, and does not tell its value.
+    """
+    return tuple(_head.sent_field(name, value) for name, value in given)
+
+
 def complete(given: Sequence[Field], wanted: Mapping[str, str]) -> list[Field]:
     """The fields of a request: those of *wanted* whose names are not *given*, then the given ones.
 

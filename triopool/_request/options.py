@@ -15,10 +15,9 @@ from .._body.multipart import MultipartFields
 from .._config import Redirects, Timeouts
 from .._facts import OnProgress
 from . import hints as _hints
-from .auth import Auth
+from .auth import AuthOption
 from .fields import Headers
 
-AuthOption: TypeAlias = Auth | tuple[str, str]
 OnInformational: TypeAlias = Callable[[int, list[tuple[bytes, bytes]]], object]
 
 

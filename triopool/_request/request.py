@@ -11,7 +11,7 @@ from .._body.body import Body, Measured
 from .._config import Redirects, Timeouts
 from .._decoding import ACCEPT_ENCODING
 from .._facts import OnProgress
-from .._origin import PoolKey
+from .._pool_key import PoolKey
 from .._protocol import request_head as _head
 from . import fields as _fields
 from .auth import Auth

@@ -17,7 +17,7 @@ import inspect
 import ipaddress
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import idna
@@ -54,6 +54,21 @@ _TELLABLE = re.compile(
     r"([A-Za-z][A-Za-z0-9+.-]{0,15}://)(?:[^/?#@]*@)?"
     r"([A-Za-z0-9._-]{1,60}|\[[0-9A-Fa-f:.]{1,60}\])(:[0-9]{1,5})?(?=[/?#]|\Z)"
 )
+
+
+def _tellable(url: str) -> str:
+    """What a message says of a URL: where it leads, if there is no doubt about that.
+
+    If an "@" follows, what looks like host and port may be a name and a part of a password.
+    """
+    match = _TELLABLE.match(url)
+    if match is None or "@" in url[match.end() :]:
+        return "the URL"
+    scheme, host, port = match.groups(default="")
+    return f"the URL to {scheme}{host}{port}"
+
+
+Tell: TypeAlias = Callable[[str], str]
 
 
 class URL(NamedTuple):
@@ -99,28 +114,56 @@ def add_params(parsed: URL, params: Params) -> URL:
 
 
 def _parse(url: str) -> URL:
-    if _STRIPPED.search(url):
-        raise InvalidURL(f"{_tellable(url)} has a control character in it, or space around it")
-    split = _split(url)
-    if split is None:
-        # A slash in a password ends the host, and the rest of the name is taken for a port.
-        look_at = "percent-encode its credentials" if "@" in url else "brackets and port"
-        raise InvalidURL(f"{_tellable(url)} can't be parsed: look at its host, {look_at}")
-    parts, port = split
+    parts, port = parts_of(url)
     if parts.scheme not in _DEFAULT_PORTS:
         hint = "" if "://" in url else ": an absolute URL such as https://example.org/ is needed"
         if parts.scheme in ("ws", "wss"):
             hint = ": for a WebSocket write http:// or https://, and ask for an upgrade"
         raise InvalidURL(f"{_tellable(url)} is not an http or https URL{hint}")
-    auth = _credentials(url, parts)
     default = _DEFAULT_PORTS[parts.scheme]
-    if port == 0:
-        raise InvalidURL(f"{_tellable(url)} has port 0, where nobody can listen")
-    origin = Origin(parts.scheme, _host(url, parts), default if port is None else port)
+    origin, auth = place_of(url, parts, default if port is None else port)
     # RFC 6874 section 4: the zone means something on this machine only, and is not sent.
     host = origin._replace(host=origin.host.partition("%")[0]).bracketed_host
     explicit = "" if origin.port == default else f":{origin.port}"
     return URL(origin, _target(url, parts), host + explicit, auth)
+
+
+def parts_of(url: str, tell: Tell = _tellable) -> tuple[SplitResult, int | None]:
+    """The parts of a URL of any scheme, and its port; nothing else is checked.
+
+    Args:
+      tell: what messages say of the URL.
+
+    Raises:
+      InvalidURL: the parts can't be told apart.
+    """
+    if _STRIPPED.search(url):
+        raise InvalidURL(f"{tell(url)} has a control character in it, or space around it")
+    split = _split(url)
+    if split is None:
+        # A slash in a password ends the host, and the rest of the name is taken for a port.
+        look_at = "percent-encode its credentials" if "@" in url else "brackets and port"
+        raise InvalidURL(f"{tell(url)} can't be parsed: look at its host, {look_at}")
+    return split
+
+
+def place_of(
+    url: str, parts: SplitResult, port: int, tell: Tell = _tellable
+) -> tuple[Origin, BasicAuth | None]:
+    """Where a URL of any scheme leads, and the credentials in it.
+
+    Args:
+      parts: from :func:`parts_of`.
+      port: the URL's, or the default of its scheme.
+      tell: what messages say of the URL.
+
+    Raises:
+      InvalidURL: host, port or credentials can't be used.
+    """
+    auth = _credentials(url, parts, tell)
+    if port == 0:
+        raise InvalidURL(f"{tell(url)} has port 0, where nobody can listen")
+    return Origin(parts.scheme, _host(url, parts, tell), port), auth
 
 
 def join(base: URL, reference: str) -> URL:
@@ -173,7 +216,7 @@ def _split(url: str) -> tuple[SplitResult, int | None] | None:
         return None
 
 
-def _credentials(url: str, parts: SplitResult) -> BasicAuth | None:
+def _credentials(url: str, parts: SplitResult, tell: Tell) -> BasicAuth | None:
     """Name and password in front of the host (RFC 3986 section 3.2.1).
 
     Strict about their characters: some programs take the host from behind the first "@" or
@@ -182,7 +225,7 @@ def _credentials(url: str, parts: SplitResult) -> BasicAuth | None:
     userinfo, at, _ = parts.netloc.rpartition("@")
     if not userinfo:
         if at:
-            raise InvalidURL(f"{_tellable(url)} has an '@' with no credentials before it")
+            raise InvalidURL(f"{tell(url)} has an '@' with no credentials before it")
         return None
     name, _, password = userinfo.partition(":")
     if _USERINFO.fullmatch(userinfo):
@@ -190,7 +233,7 @@ def _credentials(url: str, parts: SplitResult) -> BasicAuth | None:
         with contextlib.suppress(ValueError):
             return BasicAuth(unquote(name, errors="strict"), unquote(password, errors="strict"))
     raise InvalidURL(
-        f"the credentials in {_tellable(url)} can't be used: percent-encode what is not a letter "
+        f"the credentials in {tell(url)} can't be used: percent-encode what is not a letter "
         "or digit in them; a colon in the name, and control characters, can't be sent at all"
     )
 
@@ -215,18 +258,18 @@ def _percent_encoded(text: str) -> str | None:
         return None
 
 
-def _host(url: str, parts: SplitResult) -> str:
+def _host(url: str, parts: SplitResult, tell: Tell) -> str:
     host = parts.hostname
     if not host:
-        raise InvalidURL(f"{_tellable(url)} names no host")
+        raise InvalidURL(f"{tell(url)} names no host")
     if "[" in parts.netloc:
         authority = parts.netloc.rpartition("@")[2]
-        return _ipv6(url, host if _BRACKETED.fullmatch(authority) else authority)
+        return _ipv6(url, host if _BRACKETED.fullmatch(authority) else authority, tell)
     if "%" in host:
         host = unquote(host)
-    host, problem = _name(host)
+    host, problem = host_name(host)
     if problem:
-        raise InvalidURL(f"the host of {_tellable(url)} {problem}")
+        raise InvalidURL(f"the host of {tell(url)} {problem}")
     return host
 
 
@@ -240,13 +283,13 @@ def check_server_hostname(name: str) -> str:
     """
     # A zone, as in "fe80::1%eth0", could have anything in it.
     is_ipv6 = "%" not in name and _is_ipv6(name)
-    host, problem = (name.lower(), "") if is_ipv6 else _name(name)
+    host, problem = (name.lower(), "") if is_ipv6 else host_name(name)
     if problem:
         raise ValueError(f"server_hostname {problem}")
     return host
 
 
-def _name(host: str) -> tuple[str, str]:
+def host_name(host: str) -> tuple[str, str]:
     """A name or an IPv4 address as an origin has it, and "" or what is wrong with it."""
     if not host.isascii():
         host, problem = _idna(host)
@@ -269,15 +312,15 @@ def _idna(host: str) -> tuple[str, str]:
         return "", re.sub(r"(['\"]).*\1", "it", str(exc), flags=re.DOTALL)
 
 
-def _ipv6(url: str, host: str) -> str:
+def _ipv6(url: str, host: str, tell: Tell) -> str:
     address, percent, zone = host.partition("%")
     # RFC 6874 writes a zone as "%25eth0"; many write "%eth0". "%25" alone is the zone 25.
     if zone != "25":
         zone = zone.removeprefix("25")
     if not _is_ipv6(address):
-        raise InvalidURL(f"the host of {_tellable(url)} is not an IPv6 address")
+        raise InvalidURL(f"the host of {tell(url)} is not an IPv6 address")
     if percent and not _ZONE.fullmatch(zone):
-        raise InvalidURL(f"the host of {_tellable(url)} has a zone that is no name of an interface")
+        raise InvalidURL(f"the host of {tell(url)} has a zone that is no name of an interface")
     return address + percent + zone
 
 
@@ -298,15 +341,3 @@ def _ipv4(host: str) -> tuple[str, str]:
     with contextlib.suppress(ValueError):
         return str(ipaddress.IPv4Address(host)), ""
     return "", "looks like a number but is no IPv4 address: write it as four decimal numbers"
-
-
-def _tellable(url: str) -> str:
-    """What a message says of a URL: where it leads, if there is no doubt about that.
-
-    If an "@" follows, what looks like host and port may be a name and a part of a password.
-    """
-    match = _TELLABLE.match(url)
-    if match is None or "@" in url[match.end() :]:
-        return "the URL"
-    scheme, host, port = match.groups(default="")
-    return f"the URL to {scheme}{host}{port}"

@@ -16,7 +16,7 @@ from .snapshot import snapshot
 
 if TYPE_CHECKING:
     from .._facts import CloseReason
-    from .._origin import PoolKey
+    from .._pool_key import PoolKey
     from .._statistics import PoolStatistics
     from .bounds import Bounds
     from .dials import Dials, WarmUp

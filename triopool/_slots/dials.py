@@ -28,7 +28,7 @@ from .._errors import ConnectTimeout
 from .slot import Share, Slot
 
 if TYPE_CHECKING:
-    from .._origin import PoolKey
+    from .._pool_key import PoolKey
     from .bounds import Bounds
     from .pooled import Pooled
 

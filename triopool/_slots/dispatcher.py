@@ -16,7 +16,7 @@ import trio
 
 from .._errors import PoolFull, PoolTimeout
 from .._facts import CloseReason, Condition
-from .._origin import PoolKey
+from .._pool_key import PoolKey
 from .books import Books
 from .dials import Dial, DialEnd
 from .slot import Slot, State

@@ -75,7 +75,7 @@ from .._config import Timeouts
 from .._deadlines import Deadlines
 from .._facts import CloseReason
 from .._instruments.combine import SILENT
-from .._origin import PoolKey
+from .._pool_key import PoolKey
 from .._statistics import PoolStatistics
 from ..abc import Instrument
 from .books import Books

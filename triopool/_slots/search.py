@@ -11,7 +11,7 @@ from .slot import Slot, State
 from .sweeper import LOOKS_AT_ONCE
 
 if TYPE_CHECKING:
-    from .._origin import PoolKey
+    from .._pool_key import PoolKey
     from .dispatcher import Dispatcher
 
 

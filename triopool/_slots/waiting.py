@@ -22,7 +22,7 @@ from .channel import Channel
 from .slot import Share
 
 if TYPE_CHECKING:
-    from .._origin import PoolKey
+    from .._pool_key import PoolKey
     from .waiter import Waiter
 
 

@@ -15,7 +15,7 @@ import trio
 
 from .._errors import TLSError
 from .._facts import TLSInfo
-from .._origin import PoolKey
+from .._pool_key import PoolKey
 from .tls_errors import explain
 from .wire import Wire
 

@@ -1,0 +1,38 @@
+"""The key under which connections are shared: where to, and on which way."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ._origin import Origin
+from ._proxy.proxy import Proxy
+
+
+class PoolKey(NamedTuple):
+    """All that shapes a connection and may differ between two requests of one pool.
+
+    Two requests share connections, a queue and the bound per origin if and only if their keys
+    are equal. What a pool has only one of (its TLS context, local address, socket path) need not
+    be in here.
+
+    Attributes:
+      origin: where to. Of connections on which a proxy forwards to all origins: the proxy's own.
+      server_hostname: the name sent as SNI and verified, where it is not the origin's host.
+      proxy: the proxy on the way, with its credentials and all else; None for a direct connection.
+      forwarded: whether that proxy forwards single requests. Else it opens a tunnel to the origin.
+    """
+
+    origin: Origin
+    server_hostname: str | None = None
+    proxy: Proxy | None = None
+    forwarded: bool = False
+
+    def __str__(self) -> str:
+        origin = str(self.origin)
+        if self.server_hostname is not None:
+            origin = f"{origin} as {self.server_hostname}"
+        if self.proxy is None:
+            return origin
+        if self.forwarded and self.origin == self.proxy.origin:
+            return f"the proxy {self.proxy}"
+        return f"{origin} through {self.proxy}"

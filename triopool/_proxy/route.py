@@ -1,0 +1,74 @@
+"""The way of a request: directly, through a tunnel, or forwarded by a proxy.
+
+A way is a :class:`PoolKey`, which has all of it: without a proxy it is direct, with one it is a
+tunnel, or ``forwarded``. Which one, by scheme of the URL and kind of the proxy:
+
+    ==============================================  ============================  ===============
+    URL                                             http:// and https:// proxies  SOCKS
+    ==============================================  ============================  ===============
+    http                                            forwarded                     tunnel
+    http with Upgrade, CONNECT, or ``tunnel=True``  tunnel                        tunnel
+    https                                           tunnel, TLS inside            tunnel, TLS inside
+    ==============================================  ============================  ===============
+
+What is forwarded has another target than what the origin itself would get, and the proxy's fields.
+Both are made here, for the head that goes to that proxy; a request has neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .._origin import Origin
+from .._pool_key import PoolKey
+from .._request.url import URL
+from .proxy import Direct, Proxy
+
+
+def route(
+    origin: Origin,
+    server_hostname: str | None,
+    proxy: Proxy | Direct,
+    *,
+    may_switch: bool = False,
+) -> PoolKey:
+    """The way to *origin* through *proxy*.
+
+    Args:
+      may_switch: the request is a CONNECT, or asks for another protocol.
+
+    Raises:
+      InvalidURL: the proxy can't be told to connect to that origin.
+    """
+    if isinstance(proxy, Direct):
+        return PoolKey(origin, server_hostname)
+    proxy.check_reaches(origin)
+    if not proxy.forwards(origin, may_switch=may_switch):
+        return PoolKey(origin, server_hostname, proxy)
+    whose = proxy.origin if proxy.share_connections else origin
+    return PoolKey(whose, None, proxy, forwarded=True)
+
+
+def forwarded_target(method: str, url: URL, target: str | None = None) -> str:
+    """The target of a request that a proxy forwards (RFC 9112 section 3.2.2).
+
+    Args:
+      target: what the caller wants instead of the URL's path and query.
+    """
+    origin = f"{url.origin.scheme}://{url.host_header}"
+    if target is None:
+        return origin + url.target
+    if target == "*" and method == "OPTIONS":
+        return origin  # RFC 9112 section 3.2.4: the last proxy makes an asterisk of it again.
+    return origin + target if target.startswith("/") else target
+
+
+def forwarded_fields(
+    given: Sequence[tuple[bytes, bytes]], proxy: Proxy
+) -> list[tuple[bytes, bytes]]:
+    """The fields of a request that *proxy* forwards: its own come last.
+
+    A field that the request has itself is not repeated.
+    """
+    names = {name.lower() for name, _ in given}
+    return [*given, *(line for line in proxy.fields if line[0].lower() not in names)]
