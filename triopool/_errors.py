@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ._origin import Origin
 
 
@@ -80,7 +82,31 @@ class TLSError(ConnectError):
 
 
 class ProxyError(ConnectError):
-    """The proxy refused, or did not speak its protocol."""
+    """The proxy could not be reached, refused, or did not speak its protocol.
+
+    Nothing was sent to the origin, so the same request can be tried through another proxy.
+
+    Attributes:
+      proxy: its URL, without credentials.
+      status_code: of its answer to CONNECT, such as 407; None if there was none.
+      headers: of that answer, names and values as they were sent.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        proxy: str | None = None,
+        status_code: int | None = None,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        origin: Origin | None = None,
+        phase: str | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        super().__init__(message, origin=origin, phase=phase, seconds=seconds)
+        self.proxy = proxy
+        self.status_code = status_code
+        self.headers = list(headers)
 
 
 # ── The exchange's turn: the request may have been received ────────────────────────────────────
