@@ -87,7 +87,7 @@ def sigint_is_not_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-_NOT_HTTP = {"testing", "dial", "soak"}
+_NOT_HTTP = {"testing", "dial", "proxies", "soak"}
 """Tests that send bytes of their own over the network, or have strict servers of their own."""
 
 
