@@ -409,7 +409,8 @@ async def test_a_layer_that_finds_the_one_below_broken_counts_nothing_as_sent(
 
     async with line_through(served_by(serve, context, 2), client_ssl_context, 2) as (line, _):
         assert line.tls is not None
-        assert await line.tls._below.receive_some() == b""
+        while await line.tls._below.receive_some():
+            pass  # Tickets of the inner layer.
         with pytest.raises(trio.BrokenResourceError):
             await line.stream.send_all(b"x")
         assert line.wire.torn
@@ -472,7 +473,7 @@ async def test_a_handshake_that_fails_at_any_depth_is_told(
     server = tls(server_context(ca.issue_cert("other.example")), echo)
     for _ in range(at - 1):
         server = tls(context, server)
-    with pytest.raises(TLSError, match="certificate of a.example was refused"):
+    with pytest.raises(TLSError, match=r"the certificate of a\.example was refused"):
         async with line_through(server, client_ssl_context, 3):
             pytest.fail("it has not failed")
 
