@@ -55,7 +55,7 @@ async def read(stream: trio.abc.Stream, number: int) -> bytes:
 async def read_head(stream: trio.abc.Stream) -> bytes:
     """A head, to its blank line; less if the client has gone."""
     data = b""
-    while not data.endswith(b"\r\n\r\n") and (more := await stream.receive_some(1)):
+    while not data.endswith(b"\r\n\r\n") and (more := await stream.receive_some(4096)):
         data += more
     return data
 

@@ -597,6 +597,19 @@ async def test_the_directly_dialled_are_dialled_as_ever(
         await works(await dialler.dial(PoolKey(TARGET), []), network)
 
 
+async def test_without_a_proxy_a_certificate_that_is_refused_is_told_with_its_address(
+    autojump_clock: MockClock,
+    network: Network,
+    client_ssl_context: ssl.SSLContext,
+    proxy_tls: ssl.SSLContext,
+) -> None:
+    network.listen("192.0.2.7", 443, tls(proxy_tls, answer_pings))
+    message = await fails(network, TLSError, Route(), SECURE, client_ssl_context)
+    assert message.startswith(
+        "could not connect to https://a.example:443: 192.0.2.7:443: the certificate of a.example"
+    )
+
+
 async def test_a_server_that_is_no_proxy_gets_to_see_no_credentials_of_a_later_hop(
     autojump_clock: MockClock, network: Network
 ) -> None:
