@@ -2,11 +2,15 @@
 
 A dial runs in a task of the pool, under the pool's connect timeout, with its slot borrowed. What it
 owns, step by step: nothing while names are looked up; during the race, what the race says; after
-it one socket, in a :class:`Wire`, until the wire belongs to the connection that is returned. If the
+it one socket, in a :class:`Line`, until that belongs to the connection that is returned. If the
 dial is left early, for whatever reason, it closes what it owns.
 
+The race is for the addresses of the first proxy, or of the origin if there is none. What is done
+once we are connected, with proxies and with TLS, is a list of steps (``hops.py``).
+
 Where TLS fails on one address, the other addresses are still tried: one machine behind a name may
-have an old certificate while the others are fine.
+have an old certificate while the others are fine. So it is with a proxy that breaks before it has
+answered.
 """
 
 from __future__ import annotations

@@ -13,9 +13,16 @@ class Layer(Protocol):
     hold nothing back between two exchanges: to settle the topmost one empties all of them.
     """
 
-    torn: bool
-    """Whether a write was cut short, here or further down: nothing more can be sent. TLS sets it
-    where the layer below did not take what it was given, for then a record is missing."""
+    @property
+    def torn(self) -> bool:
+        """Whether a write was cut short, here or further down: nothing more can be sent.
+
+        TLS sets it where the layer below did not take what it was given: then a record is missing.
+        """
+        ...
+
+    @torn.setter
+    def torn(self, torn: bool) -> None: ...
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None: ...
 
