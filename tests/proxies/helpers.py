@@ -12,6 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from triopool import ProxyError
+from triopool._deadlines import Deadlines
 from triopool._dial.asking import Errand
 from triopool._dial.dialler import Dialler
 from triopool._dial.hops import ProxyHop, Route, Step, travel
@@ -19,7 +20,8 @@ from triopool._dial.line import Line
 from triopool._dial.names import Names
 from triopool._dial.report import DialReport
 from triopool._origin import Origin, PoolKey
-from triopool._patience import Keeper
+from triopool._protocol.connection import HTTP1Connection
+from triopool._protocol.seam import Connection
 from triopool._transport.wire import Wire
 from triopool.abc import AddressInfo
 from triopool.testing import Network
@@ -165,8 +167,14 @@ async def dialler_on(
         names = Names(network.resolve, 10.0)
         names.start(nursery)
         options = {"socket_factory": network.socket, **options}
-        yield Dialler(names, Keeper(), ssl_context=ssl_context, **options)
+        yield Dialler(names, Deadlines(), ssl_context=ssl_context, **options)
         nursery.cancel_scope.cancel()
+
+
+def stream_of(connection: Connection) -> trio.abc.Stream:
+    """What the connection speaks on."""
+    assert isinstance(connection, HTTP1Connection)
+    return connection._stream
 
 
 # ── Proxies that do their work ─────────────────────────────────────────────────────────────────

@@ -33,6 +33,7 @@ from .helpers import (
     read_head,
     socks4a,
     socks5_with_login,
+    stream_of,
     tls,
     via,
 )
@@ -94,7 +95,7 @@ async def fails(network: Network, kind: type[ConnectError], *args: Any, **option
 
 async def works(connection: Connection, network: Network) -> None:
     """The connection leads to :func:`answer_pings`; closing it leaves nothing open."""
-    stream = connection._stream  # type: ignore[attr-defined]
+    stream = stream_of(connection)
     await stream.send_all(b"ping")
     assert await stream.receive_some() == b"pong"
     assert len(network.open_sockets) == 1

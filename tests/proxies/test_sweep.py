@@ -29,6 +29,7 @@ from .helpers import (
     hop,
     socks4a,
     socks5_with_login,
+    stream_of,
     tls,
     via,
 )
@@ -169,7 +170,7 @@ def test_a_dial_cancelled_anywhere_leaves_no_socket(
                     with trio.fail_after(10):
                         connection = await dialler.dial(key, [], world.route)
                 assert len(network.open_sockets) == 1
-                stream = connection._stream  # type: ignore[attr-defined]
+                stream = stream_of(connection)
                 await stream.send_all(b"ping")
                 assert await stream.receive_some() == b"pong"
                 connection.close()

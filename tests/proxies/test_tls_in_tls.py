@@ -16,14 +16,15 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triopool import ProxyError, TLSError
 from triopool._config import Timeouts
+from triopool._deadlines import Deadlines
 from triopool._dial.hops import travel
 from triopool._dial.line import Line
 from triopool._dial.tunnel import Tunnel
 from triopool._facts import Condition, ConnectionInfo, Spent
 from triopool._origin import Origin, PoolKey
-from triopool._patience import Keeper
 from triopool._protocol.connection import HTTP1Connection
 from triopool._protocol.request_head import make_head
+from triopool._transport.layer import Layer
 from triopool._transport.wire import Stale
 from triopool.testing import Network
 
@@ -78,7 +79,7 @@ class Over(trio.abc.Stream):
             await self._records.flush()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        return await self._records._reading(lambda: self._records._tls.read(65536)) or b""
+        return await self._records.read()
 
     async def wait_send_all_might_not_block(self) -> None:
         raise NotImplementedError
@@ -88,6 +89,19 @@ class Over(trio.abc.Stream):
 
 
 Serve = Callable[[Nested], Any]
+
+
+def transport_of(line: Line) -> trio.abc.Stream:
+    """What the topmost layer's SSLStream speaks with."""
+    assert line.tls is not None
+    stream: trio.abc.Stream = line.tls.ssl.transport_stream
+    return stream
+
+
+def below(line: Line) -> Layer:
+    """The layer below the topmost one."""
+    assert line.tls is not None
+    return line.tls._below
 
 
 def served_by(serve: Serve, context: ssl.SSLContext, depth: int) -> Server:
@@ -118,7 +132,7 @@ async def line_through(
 
 def connection_on(line: Line) -> HTTP1Connection:
     info = ConnectionInfo(1, KEY.origin, None, None, None, 0.0)
-    return HTTP1Connection(line.wire, line.tls, info, KEY, Keeper())
+    return HTTP1Connection(line.wire, line.tls, info, KEY, Deadlines())
 
 
 async def get(connection: HTTP1Connection, *, reused: bool = False) -> bytes:
@@ -325,7 +339,7 @@ async def test_an_end_is_whole_only_with_the_topmost_layers_word(
         await nested.top.flush()
         if layer is not None:
             with contextlib.suppress(ssl.SSLWantReadError):
-                nested.layers[layer]._tls.unwrap()
+                nested.layers[layer].tls.unwrap()
             await nested.layers[layer].flush()
 
     async with line_through(served_by(serve, context, 2), client_ssl_context, 2) as (line, _):
@@ -380,7 +394,7 @@ async def test_a_write_that_is_cancelled_before_it_reaches_the_wire_tears_it_all
     server = served_by(silent, context, 2)
     async with line_through(server, client_ssl_context, 2) as (line, _):
         assert line.tls is not None
-        inner = line.tls._transport
+        inner = transport_of(line)
         with trio.CancelScope() as scope:
             scope.cancel()
             with pytest.raises(trio.Cancelled):
@@ -405,7 +419,7 @@ async def test_a_layer_that_finds_the_one_below_broken_counts_nothing_as_sent(
 
     async with line_through(served_by(serve, context, 2), client_ssl_context, 2) as (line, _):
         assert line.tls is not None
-        while await line.tls._below.receive_some():
+        while await below(line).receive_some():
             pass  # Tickets of the inner layer.
         with pytest.raises(trio.BrokenResourceError):
             await line.stream.send_all(b"x")

@@ -24,10 +24,10 @@ from typing import Any
 
 import trio
 
+from .._deadlines import Deadlines
 from .._errors import ProxyError, ResolveError, TLSError
 from .._facts import ConnectionInfo
 from .._origin import PoolKey
-from .._patience import Keeper
 from .._protocol.connection import HTTP1Connection
 from .._protocol.seam import Connection
 from .._transport import tls as _tls
@@ -47,7 +47,7 @@ class Dialler:
 
     Args:
       names: finds the addresses of a host.
-      keeper: keeps the time limits of the connections that are opened.
+      deadlines: keeps those of the connections that are opened.
       ssl_context: for https; never modified. None for our own.
       socket_factory: makes the sockets; None for plain ones.
       local_address: address and port to connect from; None to leave that to the system.
@@ -58,7 +58,7 @@ class Dialler:
     def __init__(
         self,
         names: Names,
-        keeper: Keeper,
+        deadlines: Deadlines,
         *,
         ssl_context: ssl.SSLContext | None = None,
         socket_factory: SocketFactory | None = None,
@@ -67,7 +67,7 @@ class Dialler:
         happy_eyeballs_delay: float = 0.25,
     ) -> None:
         self._names = names
-        self._keeper = keeper
+        self._deadlines = deadlines
         # What we trust ourselves is for proxies too; what the caller lent is for origins alone.
         self._own_trust = Trust(None)
         self._trust = self._own_trust if ssl_context is None else Trust(ssl_context)
@@ -160,7 +160,7 @@ class Dialler:
                 tls=_tls.facts(tls) if tls is not None and is_tls else None,
                 opened_at=trio.current_time(),
             )
-            return HTTP1Connection(wire, tls, info, key, self._keeper)
+            return HTTP1Connection(wire, tls, info, key, self._deadlines)
         except BaseException:
             line.close()
             raise
