@@ -111,7 +111,7 @@ async def test_a_head_that_breaks_off_is_no_2xx(autojump_clock: MockClock, answe
         if size:
             where = f"in the middle of its answer to CONNECT, after {size} bytes"
         else:
-            where = "without its answer to CONNECT"
+            where = "without an answer to CONNECT"
         assert result == f"the proxy {URL} closed the connection {where}"
 
 
@@ -319,7 +319,7 @@ async def answer_and_close(conversation: Any) -> None:
 @pytest.mark.parametrize(
     ("steps", "says"),
     [
-        ([Receive(), Reset()], "closed the connection without its answer to CONNECT: .*reset"),
+        ([Receive(), Reset()], "closed the connection without an answer to CONNECT: .*reset"),
         (
             [Receive(), Send(OK[:9]), Wait(1.0), Reset()],
             "closed the connection in the middle of its answer to CONNECT, after 9 bytes: .*reset",

@@ -356,9 +356,9 @@ async def test_the_addresses_of_a_proxy_are_all_told(
     network.listen("192.0.2.3", 3128, script(Receive(), Reset()))
     assert await fails(network, ProxyError, via(HTTP)) == (
         f"the proxy {HTTP} can't be reached: 192.0.2.1:3128: Connection refused; "
-        "192.0.2.2:3128: closed the connection without its answer to CONNECT: "
+        "192.0.2.2:3128: closed the connection without an answer to CONNECT: "
         "[Errno 104] Connection reset by peer; "
-        "192.0.2.3:3128: closed the connection without its answer to CONNECT: "
+        "192.0.2.3:3128: closed the connection without an answer to CONNECT: "
         "[Errno 104] Connection reset by peer"
     )
 
@@ -416,7 +416,7 @@ async def test_a_second_proxy_that_is_gone_is_no_reason_to_try_the_first_ones_ad
     network.listen("192.0.2.2", 3128, connect(answer_pings))
     message = await fails(network, ProxyError, via(HTTP, "http://q.example:8080"))
     assert message == (
-        "the proxy http://q.example:8080 closed the connection without its answer to CONNECT"
+        "the proxy http://q.example:8080 closed the connection without an answer to CONNECT"
     )
 
 

@@ -226,7 +226,7 @@ async def test_an_answer_that_breaks_off_is_told_as_that_unless_it_has_said_enou
                 f"after {size} bytes"
             )
         else:
-            assert result == f"the proxy {URL} closed the connection without its answer"
+            assert result == f"the proxy {URL} closed the connection without an answer"
 
 
 @each
@@ -268,12 +268,12 @@ async def test_a_proxy_that_speaks_before_its_turn_is_not_believed(
 @pytest.mark.parametrize(
     ("steps", "says"),
     [
-        ([ReceiveBytes(3), Reset()], "closed the connection without its answer: .*reset by peer"),
+        ([ReceiveBytes(3), Reset()], "closed the connection without an answer: .*reset by peer"),
         (
             [ReceiveBytes(3), Send(b"\x05"), Wait(1.0), Reset()],
             "closed the connection in the middle of its answer, after 1 bytes: .*reset by peer",
         ),
-        ([ReceiveBytes(3)], "closed the connection without its answer$"),
+        ([ReceiveBytes(3)], "closed the connection without an answer$"),
     ],
 )
 async def test_a_connection_that_breaks_is_told_with_its_reason(
@@ -295,7 +295,7 @@ async def test_a_proxy_that_has_gone_before_it_is_asked_is_told_as_that(
             line = await line_to(network)
             await trio.sleep(1.0)
             getattr(network.open_server_sockets[0], end)()
-            with pytest.raises(ProxyError, match="closed the connection without its answer"):
+            with pytest.raises(ProxyError, match="closed the connection without an answer"):
                 await travel(line, [FIXTURES["a name"].step], report())
             assert not line.answered  # Another address of the proxy may do.
 

@@ -52,7 +52,7 @@ class Asking:
     """One dialogue with a proxy, over a line; what goes wrong with the line is its error.
 
     Args:
-      answer: what we wait for, in words.
+      answer: what we wait for, in words: an "answer", an "answer to CONNECT".
     """
 
     def __init__(self, line: Line, errand: Errand, answer: str) -> None:
@@ -101,10 +101,10 @@ class Asking:
         return data
 
     async def end(self, *, read_too_much: bool = False) -> None:
-        """The answer is whole: whatever has come behind it was not asked for, and is nobody's.
+        """The answer is whole. See that nothing has come behind it: we have not asked for anything.
 
-        For the protocols that we speak through a tunnel, we speak first. And an attacker who gets a
-        word in before TLS begins would have it taken for what TLS protects.
+        In the protocols that we speak through a tunnel it is us who speak first. Whatever stands
+        there would be taken for an answer to that; in front of TLS, for what TLS protects.
 
         Args:
           read_too_much: whether something came with the answer.
@@ -130,10 +130,9 @@ class Asking:
 
     def _how_it_ended(self) -> str:
         if not self._received:
-            return f"closed the connection without {self._answer}"
-        return (
-            f"closed the connection in the middle of {self._answer}, after {self._received} bytes"
-        )
+            return f"closed the connection without an {self._answer}"
+        where = f"in the middle of its {self._answer}, after {self._received} bytes"
+        return f"closed the connection {where}"
 
 
 def quote(text: bytes) -> str:

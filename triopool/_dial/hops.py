@@ -7,8 +7,8 @@ steps before it have made of the line: TLS is put on top, a proxy connects to th
 chain of proxies is a longer list, and TLS in TLS in TLS is nothing special.
 
 *Who owns what.* A line is one descriptor, however many layers are on it. :func:`travel` owns it
-from its first moment: if a step raises, or is cancelled, the descriptor is closed before anybody
-hears of it. Before the first step nothing is open, so all that can be done without the proxy is
+from its first moment: if a step raises, or is cancelled, the descriptor is closed before the dial
+goes on or ends. Before the first step nothing is open, so all that can be done without the proxy is
 done there, by :func:`plan`: names are looked up, trust stores read, fields checked.
 
 *What may be tried again.* Until a proxy has said its first word, the address at which we are may be

@@ -259,7 +259,7 @@ class Socks:
           AnotherAddress: there is none to this address.
         """
         host = self._hosts[len(self._refusals)]
-        asking = Asking(line, self._errand, "its answer")
+        asking = Asking(line, self._errand, "answer")
         try:
             await converse(asking, self._dialogue(host))
         except Refused as exc:

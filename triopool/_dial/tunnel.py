@@ -50,7 +50,7 @@ class Tunnel:
           ProxyError: there is no tunnel.
         """
         connect = Connect(*self._where, self._fields)
-        asking = Asking(line, self._errand, "its answer to CONNECT")
+        asking = Asking(line, self._errand, "answer to CONNECT")
         await asking.send(connect.request)
         try:
             while (answer := connect.answer()) is None:

@@ -139,7 +139,7 @@ class HTTP1Connection:
 
     @property
     def tls(self) -> trio.SSLStream[Any] | None:
-        return None if self._tls is None else self._tls.ssl
+        return None if self._tls is None or self.info.tls is None else self._tls.ssl
 
     def open_codec(self) -> HTTP1Connection:
         return self
