@@ -186,8 +186,8 @@ BUGS = [
     Bug(
         "credentials for a proxy that does not ask for them",
         "_dial/socks.py",
-        "    if picked == _NO_PASSWORD:\n        return\n",
-        "    if picked == _NO_PASSWORD:\n        if login:\n            yield login, 2\n        return\n",
+        "    if picked == _NO_PASSWORD:\n",
+        "    if login:\n        yield login, 2\n    if picked == _NO_PASSWORD:\n",
     ),
     Bug(
         "the version of a login's answer counts",
