@@ -49,7 +49,7 @@ BUGS = [
     Bug(
         "idle connections without bound",
         "_slots/dispatcher.py",
-        "            if len(books.idle) > self._max_idle:",
+        "            if len(books.idle.order) > self._max_idle:",
         "            if False:",
     ),
     Bug(
@@ -105,6 +105,18 @@ BUGS = [
         "_slots/waiting.py",
         "        in_turn = age > self._youngest\n",
         "        in_turn = True\n",
+    ),
+    Bug(
+        "two waiters have the same end of a channel",
+        "_slots/waiting.py",
+        "        end = self._spare_ends.pop() if",
+        "        end = self._spare_ends[-1] if",
+    ),
+    Bug(
+        "spare ends of a channel are kept without bound",
+        "_slots/waiting.py",
+        "        if len(self._spare_ends) < SPARE_ENDS:\n",
+        "        if True:\n",
     ),
     Bug(
         "an error and the frame that raised it hold each other",
@@ -267,8 +279,9 @@ BUGS = [
     Bug(
         "a newcomer is handed a connection before a waiter",
         "_slots/waiting.py",
-        "        dialling, waiting = next(iter(self.dialling), None), self.oldest_waiting\n",
-        "        return next(reversed(self.waiting or self.dialling), None)\n",
+        "        dialling, waiting = next(iter(self.dialling), None), ",
+        "        return next(reversed(self.waiting or self.dialling), None)\n"
+        "        dialling, waiting = next(iter(self.dialling), None), ",
     ),
     Bug(
         "a newcomer gets a dial before a waiter",

@@ -1,6 +1,6 @@
 """The rules of the slot engine, told a second time, with lists that are searched from the front.
 
-Written from the essay in ``triopool/_slots.py`` and not from its code. It has no tasks, no
+Written from the essay in ``triopool/_slots/engine.py`` and not from its code. It has no tasks, no
 limiters, no heap, and no care for speed. :meth:`Model.come_to_rest` does what happens by itself
 once tasks can run: the dead leave, and dials that are called off or out of time end.
 """
@@ -268,7 +268,7 @@ class Model:
             # There is no dial to swap for.
             self._wait(owner)
         elif dial is not None and owner is not None:
-            # They swap; but the owner's time is still his own.
+            # They swap; but the owner keeps its own deadline.
             dial.owner, owner.dial = owner, dial
             dial.deadline = slot.deadline
         elif dial is not None:

@@ -12,6 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from triopool._config import Timeouts
 from triopool._errors import PoolClosed, PoolTimeout
 from triopool._slots.invariants import check
+from triopool._slots.waiting import SPARE_ENDS
 
 from .fakes import HANG, NO_LIMITS, A, B, FakeDialler, Refused, bench
 
@@ -162,6 +163,43 @@ async def test_a_channel_is_made_for_an_origin_that_a_request_waits_for_and_once
         await pool.settle()
         await pool.ask(B)
         assert made == [0]
+
+
+async def test_an_end_that_is_used_again_is_one_waiters_alone(autojump_clock: MockClock) -> None:
+    async with bench(max_connections=1) as pool:
+        holder = await pool.hold(A)
+        for _ in range(2):  # After these there are spare ends.
+            caller = await pool.ask(A)
+            holder.release()
+            await pool.settle()
+            holder = caller
+        first = await pool.ask(A, timeouts=Timeouts(pool=1))
+        others = [await pool.ask(A), await pool.ask(A)]
+        await trio.sleep(2)
+        assert isinstance(first.error, PoolTimeout)
+        assert [caller.error for caller in others] == [None, None]
+        holder.release()
+        await pool.settle()
+        assert others[0].connection is holder.connection
+        assert others[1].waits
+
+
+async def test_a_burst_leaves_no_more_than_some_spare_ends(autojump_clock: MockClock) -> None:
+    async def use() -> None:
+        (await pool.slots.acquire(A, NO_LIMITS)).end()
+
+    async with bench(max_connections=1) as pool:
+        before = ends()
+        async with trio.open_nursery() as nursery:
+            for _ in range(5 * SPARE_ENDS):
+                nursery.start_soon(use)
+        assert pool.slots.statistics().handed_over == 5 * SPARE_ENDS
+        assert ends() - before <= SPARE_ENDS + 1
+
+
+def ends() -> int:
+    gc.collect()
+    return sum(type(thing) is trio.MemoryReceiveChannel for thing in gc.get_objects())
 
 
 # ── Errors ─────────────────────────────────────────────────────────────────────────────────────

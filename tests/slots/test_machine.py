@@ -526,7 +526,7 @@ class Machine(RuleBasedStateMachine):
         self.loop(self.shut)
 
     def drain(self) -> None:
-        """Whoever is there is served, nobody new is, and then it is quiet."""
+        """The requests that are there are served, no new one is, and then it is quiet."""
         while self.warming:
             self.do(self._cancel_warm_up, self.warming[0])
         self.do(self._refuse)

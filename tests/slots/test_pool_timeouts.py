@@ -1,8 +1,7 @@
-"""The pool timeout: exactly on time, for nobody who has something, and without a trace afterwards.
+"""The pool timeout: on time, for requests that have nothing, and without a trace afterwards.
 
-It is kept by one task for all who wait. What it has to do is what a cancel scope around each wait
-would; but for one thing: whoever is given something in the very step in which his time is over
-has it.
+One task keeps it for all that wait. It has to do what a cancel scope around each wait would do, but
+for one thing: a connection or a dial that comes in the same tick as the timeout wins.
 """
 
 from __future__ import annotations
@@ -101,7 +100,7 @@ async def test_thousands_may_time_out_at_once(autojump_clock: MockClock) -> None
 
 
 @pytest.mark.parametrize("round_", range(10))
-async def test_who_is_handed_a_connection_in_the_step_in_which_his_time_is_over_has_it(
+async def test_a_connection_handed_over_in_the_same_tick_as_the_timeout_wins(
     round_: int, autojump_clock: MockClock
 ) -> None:
     async with bench(max_connections=1) as pool, trio.open_nursery() as nursery:
@@ -115,7 +114,7 @@ async def test_who_is_handed_a_connection_in_the_step_in_which_his_time_is_over_
 
 
 @pytest.mark.parametrize("round_", range(10))
-async def test_who_gets_a_dial_in_the_step_in_which_his_time_is_over_has_it(
+async def test_a_dial_that_comes_in_the_same_tick_as_the_timeout_wins(
     round_: int, autojump_clock: MockClock
 ) -> None:
     async with bench(max_connections=1) as pool, trio.open_nursery() as nursery:
@@ -130,7 +129,7 @@ async def test_who_gets_a_dial_in_the_step_in_which_his_time_is_over_has_it(
 
 
 @pytest.mark.parametrize("round_", range(20))
-async def test_a_timeout_and_a_busy_program_do_not_end_the_wait_of_who_is_about_to_be_served(
+async def test_a_timeout_and_a_busy_program_do_not_end_a_wait_that_is_about_to_be_over(
     round_: int, mock_clock: MockClock
 ) -> None:
     async with bench(max_connections=2) as pool, trio.open_nursery() as nursery:
@@ -154,7 +153,7 @@ async def test_a_timeout_and_a_busy_program_do_not_end_the_wait_of_who_is_about_
 
 
 @pytest.mark.parametrize("round_", range(10))
-async def test_who_is_cancelled_in_the_step_in_which_his_time_is_over_is_cancelled(
+async def test_a_cancellation_in_the_same_tick_as_the_timeout_is_one(
     round_: int, autojump_clock: MockClock
 ) -> None:
     async with bench(max_connections=1) as pool:
@@ -167,7 +166,9 @@ async def test_who_is_cancelled_in_the_step_in_which_his_time_is_over_is_cancell
         await pool.assert_full_size()
 
 
-async def test_who_was_cancelled_a_moment_before_is_not_told(autojump_clock: MockClock) -> None:
+async def test_a_request_cancelled_a_moment_before_is_not_told(
+    autojump_clock: MockClock,
+) -> None:
     async with bench(max_connections=1) as pool:
         await pool.hold(A)
         caller = await pool.ask(A, timeouts=ONE)
@@ -179,7 +180,9 @@ async def test_who_was_cancelled_a_moment_before_is_not_told(autojump_clock: Moc
         assert caller.cancelled
 
 
-async def test_who_is_cancelled_a_moment_after_was_told(autojump_clock: MockClock) -> None:
+async def test_a_request_cancelled_a_moment_after_was_told(
+    autojump_clock: MockClock,
+) -> None:
     async with bench(max_connections=1) as pool:
         await pool.hold(A)
         caller = await pool.ask(A, timeouts=ONE)
@@ -207,7 +210,7 @@ async def test_a_pool_that_is_shut_in_that_step_says_so(
 # ── Who has something is let be ────────────────────────────────────────────────────────────────
 
 
-async def test_who_was_served_hears_no_more_of_it(autojump_clock: MockClock) -> None:
+async def test_a_request_that_was_served_hears_no_more_of_it(autojump_clock: MockClock) -> None:
     async with bench(max_connections=1) as pool:
         holder = await pool.hold(A)
         caller = await pool.ask(A, timeouts=ONE)
@@ -218,7 +221,7 @@ async def test_who_was_served_hears_no_more_of_it(autojump_clock: MockClock) -> 
         assert not caller.lease.ended
 
 
-async def test_who_has_a_dial_from_the_beginning_is_never_under_it(
+async def test_a_request_that_has_a_dial_from_the_beginning_is_never_under_it(
     autojump_clock: MockClock,
 ) -> None:
     async with bench(FakeDialler(HANG)) as pool:
@@ -246,7 +249,7 @@ async def test_of_requests_served_long_ago_nothing_is_kept(autojump_clock: MockC
 # ── Who comes next ─────────────────────────────────────────────────────────────────────────────
 
 
-async def test_the_next_in_line_may_have_what_was_of_no_use_to_him(
+async def test_the_next_in_line_may_have_what_was_of_no_use_to_the_first(
     autojump_clock: MockClock,
 ) -> None:
     async with bench(max_connections=1) as pool:
@@ -277,7 +280,7 @@ async def test_a_drain_ends_when_the_last_request_times_out(autojump_clock: Mock
 
 
 async def test_it_is_kept_when_the_pools_own_block_is_cancelled(autojump_clock: MockClock) -> None:
-    """For whoever goes on in spite of that, shielded, and waits for somebody else's connection."""
+    """For a request that goes on, shielded, and waits for a connection that another one has."""
     async with trio.open_nursery() as outside, trio.open_nursery() as inside:
         pool = Bench(FakeDialler(), inside, {"max_connections": 1})
         holder = Caller(A, NO_LIMITS)

@@ -256,7 +256,7 @@ async def test_with_no_idle_connections_allowed_each_request_dials(
         for _ in range(3):
             await pool.idle(A)
             assert pool.open == 0
-        # Whoever waits is no idle stack: a connection still goes from hand to hand.
+        # That bounds idle connections only: one that a request waits for is still handed over.
         pool.slots.max_connections = 1
         first = await pool.hold(A)
         second = await pool.ask(A)
@@ -1532,7 +1532,7 @@ def settled(connection: FakeConnection) -> None:
     connection.settle_when.set()
 
 
-async def test_a_connection_that_the_sweeper_settled_goes_to_whoever_came_meanwhile(
+async def test_a_connection_that_the_sweeper_settled_goes_to_the_request_that_came_meanwhile(
     autojump_clock: MockClock,
 ) -> None:
     async with bench(max_connections=1) as pool:
@@ -1653,7 +1653,7 @@ async def test_closing_the_idle_ones_of_one_origin_spares_what_the_sweeper_settl
         await pool.settle()
 
 
-async def test_whoever_waits_for_it_gets_the_slot_of_a_connection_closed_while_it_is_settled(
+async def test_a_waiting_request_gets_the_slot_of_a_connection_closed_while_it_is_settled(
     autojump_clock: MockClock,
 ) -> None:
     async with bench(max_connections=1) as pool:
@@ -1995,7 +1995,9 @@ async def test_the_dials_of_a_cancelled_warm_up_give_way(autojump_clock: MockClo
         assert caller.ended_at == pytest.approx(0.5 + 0.1)
 
 
-async def test_a_warm_connection_goes_to_whoever_waits_for_it(autojump_clock: MockClock) -> None:
+async def test_a_warm_connection_goes_to_a_request_that_waits(
+    autojump_clock: MockClock,
+) -> None:
     async with bench() as pool:
         pool.dialler.script(A, 0.2, 1.0)
         async with trio.open_nursery() as nursery:
@@ -2008,7 +2010,7 @@ async def test_a_warm_connection_goes_to_whoever_waits_for_it(autojump_clock: Mo
 # ── Draining and shutting ──────────────────────────────────────────────────────────────────────
 
 
-async def test_a_drained_pool_serves_who_is_there_and_refuses_who_comes(
+async def test_a_drained_pool_serves_requests_that_are_there_and_refuses_new_ones(
     autojump_clock: MockClock,
 ) -> None:
     async with bench(max_connections=1) as pool:

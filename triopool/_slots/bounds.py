@@ -17,12 +17,14 @@ class Bounds:
     A token is borrowed on behalf of the slot, and not of a task: it goes with the connection from
     hand to hand. The limiters are only ever asked without waiting. Who waits, and in which order,
     is for :mod:`.waiting` to know: a limiter's own queue is ordered by when somebody came to *it*.
+
+    Attributes:
+      exceeded: whether the bound was lowered below what is open.
     """
 
     def __init__(self, max_connections: int | None) -> None:
         self._total = trio.CapacityLimiter(_or_infinity(max_connections))
-        # Whether the bound was ever changed. While it was not, nobody need ask the limiter.
-        self._may_be_exceeded = False
+        self.exceeded = False
 
     def borrow(self, slot: Slot) -> None:
         """Take both tokens, of which there have to be some."""
@@ -33,16 +35,16 @@ class Bounds:
         """Give both tokens back. The descriptor is closed."""
         self._total.release_on_behalf_of(slot)
         slot.queue.limiter.release_on_behalf_of(slot)
+        if self.exceeded:
+            self._compare()
+
+    def _compare(self) -> None:
+        self.exceeded = self._total.available_tokens < 0
 
     @property
     def has_token(self) -> bool:
         """Whether one more connection could be opened."""
         return self._total.available_tokens > 0
-
-    @property
-    def exceeded(self) -> bool:
-        """Whether the bound was lowered below what is open."""
-        return self._may_be_exceeded and self._total.available_tokens < 0
 
     @property
     def total(self) -> float:
@@ -68,7 +70,7 @@ class Bounds:
     @max_connections.setter
     def max_connections(self, value: int | None) -> None:
         self._total.total_tokens = _or_infinity(value)
-        self._may_be_exceeded = True
+        self._compare()
 
 
 def _or_infinity(limit: int | None) -> float:

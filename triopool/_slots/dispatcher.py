@@ -254,7 +254,7 @@ class Dispatcher:
             books.close(slot, CloseReason.POOL_CLOSED)
         else:
             books.idle.add(slot)
-            if len(books.idle) > self._max_idle:
+            if len(books.idle.order) > self._max_idle:
                 books.close(books.idle.oldest, CloseReason.EVICTED)
 
     def _who_can_swap(self, owner: Waiter, dial: Dial) -> Waiter:

@@ -75,7 +75,7 @@ from trio.lowlevel import enable_ki_protection
 
 from .._config import Timeouts
 from .._deadlines import Deadlines
-from .._facts import CloseReason, Condition
+from .._facts import CloseReason
 from .._instruments.combine import SILENT
 from .._origin import PoolKey
 from .._statistics import PoolStatistics
@@ -163,10 +163,9 @@ class Slots:
         This overtakes nobody, for no request waits while a connection of its origin is idle. Nor do
         we ask whether the pool refuses requests, for then it keeps nothing idle.
         """
-        slot = self.books.idle.newest(queue)
-        if slot.has_expired(trio.current_time()) or slot.glance() is not Condition.FRESH:
+        slot = self.books.idle.take_fit(queue, trio.current_time())
+        if slot is None:
             return None
-        self.books.idle.take(slot)
         if last is None:
             return self._reuse(slot, next(self._ages), 0.0)
         stale = last.take_slot()

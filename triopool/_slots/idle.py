@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from .._facts import Condition
 from .slot import Slot, State
 
 if TYPE_CHECKING:
@@ -66,6 +67,14 @@ class Idle:
         self.order[slot] = None
         if len(self.order) == 1:
             self.on_first()
+
+    def take_fit(self, queue: OriginQueue, now: float) -> Slot | None:
+        """Take the newest of an origin that has some, if it is fit at a glance."""
+        slot = next(reversed(queue.idle))
+        if now >= slot.idle_until or now >= slot.expires_at or slot.glance() is not Condition.FRESH:
+            return None
+        self.take(slot)
+        return slot
 
     def take(self, slot: Slot) -> None:
         """Take a connection out, to be used."""

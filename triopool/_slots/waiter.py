@@ -21,6 +21,8 @@ the connection goes the way of an error: it is put down, and the clone closed. T
 reached the waiter that it was meant for is asserted, and :mod:`.invariants` compares the channel
 with the books.
 
+A clone that has served is used again by the next waiter of its origin; a closed one is not.
+
 Why a channel for each origin, and not for each waiter: a channel is ten objects. With ten thousand
 requests waiting the garbage collector looks at each of them again and again, and a waiting request
 cost half as much again. See ``docs/performance.md``.
@@ -169,7 +171,7 @@ class Waiter(Deadline):
             return False
         self._task = None  # Nothing is kept by an old entry of the deadlines.
         if in_turn and self._in_turn:
-            self.queue.send(slot)
+            self.queue.send(slot, self._end)
             # From here on the connection is that task's, whatever becomes of it.
             assert task.custom_sleep_data is None, "it went to another waiter: the orders disagree"
         else:

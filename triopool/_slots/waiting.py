@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from .waiter import Waiter
 
 
+SPARE_ENDS = 100
+"""How many ends of a channel are kept for the next waiters; picked arbitrarily. To make one takes
+about as long as all that Trio does to hand a connection over."""
+
+
 class OriginQueue:
     """One origin: its slots, its idle connections, its waiters. Forgotten when it has neither.
 
@@ -47,6 +52,7 @@ class OriginQueue:
     __slots__ = (
         "_receive",
         "_send",
+        "_spare_ends",
         "_youngest",
         "counts",
         "dialling",
@@ -71,13 +77,15 @@ class OriginQueue:
         # is never received from: it is there to be cloned.
         self._send: trio.MemorySendChannel[Slot] | None = None
         self._receive: trio.MemoryReceiveChannel[Slot] | None = None
+        # The ends of waiters that were served; no task is parked there. The next waiters use them.
+        self._spare_ends: list[trio.MemoryReceiveChannel[Slot]] = []
         # The age of the youngest that was ever parked in the channel.
         self._youngest = -1
 
     @property
     def oldest(self) -> Waiter | None:
         """The waiter whose turn it is to be handed a connection."""
-        dialling, waiting = next(iter(self.dialling), None), self.oldest_waiting
+        dialling, waiting = next(iter(self.dialling), None), next(iter(self.waiting), None)
         if dialling is None or (waiting is not None and waiting.age < dialling.age):
             return waiting
         return dialling
@@ -109,12 +117,15 @@ class OriginQueue:
         in_turn = age > self._youngest
         if in_turn:
             self._youngest = age
-        return self._receive.clone(), in_turn
+        end = self._spare_ends.pop() if self._spare_ends else self._receive.clone()
+        return end, in_turn
 
-    def send(self, slot: Slot) -> None:
-        """Hand a connection to the waiter that has been parked for longest. There has to be one."""
+    def send(self, slot: Slot, end: trio.MemoryReceiveChannel[Slot]) -> None:
+        """Hand a connection to the waiter that has been parked for longest, which is at *end*."""
         assert self._send is not None
         self._send.send_nowait(slot)
+        if len(self._spare_ends) < SPARE_ENDS:
+            self._spare_ends.append(end)
 
     @property
     def parked(self) -> int:
