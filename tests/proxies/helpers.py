@@ -22,6 +22,7 @@ from triopool._dial.report import DialReport
 from triopool._origin import Origin, PoolKey
 from triopool._protocol.connection import HTTP1Connection
 from triopool._protocol.seam import Connection
+from triopool._transport.layer import Layer
 from triopool._transport.wire import Wire
 from triopool.abc import AddressInfo
 from triopool.testing import Network
@@ -175,6 +176,12 @@ def stream_of(connection: Connection) -> trio.abc.Stream:
     """What the connection speaks on."""
     assert isinstance(connection, HTTP1Connection)
     return connection._stream
+
+
+def below(line: Line) -> Layer:
+    """The layer below the topmost one."""
+    assert line.tls is not None
+    return line.tls._below
 
 
 # ── Proxies that do their work ─────────────────────────────────────────────────────────────────

@@ -24,11 +24,10 @@ from triopool._facts import Condition, ConnectionInfo, Spent
 from triopool._origin import Origin, PoolKey
 from triopool._protocol.connection import HTTP1Connection
 from triopool._protocol.request_head import make_head
-from triopool._transport.layer import Layer
 from triopool._transport.wire import Stale
 from triopool.testing import Network
 
-from .helpers import PORT, PROXY, Server, errand, line_to, read, report, tls
+from .helpers import PORT, PROXY, Server, below, errand, line_to, read, report, tls
 
 DEPTHS = [1, 2, 3]
 KEY = PoolKey(Origin("https", "a.example", 443))
@@ -96,12 +95,6 @@ def transport_of(line: Line) -> trio.abc.Stream:
     assert line.tls is not None
     stream: trio.abc.Stream = line.tls.ssl.transport_stream
     return stream
-
-
-def below(line: Line) -> Layer:
-    """The layer below the topmost one."""
-    assert line.tls is not None
-    return line.tls._below
 
 
 def served_by(serve: Serve, context: ssl.SSLContext, depth: int) -> Server:
