@@ -20,9 +20,6 @@ from triopool._dial.line import Line
 from triopool._dial.names import Names
 from triopool._dial.report import DialReport
 from triopool._origin import Origin, PoolKey
-from triopool._protocol.connection import HTTP1Connection
-from triopool._protocol.seam import Connection
-from triopool._transport.layer import Layer
 from triopool._transport.wire import Wire
 from triopool.abc import AddressInfo
 from triopool.testing import Network
@@ -170,18 +167,6 @@ async def dialler_on(
         options = {"socket_factory": network.socket, **options}
         yield Dialler(names, Deadlines(), ssl_context=ssl_context, **options)
         nursery.cancel_scope.cancel()
-
-
-def stream_of(connection: Connection) -> trio.abc.Stream:
-    """What the connection speaks on."""
-    assert isinstance(connection, HTTP1Connection)
-    return connection._stream
-
-
-def below(line: Line) -> Layer:
-    """The layer below the topmost one."""
-    assert line.tls is not None
-    return line.tls._below
 
 
 # ── Proxies that do their work ─────────────────────────────────────────────────────────────────

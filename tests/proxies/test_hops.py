@@ -10,6 +10,7 @@ import pytest
 import trio
 import trustme
 from dial.helpers import server_context
+from inside import stream_of
 from trio.testing import MockClock
 
 from triopool import ConnectError, ProxyError, ResolveError, TLSError
@@ -33,7 +34,6 @@ from .helpers import (
     read_head,
     socks4a,
     socks5_with_login,
-    stream_of,
     tls,
     via,
 )

@@ -13,6 +13,7 @@ import pytest
 import trio
 import trustme
 from dial.helpers import server_context
+from inside import stream_of
 from sweeping import sweep
 
 from triopool._dial.hops import Route
@@ -29,7 +30,6 @@ from .helpers import (
     hop,
     socks4a,
     socks5_with_login,
-    stream_of,
     tls,
     via,
 )

@@ -12,6 +12,7 @@ import pytest
 import trio
 import trustme
 from dial.helpers import EVIL, GOOD, Records, server_context
+from inside import layer_below
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triopool import ProxyError, TLSError
@@ -27,7 +28,7 @@ from triopool._protocol.request_head import make_head
 from triopool._transport.wire import Stale
 from triopool.testing import Network
 
-from .helpers import PORT, PROXY, Server, below, errand, line_to, read, report, tls
+from .helpers import PORT, PROXY, Server, errand, line_to, read, report, tls
 
 DEPTHS = [1, 2, 3]
 KEY = PoolKey(Origin("https", "a.example", 443))
@@ -412,7 +413,7 @@ async def test_a_layer_that_finds_the_one_below_broken_counts_nothing_as_sent(
 
     async with line_through(served_by(serve, context, 2), client_ssl_context, 2) as (line, _):
         assert line.tls is not None
-        while await below(line).receive_some():
+        while await layer_below(line.tls).receive_some():
             pass  # Tickets of the inner layer.
         with pytest.raises(trio.BrokenResourceError):
             await line.stream.send_all(b"x")
