@@ -55,6 +55,7 @@ _EXHAUSTIVE = {
     "exchange/test_cancel_sweep.py",
     "fuzz/test_fuzz.py",
     "pool/test_sweep.py",
+    "proxies/test_sweep.py",
     "slots/test_machine.py",
     "slots/test_sweep.py",
     "transports/test_cancel_sweep.py",
@@ -88,7 +89,7 @@ def sigint_is_not_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-_NOT_HTTP = {"testing", "dial", "soak"}
+_NOT_HTTP = {"testing", "dial", "proxies", "soak"}
 """Tests that send bytes of their own over the network, or have strict servers of their own."""
 
 

@@ -15,6 +15,7 @@ from triopool._dial.system_resolver import SystemResolver
 from triopool._pool_key import PoolKey
 from triopool._request.preparations import Preparations
 from triopool._slots.invariants import check
+from triopool._transport.layer import Layer
 from triopool._transport.tls import TLSStream
 from triopool.abc import AddressInfo
 from triopool.testing import Network, NetworkSocket
@@ -102,6 +103,15 @@ def send_by(wire: Any, send: Any) -> Any:
 
 
 # ── Bytes ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def stream_of(connection: Any) -> Any:
+    """What a connection speaks on: the wire, or the topmost TLS."""
+    return connection._stream
+
+
+def layer_below(stream: TLSStream) -> Layer:
+    return stream._below
 
 
 def pieces_decrypted(stream: TLSStream) -> int:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
+
     from ._origin import Origin
 
 

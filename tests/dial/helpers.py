@@ -165,11 +165,15 @@ class Records:
         """Read one request without a body; False if the client is gone."""
         received = b""
         while b"\r\n\r\n" not in received:
-            data = await self._reading(lambda: self.tls.read(65536))
+            data = await self.read()
             if not data:
                 return False
             received += data
         return True
+
+    async def read(self) -> bytes:
+        """What has come, and ``b""`` at the end."""
+        return await self._reading(lambda: self.tls.read(65536)) or b""
 
     def write(self, *records: bytes) -> None:
         """Prepare a record for each; nothing is sent until :meth:`flush`."""

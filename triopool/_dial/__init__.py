@@ -1,1 +1,1 @@
-"""From an origin to an open connection: names, addresses, their race, sockets, TLS."""
+"""From an origin to an open connection: names, addresses, their race, sockets, proxies, TLS."""

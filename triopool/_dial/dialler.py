@@ -1,12 +1,16 @@
-"""The dial: from a pool key to an open connection. ``resolve -> race -> TLS -> Connection``.
+"""The dial: from a pool key to an open connection. ``resolve -> race -> hops -> Connection``.
 
 A dial runs in a task of the pool, under the pool's connect timeout, with its slot borrowed. What it
 owns, step by step: nothing while names are looked up; during the race, what the race says; after
-it one socket, in a :class:`Wire`, until the wire belongs to the connection that is returned. If the
+it one socket, in a :class:`Line`, until that belongs to the connection that is returned. If the
 dial is left early, for whatever reason, it closes what it owns.
 
+The race is for the addresses of the first proxy, or of the origin if there is none. What is done
+once we are connected, with proxies and with TLS, is a list of steps (``hops.py``).
+
 Where TLS fails on one address, the other addresses are still tried: one machine behind a name may
-have an old certificate while the others are fine.
+have an old certificate while the others are fine. So it is with a proxy that breaks before it has
+answered.
 """
 
 from __future__ import annotations
@@ -21,18 +25,20 @@ from typing import Any
 import trio
 
 from .._deadlines import Deadlines
-from .._errors import TLSError
+from .._errors import ProxyError, ResolveError, TLSError
 from .._facts import ConnectionInfo
 from .._pool_key import PoolKey
 from .._protocol.connection import HTTP1Connection
 from .._protocol.seam import Connection
 from .._transport import tls as _tls
-from .._transport.wire import Wire
 from ..abc import AddressInfo, SocketFactory
 from .happy_eyeballs import interleave, race
+from .hops import DIRECTLY, ProxyHop, Route, Step, plan, travel, unreached
+from .line import Line
 from .names import Addresses, Names
 from .report import DialReport, show_address
 from .sockets import Sockets
+from .socks import AnotherAddress
 from .trust import Trust
 
 
@@ -62,30 +68,29 @@ class Dialler:
     ) -> None:
         self._names = names
         self._deadlines = deadlines
-        self._trust = Trust(ssl_context)
+        # What we trust ourselves is for proxies too; what the caller lent is for origins alone.
+        self._own_trust = Trust(None)
+        self._trust = self._own_trust if ssl_context is None else Trust(ssl_context)
         self._sockets = Sockets(socket_factory, local_address)
         self._unix_socket = unix_socket
         self._delay = happy_eyeballs_delay
         self._ids = itertools.count(1)
 
-    async def dial(self, key: PoolKey, notes: list[str]) -> Connection:
+    async def dial(self, key: PoolKey, notes: list[str], route: Route = DIRECTLY) -> Connection:
         """Open a connection for *key*, saying in *notes* what is being tried and what failed.
 
         Atomic with respect to cancellation: if this raises, every socket is closed.
 
         Raises:
           ConnectError: every address failed. TLSError if for TLS reasons only.
+          ProxyError: a proxy could not be reached, or did not do what it was asked.
           ResolveError: there is no address.
           Exception: what the socket factory raised, as itself, unless it was an ``OSError``.
         """
-        report = DialReport(key, notes)
-        context = None
-        if key.origin.scheme == "https":
-            # First of all: once we are connected, the server waits for our side of the handshake.
-            report.doing("reading the trust store")
-            context = await self._trust.context()
-        report.doing("looking up the host's addresses")
-        addresses, left_out = await self._addresses(key)
+        first = route.proxies[0] if route.proxies else None
+        report = DialReport(key, notes, None if first is None else first.url)
+        steps = await self._plan(route, key, report)
+        addresses, left_out = await self._addresses(key, first, report)
 
         def failed(address: AddressInfo, exc: Exception) -> None:
             addresses.remove(address)
@@ -99,43 +104,65 @@ class Dialler:
             if won is None:
                 break
             address, wire = won
-            report.doing(f"TLS handshake with {show_address(address)}")
+            line = Line(wire, show_address(address))
             try:
-                return await self._make_connection(key, wire, context)
-            except TLSError as exc:
+                await travel(line, steps, report)
+                return self._make_connection(key, line, route)
+            except AnotherAddress:
+                pass  # Of the origin's, on a new connection to the same proxy.
+            except (TLSError, ProxyError) as exc:
+                if line.answered:
+                    raise
                 failed(address, exc)
         raise report.error(left_out)
 
-    async def _addresses(self, key: PoolKey) -> Addresses:
-        if self._unix_socket is not None:
-            family, kind = socket.AF_UNIX, socket.SOCK_STREAM
-            return Addresses([AddressInfo(family, kind, 0, "", self._unix_socket)])
-        found = await self._names.addresses(key.origin)
+    async def _plan(self, route: Route, key: PoolKey, report: DialReport) -> list[Step]:
+        """What is to be done once we are connected."""
+        context = own_context = None
+        # First of all: once we are connected, the server waits for our side of the handshake.
+        if any(proxy.scheme == "https" and proxy.ssl_context is None for proxy in route.proxies):
+            report.doing("reading the trust store")
+            own_context = await self._own_trust.context()
+        if key.origin.scheme == "https" and not route.forwards:
+            report.doing("reading the trust store")
+            context = await self._trust.context()
+        return await plan(route, key, self._names, report, context=context, own_context=own_context)
+
+    async def _addresses(
+        self, key: PoolKey, first: ProxyHop | None, report: DialReport
+    ) -> Addresses:
+        """Where the wire is to lead to: to the *first* proxy, or else to the origin."""
+        path = self._unix_socket if first is None else first.unix_socket
+        if path is not None:
+            return Addresses([AddressInfo(socket.AF_UNIX, socket.SOCK_STREAM, 0, "", path)])
+        if first is None:
+            report.doing("looking up the host's addresses")
+            found = await self._names.addresses(key.origin)
+        else:
+            report.doing("looking up the proxy's addresses")
+            try:
+                found = await self._names.addresses(first.origin)
+            except ResolveError as exc:
+                raise unreached(first, key, exc) from exc
         return found._replace(to_try=interleave(found.to_try))
 
-    async def _make_connection(
-        self, key: PoolKey, wire: Wire, context: ssl.SSLContext | None
-    ) -> Connection:
-        """What is done over a connected wire: TLS, where there is a context for it.
-
-        Owns the wire, and closes it if this raises.
-        """
+    def _make_connection(self, key: PoolKey, line: Line, route: Route) -> Connection:
+        """What a line has become. Owns it, and closes it if this raises."""
+        wire, tls = line.wire, line.tls
+        is_tls = key.origin.scheme == "https" and not route.forwards
         try:
-            stream = tls = None
-            if context is not None:
-                stream = await _tls.handshake(wire, context, key)
-                tls = _tls.facts(stream)
             info = ConnectionInfo(
                 id=next(self._ids),
                 origin=key.origin,
                 local_address=_address_or_none(wire.socket.getsockname),
                 remote_address=_address_or_none(wire.socket.getpeername),
-                tls=tls,
+                # The origin's: what a proxy agreed on is told elsewhere.
+                tls=_tls.facts(tls) if tls is not None and is_tls else None,
                 opened_at=trio.current_time(),
             )
-            return HTTP1Connection(wire, stream, info, key, self._deadlines)
+            return HTTP1Connection(wire, tls, info, key, self._deadlines)
         except BaseException:
-            wire.close()
+            line.close()
             raise
 
 

@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import Sequence
 
-from .._errors import ConnectError, TLSError
+from .._errors import ConnectError, ProxyError, TLSError
 from .._pool_key import PoolKey
 from ..abc import AddressInfo
 
@@ -30,10 +30,13 @@ class DialReport:
       key: what is dialled.
       notes: the list of the dial's owner, who quotes it when the dial runs out of time. It always
         holds one text, the newest.
+      proxy: the URL of the proxy whose addresses are tried, without credentials; None if they are
+        the origin's.
     """
 
-    def __init__(self, key: PoolKey, notes: list[str]) -> None:
+    def __init__(self, key: PoolKey, notes: list[str], proxy: str | None = None) -> None:
         self._key = key
+        self._proxy = proxy
         self._notes = notes
         self._doing = ""
         self._failures: dict[AddressInfo, Exception] = {}
@@ -65,26 +68,45 @@ class DialReport:
           left_out: how many addresses the host has that were not tried.
         """
         errors = list(self._failures.values())
-        why = "; ".join(self._shown_failures(left_out))
-        kind = TLSError if all(isinstance(exc, TLSError) for exc in errors) else ConnectError
-        message = f"could not connect to {self._key}: {why}"
-        error = kind(message, origin=self._key.origin, phase="connect")
+        error = self._error_of(errors, "; ".join(self._shown_failures(left_out)))
         if len(errors) > 1:
             error.__cause__ = ExceptionGroup(f"all {len(errors)} addresses failed", errors)
         else:
-            # A TLSError is ours, and says nothing that the new one does not: name what is behind.
-            error.__cause__ = errors[0].__cause__ if kind is TLSError else errors[0]
+            # What is ours says nothing that the new one does not: name what is behind it.
+            [exc] = errors
+            error.__cause__ = exc.__cause__ if isinstance(exc, TLSError | ProxyError) else exc
         return error
+
+    def _error_of(self, errors: list[Exception], why: str) -> ConnectError:
+        origin, proxy = self._key.origin, self._proxy
+        if proxy is None:
+            kind = TLSError if all(isinstance(exc, TLSError) for exc in errors) else ConnectError
+            return kind(f"could not connect to {self._key}: {why}", origin=origin, phase="connect")
+        message = f"the proxy {proxy} can't be reached: {why}"
+        if len(errors) == 1 and isinstance(errors[0], ProxyError):
+            message = str(errors[0])  # It was reached, and that is all that is to be said.
+        return ProxyError(message, proxy=proxy, origin=origin, phase="connect")
 
     def _shown_failures(self, left_out: int = 0) -> list[str]:
         some = itertools.islice(self._failures.items(), MAX_SHOWN)
-        shown = [f"{show_address(address)}: {_reason(address, exc)}" for address, exc in some]
+        shown = [f"{show_address(address)}: {self._reason(address, exc)}" for address, exc in some]
         more = max(len(self._failures) - MAX_SHOWN, 0) + left_out
         if left_out:
             shown.append(f"and {more} more ({left_out} not tried)")
         elif more:
             shown.append(f"and {more} more")
         return shown
+
+    def _reason(self, address: AddressInfo, exc: Exception) -> str:
+        reason = str((isinstance(exc, OSError) and exc.strerror) or exc)
+        # Trio repeats the address, in Python's spelling; and our own errors the proxy.
+        for known in (
+            f"Error connecting to {address.sockaddr!r}: ",
+            f"TLS with the proxy {self._proxy}: ",
+            f"the proxy {self._proxy} ",
+        ):
+            reason = reason.removeprefix(known)
+        return reason or type(exc).__name__
 
 
 def show_address(address: AddressInfo) -> str:
@@ -94,9 +116,3 @@ def show_address(address: AddressInfo) -> str:
         return f"unix socket {os.fsdecode(address.sockaddr)}".replace("\0", "@")
     host, port = address.sockaddr[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _reason(address: AddressInfo, exc: Exception) -> str:
-    reason = str((isinstance(exc, OSError) and exc.strerror) or exc)
-    # Trio repeats the address, in Python's spelling.
-    return reason.removeprefix(f"Error connecting to {address.sockaddr!r}: ") or type(exc).__name__

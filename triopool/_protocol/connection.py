@@ -19,7 +19,6 @@ Long because both directions share one state: the clocks, what is owed, and why 
 from __future__ import annotations
 
 import math
-import ssl
 from collections.abc import Callable
 from typing import Any, Literal, NoReturn, TypeAlias
 
@@ -39,7 +38,7 @@ from .._errors import (
 from .._facts import Condition, ConnectionInfo, Spent
 from .._pool_key import PoolKey
 from .._transport.tls import TLSStream
-from .._transport.tls_errors import reason
+from .._transport.tls_errors import why_broken
 from .._transport.wire import Stale, Wire
 from .heads import NotLegal
 from .http11 import H11, CutShort, DoesNotFit
@@ -140,7 +139,7 @@ class HTTP1Connection:
 
     @property
     def tls(self) -> trio.SSLStream[Any] | None:
-        return None if self._tls is None else self._tls.ssl
+        return None if self._tls is None or self.info.tls is None else self._tls.ssl
 
     def open_codec(self) -> HTTP1Connection:
         return self
@@ -270,7 +269,7 @@ class HTTP1Connection:
         self._spend(Spent.STALE if isinstance(exc, Stale) else Spent.BROKEN)
         origin = self.info.origin
         raise WriteError(
-            f"the connection to {origin} broke while the request was sent: {_why(exc)}",
+            f"the connection to {origin} broke while the request was sent: {why_broken(exc)}",
             origin=origin,
             phase="write",
         ) from exc
@@ -292,7 +291,7 @@ class HTTP1Connection:
         except trio.BrokenResourceError as exc:
             self._spend(Spent.BROKEN)
             why = f"the connection to {self.info.origin} broke while the response was read: "
-            raise self._read_error(why + _why(exc)) from exc
+            raise self._read_error(why + why_broken(exc)) from exc
         except trio.ClosedResourceError as exc:
             self._raise_closed("read", exc)
         except trio.Cancelled:
@@ -459,10 +458,3 @@ class HTTP1Connection:
     @property
     def _is_in_head(self) -> bool:
         return self._parser.scanner.stage is Stage.HEAD
-
-
-def _why(exc: BaseException) -> str:
-    """What broke a stream. TLS says it in the cause only."""
-    if isinstance(exc.__cause__, ssl.SSLError):
-        return reason(exc.__cause__)
-    return str(exc) or str(exc.__cause__ or type(exc).__name__)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Callable
 
 from .chunks import Chunks
 from .heads import (
@@ -70,6 +71,7 @@ class Scanner:
 
     Args:
       doubt: is told of each reason why others may read the response differently.
+      read: finds out what a head says of what is behind it.
 
     Attributes:
       stage: what is to come next.
@@ -78,8 +80,9 @@ class Scanner:
         None if it never said.
     """
 
-    def __init__(self, doubt: Doubt) -> None:
+    def __init__(self, doubt: Doubt, read: Callable[[bytes, Doubt], Told] = read_head) -> None:
         self._doubt = doubt
+        self._read = read
         self.idle_limit: float | None = None
         self._data: bytes | bytearray = b""
         self._at = 0  # what is before this has been given out
@@ -158,7 +161,7 @@ class Scanner:
 
     def _go_on_behind(self, head: bytes) -> None:
         """See what a head says, and so what follows it (RFC 9112 section 6.3)."""
-        self.told = told = read_head(head, self._doubt)
+        self.told = told = self._read(head, self._doubt)
         if told.status < 200:
             if told.status == 101:
                 self.stage = Stage.NOTHING

@@ -25,7 +25,7 @@ from .._facts import Condition
 from .._statistics import nothing_counted
 
 if TYPE_CHECKING:
-    from .._origin import PoolKey
+    from .._pool_key import PoolKey
     from .pooled import Pooled
 
 logger = logging.getLogger("triopool")

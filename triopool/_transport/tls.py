@@ -1,9 +1,11 @@
-"""TLS over the wire.
+"""TLS over the wire; or over other TLS, where a proxy that speaks TLS leads to an origin that does.
 
 ``https_compatible`` is on: HTTP servers commonly close without a ``close_notify``, and HTTP has its
 own framing that tells a whole response from a truncated one. One kind of body has no such framing:
 it ends with the connection. Anybody on the way can end that, but only the server can send a
 ``close_notify`` (RFC 9112 section 9.8). So ``TLSStream.was_cut`` tells whether there was one.
+
+A stream asks little of the layer below it (``layer.py``), and is such a layer itself.
 """
 
 from __future__ import annotations
@@ -16,18 +18,21 @@ import trio
 from .._errors import TLSError
 from .._facts import TLSInfo
 from .._pool_key import PoolKey
+from .layer import Layer
 from .tls_errors import explain
-from .wire import Wire
 
 RECORD_BYTES = 16 * 1024
 """The most that a record has (RFC 8446 section 5.1), and what OpenSSL gives at once."""
 
 
-class _Transport(trio.abc.Stream):
-    """The wire as SSLStream sees it: after the handshake, sending seems never to fail."""
+_BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+
+class _Transport(trio.abc.Stream):
+    """What is below, as SSLStream sees it: after the handshake, sending seems never to fail."""
+
+    def __init__(self, below: Layer) -> None:
+        self._below = below
         self.handshaking = True
         # The task that decrypts what has been read already, and nothing else.
         self.reads_at_hand_only: trio.lowlevel.Task | None = None
@@ -35,38 +40,40 @@ class _Transport(trio.abc.Stream):
         self.at_eof = False
         # How much of the last read has not been decrypted. More than it is, for what TLS adds.
         self.encrypted = 0
-        # Why the wire is torn: what a call that sends is to raise.
+        # Why nothing more can be sent: what a call that sends is to raise.
         self.failure: Exception = trio.BrokenResourceError("an earlier write was cancelled")
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         try:
-            await self._wire.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            if self.handshaking:
+            await self._below.send_all(data)
+        except BaseException as exc:
+            # Whatever happened: a record was framed and did not go out, and none can follow it. The
+            # wire knows that by itself; but TLS that is cancelled, or finds itself broken, before
+            # it has touched the wire would go on as if nothing were missing.
+            self._below.torn = True
+            # A cancellation is not lost: TLSStream looks for it again; so does the next checkpoint.
+            if self.handshaking or not isinstance(exc, (*_BROKEN, trio.Cancelled)):
                 raise
-            self.failure = exc
-        except trio.Cancelled:
-            # Not lost: TLSStream looks for it again, and so does the next checkpoint.
-            if self.handshaking:
-                raise
+            if isinstance(exc, _BROKEN):
+                self.failure = exc
 
     async def wait_send_all_might_not_block(self) -> None:
-        await self._wire.wait_send_all_might_not_block()
+        await self._below.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         if self.reads_at_hand_only is trio.lowlevel.current_task():
             raise trio.WouldBlock
-        data = await self._wire.receive_some(max_bytes)
+        data = await self._below.receive_some(max_bytes)
         self.encrypted = len(data)
         self.at_eof = not data
         return data
 
     async def aclose(self) -> None:
-        await self._wire.aclose()
+        await self._below.aclose()
 
 
 class TLSStream(trio.abc.Stream):
-    """TLS over a wire, which can still be read when sending has failed or was cancelled.
+    """TLS over a layer, which can still be read when sending has failed or was cancelled.
 
     A server may answer a request that it has not read to its end, and then close. The upload is
     then stopped in mid-record, or breaks, and its answer is yet to be read. But trio.SSLStream
@@ -74,9 +81,9 @@ class TLSStream(trio.abc.Stream):
     never raises, and the wire remembers that it is torn; the error is raised here instead.
     """
 
-    def __init__(self, wire: Wire, context: ssl.SSLContext, server_hostname: str) -> None:
-        self._wire = wire
-        self._transport = _Transport(wire)
+    def __init__(self, below: Layer, context: ssl.SSLContext, server_hostname: str) -> None:
+        self._below = below
+        self._transport = _Transport(below)
         self.ssl = trio.SSLStream(
             self._transport, context, server_hostname=server_hostname, https_compatible=True
         )
@@ -97,9 +104,18 @@ class TLSStream(trio.abc.Stream):
         """
         return self._transport.at_eof
 
+    @property
+    def torn(self) -> bool:
+        """Whether nothing more can be sent: one torn layer tears all of them, down to the wire."""
+        return self._below.torn
+
+    @torn.setter
+    def torn(self, torn: bool) -> None:
+        self._below.torn = torn
+
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self.ssl.send_all(data)
-        if self._wire.torn:
+        if self._below.torn:
             await trio.lowlevel.checkpoint_if_cancelled()
             raise self._transport.failure
 
@@ -153,18 +169,18 @@ class TLSStream(trio.abc.Stream):
 
     async def aclose(self) -> None:
         """Close without a word to the peer."""
-        await self._wire.aclose()
+        await self._below.aclose()
 
 
-async def handshake(wire: Wire, context: ssl.SSLContext, key: PoolKey) -> TLSStream:
-    """Speak TLS on *wire*. The caller owns the wire and closes it if this raises.
+async def handshake(below: Layer, context: ssl.SSLContext, key: PoolKey) -> TLSStream:
+    """Speak TLS on what is *below*. The caller owns the wire, and closes it if this raises.
 
     Raises:
       TLSError: the certificate was refused, or the handshake failed. Nothing of a request was sent.
     """
     name = _name_to_verify(key)
     try:
-        stream = TLSStream(wire, context, name)
+        stream = TLSStream(below, context, name)
         await stream.do_handshake()
     except trio.BrokenResourceError as exc:
         cause = exc.__cause__ or exc

@@ -55,3 +55,10 @@ def reason(cause: BaseException) -> str:
     words = cause.reason.lower().replace("_", " ")
     hint = _HINTS.get(cause.reason)
     return f"{words} ({hint})" if hint else words
+
+
+def why_broken(exc: BaseException) -> str:
+    """What broke a stream, be it TLS, which says it in the cause only, or the wire below it."""
+    if isinstance(exc.__cause__, ssl.SSLError):
+        return reason(exc.__cause__)
+    return str(exc) or str(exc.__cause__ or type(exc).__name__)
