@@ -116,16 +116,16 @@ class Client:
 
     async def answer(self, answer: bytes) -> None:
         """Answer a message that has come whole: what follows is to follow from the answer."""
-        self.check_nothing_came("before it had its answer")
+        self._check_nothing_came("before it had its answer")
         await self.stream.send_all(answer)
 
     async def turn_away(self, answer: bytes) -> None:
         """Send *answer*, after which nothing is to come any more, and wait for the end."""
         await self.answer(answer)
         await self.read_ahead()
-        self.check_nothing_came("after it was turned away")
+        self._check_nothing_came("after it was turned away")
 
-    def check_nothing_came(self, when: str) -> None:
+    def _check_nothing_came(self, when: str) -> None:
         """See that all has been read that has come."""
         if self._unread:
             raise mistake(f"{len(self._unread)} bytes {when}")
@@ -155,7 +155,6 @@ class Socks5:
         host = await self._read_host(kind)
         port = int.from_bytes(await self._client.read(2))
         _check_port(port)
-        self._client.check_nothing_came("before its answer")
         return SOCKSRequest(
             version=5,
             host=host,
@@ -227,7 +226,6 @@ class Socks4:
             host = _host_name(await self._client.read_to_nul("a name"))
         else:
             host = str(ipaddress.IPv4Address(address))
-        self._client.check_nothing_came("before its answer")
         if self._wanted is None and username:
             raise mistake("a user, though none is wanted")
         if self._wanted is not None and username != self._wanted[0]:
