@@ -115,7 +115,7 @@ _H11 = (
 TRIOPOOL = (
     Seam("prepare", "triopool._request.preparations:Preparations.plain"),
     Seam("prepare", "triopool._pool:refuse_switch"),
-    Seam("acquire", "triopool._slots.engine:Slots.acquire"),
+    Seam("acquire", "triopool._slots.engine:Slots.acquire_nowait"),
     Seam("frame", "triopool._protocol.http11:H11.start"),
     Seam("write", "triopool._protocol.connection:HTTP1Connection.start"),
     Seam("receive", "triopool._protocol.connection:HTTP1Connection.receive", or_more=True),
@@ -126,9 +126,9 @@ TRIOPOOL = (
     Seam("response", "triopool._client.delivery:Delivery.__init__"),
     Seam("response", "triopool._client.delivery:Delivery.read_all"),
     Seam("release", "triopool._protocol.connection:HTTP1Connection.finish"),
-    Seam("release", "triopool._slots.lease:Lease.release"),
-    Seam("deadlines", "triopool._patience:Patience.begin", or_more=True),
-    Seam("deadlines", "triopool._patience:Patience.end", or_more=True),
+    Seam("release", "triopool._slots.lease:Lease.end"),
+    Seam("deadlines", "triopool._deadlines:Deadline.begin", or_more=True),
+    Seam("deadlines", "triopool._deadlines:Deadline.end", or_more=True),
     Seam("chain", "triopool._pool:ConnectionPool.request"),
     *_H11,
 )

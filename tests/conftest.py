@@ -14,6 +14,7 @@ import hypothesis
 import pytest
 import sweeping
 import trustme
+from inside import is_clients, remote_of
 from servers import (
     Dante,
     Haproxy,
@@ -117,8 +118,8 @@ def only_requests_are_sent(
 
     def read_along(sock: NetworkSocket, data: bytes | bytearray | memoryview) -> int:
         count = send(sock, data)
-        if not sock._server_side:
-            audit.sent(sock, f"to {sock._remote}", bytes(data[:count]))
+        if is_clients(sock):
+            audit.sent(sock, f"to {remote_of(sock)}", bytes(data[:count]))
         return count
 
     # send() comes by here too.

@@ -25,39 +25,92 @@ PATIENCE = 180
 """How long one run may take, in seconds. A planted bug may well make the tests hang."""
 
 # The quick ones first.
-ALL_TESTS = ("test_scenarios.py", "test_pool_timeouts.py", "test_sweep.py", "test_machine.py")
+ALL_TESTS = (
+    "test_scenarios.py",
+    "test_hand_over.py",
+    "test_leases.py",
+    "test_pool_timeouts.py",
+    "test_sweep.py",
+    "test_machine.py",
+)
 
 
 class Bug(NamedTuple):
-    """What to replace by what; *also* is a second pair, where one alone does no harm."""
+    """What to replace by what; *also* is a second file and pair, where one alone does no harm."""
 
     name: str
     file: str
     old: str
     new: str
-    also: tuple[str, str] | None = None
+    also: tuple[str, str, str] | None = None
 
 
 BUGS = [
     Bug(
         "idle connections without bound",
-        "_slots/engine.py",
-        "            if len(self._idle) > self._max_idle:",
+        "_slots/dispatcher.py",
+        "            if len(books.idle) > self._max_idle:",
         "            if False:",
     ),
     Bug(
         "the newest idle connection closed where the oldest should be",
+        "_slots/dispatcher.py",
+        ("self._max_idle:\n                books.close(books.idle.oldest,"),
+        ("self._max_idle:\n                books.close(slot,"),
+    ),
+    Bug(
+        "a waiter parks later than it is enqueued",
         "_slots/engine.py",
-        """            if len(self._idle) > self._max_idle:
-                self._close(next(iter(self._idle)), CloseReason.EVICTED)""",
-        """            if len(self._idle) > self._max_idle:
-                self._close(slot, CloseReason.EVICTED)""",
+        ("        try:\n            slot = await waiter.wait()\n"),
+        (
+            "        try:\n"
+            "            await trio.lowlevel.checkpoint()\n"
+            "            slot = await waiter.wait()\n"
+        ),
+    ),
+    Bug(
+        "an error closes the wrong clone",
+        "_slots/waiter.py",
+        ("            self._put_down = error\n            self._end.close()\n"),
+        (
+            "            self._put_down = error\n"
+            "            next(iter(self.queue.waiting or self.queue.dialling), self)._end.close()\n"
+        ),
     ),
     Bug(
         "a channel that takes what nobody waits for",
-        "_slots/channel.py",
-        "            raise trio.WouldBlock\n",
-        "            return\n",
+        "_slots/waiting.py",
+        "trio.open_memory_channel(0)",
+        "trio.open_memory_channel(1)",
+        also=(
+            "_slots/waiter.py",
+            ("        if task.custom_sleep_data is None:\n            return False\n"),
+            "",
+        ),
+    ),
+    Bug(
+        "what goes to a waiter out of turn goes to the one parked longest",
+        "_slots/waiter.py",
+        "        if in_turn and self._in_turn:\n",
+        "        if True:\n",
+    ),
+    Bug(
+        "a fresh connection that passes by an older waiter goes to that one",
+        "_slots/dispatcher.py",
+        "        in_turn = made is None or waiter is slot.queue.oldest\n",
+        "        in_turn = True\n",
+    ),
+    Bug(
+        "a request that comes again is taken to have parked in turn",
+        "_slots/waiting.py",
+        "        in_turn = age > self._youngest\n",
+        "        in_turn = True\n",
+    ),
+    Bug(
+        "an error and the frame that raised it hold each other",
+        "_slots/waiter.py",
+        "            del result  # Else",
+        "            pass  # Else",
     ),
     Bug(
         "a checkpoint between the hand-over and the lease",
@@ -68,122 +121,147 @@ BUGS = [
     Bug(
         "a checkpoint before a waiter that gives up leaves its queue",
         "_slots/engine.py",
-        "            # Cancelled, or given an error; if the latter it has left already.\n",
-        "            await trio.lowlevel.checkpoint()\n",
+        "            self._dispatcher.give_up(waiter)\n",
+        (
+            "            await trio.lowlevel.checkpoint()\n"
+            "            self._dispatcher.give_up(waiter)\n"
+        ),
     ),
     Bug(
         "a checkpoint on the reuse path",
         "_slots/engine.py",
-        "            slot = next(reversed(queue.idle))\n",
-        "            slot = next(reversed(queue.idle))\n"
-        "            await trio.lowlevel.checkpoint()\n",
+        "            lease = self._reuse_newest(queue, last)\n",
+        (
+            "            await trio.lowlevel.checkpoint()\n"
+            "            lease = self._reuse_newest(queue, last)\n"
+        ),
     ),
     Bug(
         "a cancelled waiter is not removed",
-        "_slots/engine.py",
-        "            self._leave(waiter)\n            self._dispatch()\n            raise\n",
-        "            self._dispatch()\n            raise\n",
+        "_slots/dispatcher.py",
+        (
+            '        """Its task was cancelled while it waited."""\n'
+            "        self.books.leave(waiter)\n"
+        ),
+        '        """Its task was cancelled while it waited."""\n',
     ),
     Bug(
         "a waiter that was cancelled a moment ago is taken for served",
-        "_slots/waiting.py",
-        "        except trio.WouldBlock:\n            return False\n",
-        "        except trio.WouldBlock:\n            return True\n",
+        "_slots/waiter.py",
+        ("        if task.custom_sleep_data is None:\n            return False\n"),
+        ("        if task.custom_sleep_data is None:\n            return True\n"),
     ),
     Bug(
         "the pool's token is not released",
-        "_slots/engine.py",
+        "_slots/bounds.py",
         "        self._total.release_on_behalf_of(slot)\n",
         "",
     ),
     Bug(
         "the origin's token is not released",
-        "_slots/engine.py",
-        "        queue.limiter.release_on_behalf_of(slot)\n",
+        "_slots/bounds.py",
+        "        slot.queue.limiter.release_on_behalf_of(slot)\n",
         "",
     ),
     Bug(
         "a slot is freed but its connection not closed",
-        "_slots/engine.py",
-        "            slot.connection.close()\n",
-        "            pass\n",
+        "_slots/slot.py",
+        "                self.connection.close()\n",
+        "                pass\n",
     ),
     Bug(
         "no eviction before waiting",
-        "_slots/engine.py",
-        "            elif self._idle:\n",
+        "_slots/dispatcher.py",
+        "            elif books.idle:\n",
         "            elif False:\n",
     ),
     Bug(
         "no eviction on return",
-        "_slots/engine.py",
-        "        if self._next_in_line() is not None or self._is_above_its_bound():",
-        "        if self._is_above_its_bound():",
-        also=(
-            "            self._offer(slot)\n        self._dispatch()\n\n    @",
-            "            self._offer(slot)\n\n    @",
-        ),
+        "_slots/dispatcher.py",
+        "        if (books.origins.waiting and books.origins.next_in_line()) or books.bounds.",
+        "        if books.bounds.",
+        also=("_slots/dispatcher.py", ("    @operation\n    def give_back"), "    def give_back"),
     ),
     Bug(
         "the most recently used connection is evicted",
-        "_slots/engine.py",
-        "            elif self._idle:\n                self._close(next(iter(self._idle)),",
-        "            elif self._idle:\n                self._close(next(reversed(self._idle)),",
+        "_slots/idle.py",
+        "        return next(iter(self.order))\n",
+        "        return next(reversed(self.order))\n",
     ),
     Bug(
         "the least recently used connection is reused",
-        "_slots/engine.py",
-        "            slot = next(reversed(queue.idle))",
-        "            slot = next(iter(queue.idle))",
+        "_slots/idle.py",
+        "        return next(reversed(queue.idle))",
+        "        return next(iter(queue.idle))",
     ),
     Bug(
         "an idle connection that is taken stays in the global order",
-        "_slots/engine.py",
-        "        del self._idle[slot]\n",
-        "",
+        "_slots/idle.py",
+        ("        del slot.queue.idle[slot]\n        del self.order[slot]\n\n    def remove"),
+        ("        del slot.queue.idle[slot]\n\n    def remove"),
+    ),
+    Bug(
+        "an idle connection is busy for a moment before it is closed",
+        "_slots/books.py",
+        "            self.idle.remove(slot)\n",
+        "            self.idle.take(slot)\n",
     ),
     Bug(
         "a dial's error goes to the oldest waiter",
-        "_slots/engine.py",
-        "        elif owner is not None:\n            self._remove(owner)\n",
-        "        elif owner is not None:\n"
-        "            owner = slot.queue.oldest\n"
-        "            self._remove(owner)\n",
+        "_slots/waiter.py",
+        ("        del self.queue.dialling[self]\n        self.fail(error)\n"),
+        (
+            "        oldest = self.queue.oldest or self\n"
+            "        oldest.dial = None\n"
+            "        self.queue.dialling.pop(oldest, None)\n"
+            "        oldest.fail(error)\n"
+        ),
     ),
     Bug(
         "a dial's error is told to all who wait for its origin",
-        "_slots/engine.py",
-        "            self._remove(owner)\n            owner.give(outcome.Error(error))\n",
-        "            for owner in (*slot.queue.dialling, *slot.queue.waiting):\n"
-        "                self._leave(owner)\n"
-        "                owner.give(outcome.Error(error))\n",
+        "_slots/waiter.py",
+        ("        del self.queue.dialling[self]\n        self.fail(error)\n"),
+        (
+            "        del self.queue.dialling[self]\n"
+            "        self.fail(error)\n"
+            "        for other in self.queue.dialling:\n"
+            "            other.fail(error)\n"
+        ),
     ),
     Bug(
-        "nobody is next when a waiter has gone, or has timed out",
-        "_slots/engine.py",
-        "            self._leave(waiter)\n            self._dispatch()\n            raise\n",
-        "            self._leave(waiter)\n            raise\n",
+        "nobody is next when a waiter has gone",
+        "_slots/dispatcher.py",
+        ("    @operation\n    def give_up"),
+        "    def give_up",
+    ),
+    Bug(
+        "nobody is next when a waiter has timed out",
+        "_slots/dispatcher.py",
+        ("    @operation\n    def time_out"),
+        "    def time_out",
     ),
     Bug(
         "nobody is next when a dial has failed",
-        "_slots/engine.py",
-        "            owner.give(outcome.Error(error))\n"
-        "        self._free(slot)\n"
-        "        self._dispatch()\n",
-        "            owner.give(outcome.Error(error))\n        self._free(slot)\n",
+        "_slots/dispatcher.py",
+        ("    @operation\n    def dial_ended"),
+        "    def dial_ended",
+    ),
+    Bug(
+        "nobody is next when a connection is closed",
+        "_slots/dispatcher.py",
+        ("    @operation\n    def close"),
+        "    def close",
     ),
     Bug(
         "no swap: a dial whose owner was served otherwise is orphaned",
-        "_slots/engine.py",
-        "            dial.owner, owner.dial = owner, dial\n"
-        "            dial.connect_timeout = owner.timeouts.connect\n"
-        "            dial.scope.deadline = slot.scope.deadline\n",
-        "            self._orphan(dial)\n",
+        "_slots/dispatcher.py",
+        "            spare.pass_on(owner, dial)\n",
+        "            self.books.dials.orphan(spare)\n",
     ),
     Bug(
         "a swap costs the owner its time",
-        "_slots/engine.py",
-        "            dial.scope.deadline = slot.scope.deadline\n",
+        "_slots/dials.py",
+        "        self.scope.deadline = lost.scope.deadline\n",
         "",
     ),
     Bug(
@@ -194,21 +272,21 @@ BUGS = [
     ),
     Bug(
         "a newcomer gets a dial before a waiter",
-        "_slots/engine.py",
+        "_slots/waiting.py",
         "waiter, _ = queue.waiting.popitem(last=False)",
         "waiter, _ = queue.waiting.popitem(last=True)",
     ),
     Bug(
         "a returned connection becomes idle although somebody waits",
-        "_slots/engine.py",
-        "        while (waiter := self._whose_turn(slot, owner)) is not None:",
-        "        while owner and (waiter := self._whose_turn(slot, owner)) is not None:",
+        "_slots/dispatcher.py",
+        "self._who_can_swap(*made) if made else queue.oldest)",
+        "self._who_can_swap(*made) if made else None)",
     ),
     Bug(
         "age does not count across origins",
-        "_slots/engine.py",
-        "            if rival.age > waiter.age:",
-        "            if True:",
+        "_slots/dispatcher.py",
+        "        return rival is not None and rival.age < waiter.age\n",
+        "        return False\n",
     ),
     Bug(
         "the line is not put right when its first waiter has gone",
@@ -218,100 +296,110 @@ BUGS = [
     ),
     Bug(
         "an origin that had no room does not get back in line",
-        "_slots/engine.py",
-        "        queue.limiter.release_on_behalf_of(slot)\n        self._line.join(queue)\n",
-        "        queue.limiter.release_on_behalf_of(slot)\n",
+        "_slots/books.py",
+        "        self.origins.line.join(slot.queue)  # The origin may have been full.\n",
+        "",
     ),
     Bug(
         "an orphan never ends",
-        "_slots/engine.py",
-        "min(slot.scope.deadline, trio.current_time() + ORPHAN_GRACE)",
-        "slot.scope.deadline",
+        "_slots/dials.py",
+        "min(dial.scope.deadline, trio.current_time() + ORPHAN_GRACE)",
+        "dial.scope.deadline",
     ),
     Bug(
         "an orphan does not give way",
-        "_slots/engine.py",
-        "                    self._giving_way.scope.cancel()\n",
+        "_slots/dials.py",
+        "                self.giving_way.scope.cancel()\n",
         "",
     ),
     Bug(
         "all orphans give way at once",
-        "_slots/engine.py",
-        "                    self._giving_way = next(iter(other.orphans))\n",
-        "                    for self._giving_way in other.orphans:\n"
-        "                        self._giving_way.scope.cancel()\n",
+        "_slots/dials.py",
+        "                self.giving_way = next(iter(other.orphans))\n",
+        (
+            "                for self.giving_way in other.orphans:\n"
+            "                    self.giving_way.scope.cancel()\n"
+        ),
     ),
     Bug(
         "an orphan gives way only once",
-        "_slots/engine.py",
-        "        if self._giving_way is slot:\n            self._giving_way = None\n",
+        "_slots/dials.py",
+        ("        if self.giving_way is dial:\n            self.giving_way = None\n"),
         "",
     ),
     Bug(
         "a refusal is not looked at after settling",
-        "_slots/engine.py",
-        "        if unfit is None or unfit.state is State.CLOSED:\n",
-        "        if False:\n",
+        "_slots/search.py",
+        (
+            "                if self.kept is None:\n"
+            "                    self._dispatcher.books.refuse_if_closed(self._key)\n"
+        ),
+        "",
     ),
     Bug(
         "a cancelled settle keeps the connection",
-        "_slots/engine.py",
-        "        except BaseException:\n            self.close(slot, CloseReason.DISCARDED)\n",
-        "        except BaseException:\n",
+        "_slots/dispatcher.py",
+        ("            self.close(slot, CloseReason.DISCARDED)\n            raise\n"),
+        "            raise\n",
     ),
     Bug(
         "a settled connection is used although the pool was shut",
-        "_slots/engine.py",
-        "        return fit and slot.state is State.BUSY",
+        "_slots/slot.py",
+        "        return fit and self.state is State.BUSY",
         "        return fit",
     ),
     Bug(
         "the pool timeout goes on when a dial is had",
-        "_slots/engine.py",
-        "                self._waits_no_more(waiter)\n",
-        "                self._waiting -= 1\n",
+        "_slots/waiting.py",
+        ("        self.waiting -= 1\n        waiter.stop_waiting()\n        _insert("),
+        ("        self.waiting -= 1\n        _insert("),
     ),
     Bug(
         "the pool timeout is not kept",
-        "_slots/engine.py",
-        "            self._pool_timeouts.look_at(waiter, waiter.ends_at)\n",
+        "_slots/waiter.py",
+        "            self.begin_until(self.waits_since + self.timeouts.pool - self.waited)\n",
         "            pass\n",
     ),
     Bug(
         "a request that timed out stays in its queue until its task runs",
-        "_slots/engine.py",
-        "        self._leave(waiter)\n        # Its task lets",
-        "        # Its task lets",
+        "_slots/dispatcher.py",
+        ("        self.books.leave(waiter)\n        waiter.fail(self._waited_too_long(waiter))\n"),
+        "        waiter.fail(self._waited_too_long(waiter))\n",
     ),
     Bug(
-        "the keeper of pool timeouts is too quick for what comes in the same step",
+        "the keeper of deadlines is too quick for what comes in the same step",
         "_deadlines.py",
-        "                await trio.lowlevel.checkpoint()\n"
-        "                await trio.lowlevel.checkpoint()\n",
+        (
+            "                await trio.lowlevel.checkpoint()\n"
+            "                await trio.lowlevel.checkpoint()\n"
+        ),
         "",
     ),
     Bug(
-        "the keeper of pool timeouts takes a later clock than it woke by",
+        "the keeper of deadlines takes a later clock than it woke by",
         "_deadlines.py",
         "                await self._end(due)\n",
         "                await self._end(trio.current_time())\n",
         also=(
-            "                await trio.lowlevel.checkpoint()\n"
-            "                await trio.lowlevel.checkpoint()\n",
+            "_deadlines.py",
+            (
+                "                await trio.lowlevel.checkpoint()\n"
+                "                await trio.lowlevel.checkpoint()\n"
+            ),
             "                await trio.lowlevel.checkpoint()\n",
         ),
     ),
     Bug(
         "a request that comes again is the youngest",
         "_slots/engine.py",
-        "unfit, age, waited = last.take_slot(), last.age, last.waited",
-        "unfit, age, waited = last.take_slot(), next(self._ages), last.waited",
+        "            unfit, age, waited = last.take_slot(), last.age, last.waited\n",
+        "            unfit, age, waited = last.take_slot(), next(self._ages), last.waited\n",
     ),
     Bug(
         "a request that comes again has all of its pool timeout",
         "_slots/engine.py",
-        "unfit, age, waited = last.take_slot(), last.age, last.waited",
-        "unfit, age, waited = last.take_slot(), last.age, 0.0",
+        "            unfit, age, waited = last.take_slot(), last.age, last.waited\n",
+        "            unfit, age, waited = last.take_slot(), last.age, 0.0\n",
     ),
     Bug(
         "a request that comes again is put at the end of its queue",
@@ -328,8 +416,8 @@ BUGS = [
     Bug(
         "an origin keeps its place in line though an older request has come again",
         "_slots/waiting.py",
-        "first.age < queue.place and",
-        "queue.place == math.inf and",
+        "first.age >= queue.place or",
+        "queue.place < math.inf or",
     ),
     Bug(
         "an older request without a dial does not count among those with one",
@@ -339,194 +427,214 @@ BUGS = [
     ),
     Bug(
         "an owner who has lost its connection to an older request waits without a timeout",
-        "_slots/engine.py",
-        "                self._begin_pool_timeout(owner)\n",
+        "_slots/dispatcher.py",
+        "            owner.begin_pool_timeout()\n",
         "",
     ),
     Bug(
         "a request that looked at a stale connection gives its slot away",
-        "_slots/engine.py",
-        "                unfit = slot\n",
-        "                self.close(slot, why)\n",
+        "_slots/search.py",
+        ("            self._kept = slot\n            looks"),
+        ("            self._dispatcher.close(slot, self._reason)\n            looks"),
     ),
     Bug(
         "a request that looked at a stale connection is refused",
         "_slots/engine.py",
-        "        if last is None and unfit is None:\n",
-        "        if last is None:\n",
+        "            queue, kept = None, search.kept\n",
+        (
+            "            queue, kept = None, search.kept\n"
+            "            self._dispatcher.refuse_if_too_many_wait(key)\n"
+        ),
     ),
     Bug(
         "a request closes any number of stale connections in one step",
-        "_slots/engine.py",
-        "                if looks % LOOKS_AT_ONCE == 0:\n",
-        "                if False:\n",
+        "_slots/search.py",
+        "            if looks % LOOKS_AT_ONCE == 0:\n",
+        "            if False:\n",
     ),
     Bug(
         "an owner whose time is over swaps",
-        "_slots/engine.py",
-        "        if owner is not None and _is_over(slot):\n",
-        "        if False:\n",
+        "_slots/dispatcher.py",
+        "        if dial.is_over or oldest is None:\n",
+        "        if oldest is None:\n",
     ),
     Bug(
         "a dial whose time is over is inherited",
-        "_slots/engine.py",
-        "    if dial is None:\n        return False\n",
-        "    return False\n",
+        "_slots/waiter.py",
+        "        return self.dial is not None and self.dial.is_over\n",
+        "        return False\n",
     ),
     Bug(
         "what the sweeper settles is not closed with the idle ones",
-        "_slots/engine.py",
+        "_slots/idle.py",
         "            unused.append(slot)\n",
         "            pass\n",
     ),
     Bug(
         "the instrument is told of a connection's end before its slot has gone on",
-        "_slots/engine.py",
-        "            self._news.append(partial(self._tell.closed, slot.connection.info, reason))\n",
-        "            self._tell.closed(slot.connection.info, reason)\n",
+        "_slots/journal.py",
+        "            self.news.append(partial(self._instrument.closed, info, reason))\n",
+        "            self._instrument.closed(info, reason)\n",
     ),
     Bug(
         "the instrument is told of a failed dial while its slot is still taken",
-        "_slots/engine.py",
-        "            self._news.append(partial(self._tell.dial_failed, "
-        "slot.queue.key.origin, error))\n",
-        "            self._tell.dial_failed(slot.queue.key.origin, error)\n",
+        "_slots/journal.py",
+        "            self.news.append(partial(self._instrument.dial_failed, origin, error))\n",
+        "            self._instrument.dial_failed(origin, error)\n",
     ),
     Bug(
         "a drain counts its orphans each time",
-        "_slots/engine.py",
-        "        unused = len(self._idle) + self._orphans\n",
-        "        unused = len(self._idle) + sum(len(queue.orphans) for queue in self._orphaned)\n",
+        "_slots/books.py",
+        "        unused = len(self.idle) + self.dials.orphans\n",
+        "        unused = len(self.idle) + sum(len(one.orphans) for one in self.dials.orphaned)\n",
     ),
     Bug(
         "a connection that can't be closed keeps its slot",
-        "_slots/engine.py",
-        '            logger.exception("closing a connection failed;',
-        '            raise\n            logger.exception("closing a connection failed;',
+        "_slots/slot.py",
+        '                logger.exception("closing a connection failed;',
+        ('                raise\n                logger.exception("closing a connection failed;'),
     ),
     Bug(
         "the sweeper ends when a glance fails",
-        "_slots/engine.py",
-        "            return slot.connection.condition()\n        except Exception:\n",
-        "            return slot.connection.condition()\n        except OSError:\n",
+        "_slots/slot.py",
+        ("            return self.connection.condition()\n        except Exception:\n"),
+        ("            return self.connection.condition()\n        except OSError:\n"),
     ),
     Bug(
-        "an earlier pool timeout does not wake its keeper",
+        "an earlier deadline does not wake its keeper",
         "_deadlines.py",
         "            self._asleep.deadline = when\n",
         "            pass\n",
     ),
     Bug(
-        "requests that were served stay with the keeper of pool timeouts",
-        "_slots/engine.py",
-        "        self._pool_timeouts.forget(waiter)\n",
-        "        waiter.ends_at = math.inf\n",
+        "requests that were served stay with the keeper of deadlines",
+        "_slots/waiter.py",
+        "        self.forget()\n",
+        "        self.end()\n",
     ),
     Bug(
-        "the keeper of pool timeouts does not bury its dead",
+        "the keeper of deadlines does not drop its dead",
         "_deadlines.py",
         "        if self._dead > DEAD_AT_MOST and self._dead > len(self._heap) / 2:\n",
         "        if False:\n",
     ),
     Bug(
-        "the keeper of pool timeouts ends when the pool's own block is cancelled",
+        "the keeper of deadlines ends when the pool's own block is cancelled",
         "_deadlines.py",
         "trio.CancelScope(shield=True)",
         "trio.CancelScope()",
     ),
     Bug(
         "an idle connection does not wake the sweeper",
-        "_slots/engine.py",
-        "            self._anything_idle.set()\n",
+        "_slots/idle.py",
+        "            self.on_first()\n",
         "            pass\n",
     ),
     Bug(
         "nobody gives way because no slot is free",
-        "_slots/engine.py",
-        "bool(self._idle or self._orphaned or self._total",
-        "bool(self._idle or self._total",
+        "_slots/dispatcher.py",
+        "        while books.has_slot or books.dials.orphaned:\n",
+        "        while books.has_slot:\n",
     ),
     Bug(
         "max_waiting is not enforced",
-        "_slots/engine.py",
-        "            self._refuse_if_too_many_wait(waiter.queue)\n",
-        "            pass\n",
+        "_slots/dispatcher.py",
+        ("        if waiting < self._max_waiting:\n            return\n"),
+        "        return\n",
     ),
     Bug(
         "a request that was cancelled a moment ago keeps its turn for a slot",
-        "_slots/engine.py",
+        "_slots/waiting.py",
         "            if not waiter.dead:\n",
         "            if True:\n",
     ),
     Bug(
         "a retired connection is kept when it comes back",
-        "_slots/engine.py",
+        "_slots/dispatcher.py",
         "        if slot.retired:\n",
         "        if False:\n",
     ),
     Bug(
+        "a spent connection is kept when it comes back",
+        "_slots/lease.py",
+        "        if self.connection.spent is None:\n",
+        "        if True:\n",
+    ),
+    Bug(
         "a connection's lifetime does not count while it is passed on",
-        "_slots/engine.py",
+        "_slots/dispatcher.py",
         "elif now >= slot.expires_at or",
         "elif",
     ),
     Bug(
         "a lowered bound is not enforced when connections come back",
-        "_slots/engine.py",
-        "        elif self._is_above_its_bound():",
+        "_slots/dispatcher.py",
+        "        elif self.books.bounds.exceeded:",
         "        elif False:",
     ),
     Bug(
         "a raised bound serves nobody",
         "_slots/engine.py",
-        "(next(iter(self._idle)), CloseReason.EVICTED)\n        self._dispatch()\n",
-        "(next(iter(self._idle)), CloseReason.EVICTED)\n",
+        ("    @max_connections.setter\n    @enable_ki_protection\n    @operation\n"),
+        ("    @max_connections.setter\n    @enable_ki_protection\n"),
     ),
     Bug(
         "the dials of a cancelled warm-up have no end",
         "_slots/engine.py",
-        "            for slot in party.dials:\n                self._orphan(slot)\n",
-        "",
+        ("        for dial in warm_up.dials:\n            self.books.dials.orphan(dial)\n"),
+        "        pass\n",
     ),
     Bug(
         "a shut pool forgets to tell its waiters",
         "_slots/engine.py",
-        "                waiter.give(outcome.Error(self._closed_error(queue.key)))\n",
+        "                waiter.fail(books.closed_error(queue.key))\n",
         "",
     ),
     Bug(
         "a drain does not notice that it is quiet",
-        "_slots/engine.py",
-        "        if self._quiet is not None and self._is_quiet():",
-        "        if False:",
+        "_slots/dispatcher.py",
+        (
+            "        if self._quiet is not None and self.books.is_quiet:\n"
+            "            self._quiet.set()\n"
+            "        if"
+        ),
+        "        if",
     ),
     Bug(
         "origins are never forgotten",
-        "_slots/engine.py",
-        "            del self._origins[queue.key]\n",
+        "_slots/waiting.py",
+        "            del self.by_key[queue.key]\n",
         "",
     ),
     Bug(
         "the line is never swept",
-        "_slots/engine.py",
-        "            self._line.sweep()\n",
+        "_slots/waiting.py",
+        "            self.line.sweep()\n",
         "            pass\n",
     ),
     Bug(
         "a lease can be ended twice",
-        "_slots/slot.py",
-        'both sides."""\n        engine, self._engine = self._engine, None\n',
-        'both sides."""\n        engine = self._engine\n',
+        "_slots/lease.py",
+        (
+            "reuse. If it is spent, it is closed, for *reason*.\n"
+            '        """\n'
+            "        dispatcher, self._dispatcher = self._dispatcher, None\n"
+        ),
+        (
+            "reuse. If it is spent, it is closed, for *reason*.\n"
+            '        """\n'
+            "        dispatcher = self._dispatcher\n"
+        ),
     ),
     Bug(
         "the peer's idle limit is not looked at",
-        "_slots/engine.py",
-        "            if limit is None or limit > self._idle_timeout:",
-        "            if True:",
+        "_slots/idle.py",
+        "        if limit is None or limit > self._idle_timeout:",
+        "        if True:",
     ),
     Bug(
         "being settled counts as being used",
-        "_slots/engine.py",
+        "_slots/idle.py",
         "                order.move_to_end(slot)\n",
         "                pass\n",
     ),
@@ -540,13 +648,12 @@ def plant(bug: Bug | None, copy: Path) -> None:
     shutil.copy(ROOT / "tests" / "sweeping.py", copy / "tests")
     shutil.copy(ROOT / "pyproject.toml", copy)
     if bug is not None:
-        file = copy / "triopool" / bug.file
-        text = file.read_text()
-        for old, new in filter(None, [(bug.old, bug.new), bug.also]):
+        for path, old, new in filter(None, [(bug.file, bug.old, bug.new), bug.also]):
+            file = copy / "triopool" / path
+            text = file.read_text()
             if text.count(old) != 1:
                 raise LookupError(f"{bug.name}: found {text.count(old)} times:\n{old}")
-            text = text.replace(old, new)
-        file.write_text(text)
+            file.write_text(text.replace(old, new))
 
 
 def first_failure(bug: Bug | None, tests: tuple[str, ...]) -> str | None:

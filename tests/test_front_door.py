@@ -74,10 +74,12 @@ def test_every_error_is_in_the_tree_and_every_timeout_is_trios_too() -> None:
 
 
 def test_every_public_class_says_where_users_find_it() -> None:
-    for name in triopool.__all__:
-        if isinstance(value := getattr(triopool, name), type):
-            home = "triopool.abc" if name in vars(triopool.abc) else "triopool"
-            assert f"{value.__module__}.{value.__qualname__}" == f"{home}.{name}"
+    for module in (triopool, triopool.testing):
+        for name in module.__all__:
+            value = getattr(module, name)
+            if isinstance(value, type):
+                home = "triopool.abc" if name in vars(triopool.abc) else module.__name__
+                assert f"{value.__module__}.{value.__qualname__}" == f"{home}.{name}"
     for error in (triopool.PoolTimeout("late"), triopool.InvalidURL("what?")):
         [line] = traceback.format_exception_only(error)
         assert line == f"triopool.{type(error).__name__}: {error}\n"

@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_transport": {"_errors", "_facts", "_origin"},
     "_body": {"_threads", "_config"},
     "_instruments": {"_config", "_errors", "_facts", "_origin", "abc"},
-    "testing": {"abc"},
+    "testing": {"_naming", "abc"},
     "abc": {"_facts", "_origin"},
     "_errors": {"_origin"},
     "_facts": {"_origin"},
@@ -58,6 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_deadlines": set(),
     "_decoding": set(),
     "_charset": set(),
+    "_naming": set(),
     "_threads": set(),
     "_control_c": set(),
     "_trio_only": set(),
@@ -65,13 +66,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_groups": set(),
 }
 """What the files of a room may import, beside one another: a room, or one file of it."""
-
-TIDY = (
-    *("_transport", "_request", "_body", "_instruments", "testing", "abc", "_errors", "_facts"),
-    *("_statistics", "_origin", "_config", "_decoding", "_deadlines", "_charset", "_threads"),
-    *("_control_c", "_trio_only", "_own_nursery", "_groups", "httpx", "httpx2"),
-)
-"""The rooms that keep the law; the others are being rebuilt. In the end: ``sorted(rooms())``."""
 
 MOST_LINES = 400
 LONG_BECAUSE = "Long because "
@@ -89,7 +83,7 @@ def arrows_against_the_law(room: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("room", TIDY)
+@pytest.mark.parametrize("room", sorted(rooms()))
 def test_imports_point_down_only(room: str) -> None:
     assert not arrows_against_the_law(room)
 
@@ -117,9 +111,7 @@ def reached_from(start: str, imports: Mapping[str, set[str]]) -> set[str]:
 
 def test_no_file_imports_itself_by_way_of_others() -> None:
     """Not even for type checking: of two such files neither can be understood first."""
-    assert not [
-        circle for circle in circles() if {name.partition(".")[0] for name in circle} & {*TIDY}
-    ]
+    assert not circles()
 
 
 # ── The map ────────────────────────────────────────────────────────────────────────────────────
@@ -147,9 +139,7 @@ def test_the_map_that_a_reader_finds_is_the_law() -> None:
 
 
 def test_every_room_is_on_the_map() -> None:
-    missing = rooms() - {*MAY_IMPORT}
-    assert not missing & {*TIDY}
-    assert {*TIDY} <= rooms()
+    assert rooms() == {*MAY_IMPORT}
 
 
 # ── Rooms and files ────────────────────────────────────────────────────────────────────────────
@@ -178,17 +168,7 @@ def too_long(room: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("room", TIDY)
+@pytest.mark.parametrize("room", sorted(rooms()))
 def test_a_long_file_has_its_reason(room: str) -> None:
     """A paragraph of its docstring that begins with "Long because"."""
     assert not too_long(room)
-
-
-if __name__ == "__main__":  # python tests/test_layers.py: what is left to be done
-    for one in sorted(rooms()):
-        for finding in [*arrows_against_the_law(one), *too_long(one)]:
-            print(f"{one:13} {finding}")
-        if one not in MAY_IMPORT:
-            print(f"{one:13} is not on the map")
-    for group in circles():
-        print("a circle:", *sorted(group))

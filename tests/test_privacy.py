@@ -15,14 +15,7 @@ from pathlib import Path
 import pytest
 from house import files, name_of, room_of, rooms, tree_of
 
-TIDY = (
-    *("httpx", "httpx2", "_httpx", "_pool", "_client", "_exchange", "_dial", "_request"),
-    *("_protocol", "_transport", "_body", "_own_nursery", "_groups"),
-    *("_instruments", "testing", "abc", "_errors", "_facts", "_statistics", "_origin", "_config"),
-    *("_decoding", "_deadlines", "_charset", "_threads", "_control_c", "_trio_only"),
-)
-"""The rooms that keep to this; the others are being rebuilt. In the end: ``sorted(rooms())``."""
-
+TESTS = Path(__file__).parent
 OF_NAMED_TUPLES = {name for name in dir(collections.namedtuple("_", ())) if name[1] != "_"}
 """``_replace`` and its like: public, and with an underscore only so that no field is called so."""
 
@@ -35,6 +28,23 @@ def reached_into(room: str) -> list[str]:
         if room_of(file) == room
         for line, what in sorted(foreign_private_names(file))
     ]
+
+
+def reached_into_by_tests(folder: str) -> list[str]:
+    """Where the tests of a folder use a private name of the package: ``inside.py`` is for that."""
+    ours = {name for file in files() for name in names_defined(tree_of(file)) if is_private(name)}
+    return [
+        f"tests/{file.relative_to(TESTS)}:{line} uses {what}"
+        for file in sorted((TESTS / folder).rglob("*.py"))
+        for line, what in sorted(foreign_private_names(file))
+        if what.rpartition(".")[2] in ours and not what.startswith("trio.")
+    ]
+
+
+def folders_of_tests() -> list[str]:
+    """But for the slot engine's, which stand beside it: they have ``slots/fakes.py``."""
+    folders = {file.parent.name for file in TESTS.glob("*/*.py")}
+    return sorted(folders - {"slots"})
 
 
 def foreign_private_names(file: Path) -> Iterator[tuple[int, str]]:
@@ -87,12 +97,11 @@ def names_bound_by(statement: ast.stmt) -> Iterator[str]:
             yield name
 
 
-@pytest.mark.parametrize("room", TIDY)
+@pytest.mark.parametrize("room", sorted(rooms()))
 def test_nobody_reaches_into_anothers_private_parts(room: str) -> None:
     assert not reached_into(room)
 
 
-if __name__ == "__main__":  # python tests/test_privacy.py: what is left to be done
-    for one in sorted(rooms()):
-        for finding in reached_into(one):
-            print(f"{one:13} {finding}")
+@pytest.mark.parametrize("folder", folders_of_tests())
+def test_tests_reach_private_parts_through_one_file(folder: str) -> None:
+    assert not reached_into_by_tests(folder)

@@ -29,7 +29,7 @@ it. Each room's ``__init__.py`` says more of it.
     _instruments   the user's instruments as one, and one that writes a log
         -> _config _errors _facts _origin abc
     testing        for tests of programs: a network, its servers, a sweep of cancellations
-        -> abc
+        -> _naming abc
 
 The ground, on which they stand:
 
@@ -49,7 +49,7 @@ The ground, on which they stand:
         -> nothing
     _deadlines     time limits, kept by one task
         -> nothing
-    _charset _threads _control_c _trio_only _own_nursery _groups   small tools
+    _charset _naming _threads _control_c _trio_only _own_nursery _groups   small tools
         -> nothing
 """
 
@@ -91,6 +91,7 @@ from ._facts import (
     TLSInfo,
 )
 from ._instruments.logging import LoggingInstrument
+from ._naming import name_classes as _name_classes
 from ._origin import Origin, PoolKey
 from ._pool import ConnectionPool
 from ._request.auth import BasicAuth, BearerAuth
@@ -149,29 +150,4 @@ __all__ = [
 ]
 
 
-def _name_classes_as_users_do() -> None:
-    """So that tracebacks, reprs and pickles say ``triopool.ReadTimeout``, wherever that stands."""
-    import contextlib
-    import inspect
-    from typing import get_type_hints
-
-    private = [
-        value
-        for value in globals().values()
-        if isinstance(value, type) and value.__module__.startswith(f"{__name__}._")
-    ]
-    for value in private:
-        # The annotations of a class are text, and get_type_hints() reads them in the module that
-        # the class names. From now on it would do so here, where most names are not known. So we
-        # replace the text by what it means, before any class has its new name.
-        meanings = get_type_hints(value)
-        own = inspect.get_annotations(value)
-        value.__annotations__ = {name: meanings[name] for name in own}
-    for value in private:
-        value.__module__ = __name__
-        # Python 3.13 would show what stands here in that line, if asked for the class's source.
-        with contextlib.suppress(AttributeError):
-            del value.__firstlineno__  # type: ignore[attr-defined]
-
-
-_name_classes_as_users_do()
+_name_classes(globals(), __name__)

@@ -1,24 +1,29 @@
 """Deadlines by the thousand, kept by one task.
 
 The obvious way is a cancel scope around each wait. But a scope with a deadline costs 15 µs, a fifth
-of what parsing a response costs, and nearly always for nothing: what was waited for comes. So
-nobody's wait is cancelled here. Whoever waits has an entry in a heap; when its time has come the
-task calls a function, which sees to it that the wait ends.
+of what parsing a response costs, and nearly always for nothing: the result comes in time. So we
+cancel nobody's wait here. Each wait has a :class:`Deadline`, an entry in a heap. When its time has
+come, one task calls a function, and that function makes the wait end: it closes the connection
+whose peer is too slow, or gives an error to the request that has waited for too long.
 
-The heap is lazy. An entry tells when to look at something, which is never later than its deadline.
-If the deadline has moved on meanwhile, it is looked at again then; since most deadlines are later
-than the ones before them, most changes never touch the heap. What has an earlier entry by now, or
-does not wait any more, leaves its entry behind, dead. The dead are buried when they are the greater
-part: so what is over does not stay in memory, and to bury it costs the same whatever their number.
+The heap is lazy. An entry says when to *look at* a deadline, which is never later than the deadline
+itself. If the deadline has moved on by then, it gets a new entry. Most deadlines are later than the
+ones before them, so to start and to stop a clock is mostly to set a number, and the heap is not
+touched. A deadline that gets an earlier entry, or that is forgotten, leaves its old entry behind,
+dead. The dead are dropped once they are the greater part of the heap: so nothing that is over stays
+in memory for long, and dropping an entry costs the same however many there are.
 
-Nobody's wait may be ended where a scope would have let it be. In each round Trio first sees what
-has arrived and wakes who waits for that, then looks at the clock and cancels whose time has come,
-and then lets everybody who is awake take a step. So an answer that has arrived by that round is
-taken, however late the program looks. We run as a task among these, in no order, and any task may
-compute for long in its step. So we note the time when we wake, and end what was due by then, not by
-now. And we let two rounds pass before that: what is due may have become so after Trio looked at the
-clock; then it is in the next round that its answer wakes its task, and that task takes its step.
-Without this, a program that is busy for a while finds half of its waits ended that had an answer.
+We must not end a wait that a cancel scope would have let be. In each round Trio first sees what has
+arrived and wakes the tasks that wait for it, then looks at the clock and cancels what is due, and
+then lets each task that is awake take a step. So with a scope, a result that has arrived by that
+round wins, however late the program looks. Our task is one among these; they run in no particular
+order, and each may compute for long. So we do two things:
+
+- We note the time when we wake, and end what was due by then, not by now.
+- We let two rounds pass before that. A deadline may have passed after Trio looked at the clock.
+  Then its result wakes its task in the next round, and the task takes its step in that round.
+
+Without these, a program that is busy for a while would lose half of the waits that had a result.
 """
 
 from __future__ import annotations
@@ -28,7 +33,6 @@ import itertools
 import logging
 import math
 from collections.abc import Callable
-from typing import Generic, TypeVar
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -37,64 +41,90 @@ logger = logging.getLogger("triopool")
 
 
 DEAD_AT_MOST = 100
-"""How many useless entries are not worth a thought; picked arbitrarily."""
+"""How many dead entries are not worth a thought; picked arbitrarily."""
 
 ENDED_AT_ONCE = 100
-"""After so many that have waited for too long, others have their turn; picked arbitrarily."""
+"""After so many waits ended in one step, other tasks have their turn; picked arbitrarily."""
 
 
-def deadline(seconds: float | None) -> float:
-    """An instant on Trio's clock, *seconds* from now; infinity for None."""
-    return math.inf if seconds is None else trio.current_time() + seconds
-
-
-class Timed:
-    """Something that may have waited for too long.
+class Deadline:
+    """When one wait will have taken too long, and what ends it then.
 
     Attributes:
-      ends_at: when it has, on Trio's clock; infinity while it does not wait.
+      ends_at: the deadline, on Trio's clock; infinity while the clock does not run.
+      is_over: whether it has passed, so that the wait was ended.
       looked_at: when it will be looked at; infinity if it has no entry. :class:`Deadlines` sets it.
     """
 
-    __slots__ = ("ends_at", "looked_at")
+    __slots__ = ("_deadlines", "_end_wait", "ends_at", "is_over", "looked_at")
+
+    def __init__(self, deadlines: Deadlines, end_wait: Callable[[], object] | None = None) -> None:
+        """*end_wait* has to be synchronous. A subclass may override :meth:`run_out` instead."""
+        self.ends_at = self.looked_at = math.inf
+        self.is_over = False
+        self._deadlines = deadlines
+        self._end_wait = end_wait
+
+    def begin(self, seconds: float | None) -> None:
+        """Start the clock: the wait may take *seconds* from now on, or for ever if None."""
+        self.ends_at = math.inf if seconds is None else trio.current_time() + seconds
+        # A later entry would come too late. An earlier one is put right when it comes up.
+        if self.ends_at < self.looked_at:
+            self._deadlines.look_at(self, self.ends_at)
+
+    def begin_until(self, ends_at: float) -> None:
+        """Start the clock: the wait may take until *ends_at*."""
+        self.ends_at = ends_at
+        if ends_at < self.looked_at:
+            self._deadlines.look_at(self, ends_at)
+
+    def end(self) -> None:
+        """Stop the clock. It may be started again."""
+        self.ends_at = math.inf
+
+    def forget(self) -> None:
+        """Stop the clock for good: nothing of this is to be kept in memory for long."""
+        self.ends_at = math.inf
+        if self.looked_at < math.inf:
+            self.looked_at = math.inf
+            self._deadlines.one_more_is_dead()
+
+    def run_out(self) -> None:
+        """The time is over: end the wait."""
+        self.is_over = True
+        if self._end_wait is not None:
+            self._end_wait()
+
+
+class Deadlines:
+    """All deadlines of a pool: one heap, and the one task that keeps them."""
 
     def __init__(self) -> None:
-        self.ends_at = self.looked_at = math.inf
-
-
-T = TypeVar("T", bound=Timed)
-
-
-class Deadlines(Generic[T]):
-    """Calls *run_out* with whatever has waited for too long, in a task of its own."""
-
-    def __init__(self, run_out: Callable[[T], object]) -> None:
-        self._run_out = run_out
-        self._heap: list[tuple[float, int, T]] = []
+        # (when to look at it, a tie-breaker, the deadline)
+        self._heap: list[tuple[float, int, Deadline]] = []
         self._ties = itertools.count()
         # How many entries are of no use: replaced by an earlier one, or forgotten.
         self._dead = 0
+        # The scope in which the task sleeps; to move its deadline is to wake it earlier.
         self._asleep = trio.CancelScope()
         self._until_stopped = trio.CancelScope(shield=True)
 
-    def look_at(self, timed: T, when: float) -> None:
-        """Have an entry for it at *when*, instead of the later one that it may have."""
-        replaced = timed.looked_at < math.inf
-        timed.looked_at = when
-        heapq.heappush(self._heap, (when, next(self._ties), timed))
+    def __len__(self) -> int:
+        """How many entries there are, dead ones included."""
+        return len(self._heap)
+
+    def look_at(self, deadline: Deadline, when: float) -> None:
+        """For :class:`Deadline`: have an entry at *when*, instead of the later one it may have."""
+        replaced = deadline.looked_at < math.inf
+        deadline.looked_at = when
+        heapq.heappush(self._heap, (when, next(self._ties), deadline))
         if replaced:
-            self._one_more_is_dead()
+            self.one_more_is_dead()
         if when < self._asleep.deadline:
             self._asleep.deadline = when
 
-    def forget(self, timed: T) -> None:
-        """It does not wait, and will not again: it is not to be kept in memory for long."""
-        timed.ends_at = math.inf
-        if timed.looked_at < math.inf:
-            timed.looked_at = math.inf
-            self._one_more_is_dead()
-
-    def _one_more_is_dead(self) -> None:
+    def one_more_is_dead(self) -> None:
+        """For :class:`Deadline`: its entry is of no use any more."""
         self._dead += 1
         if self._dead > DEAD_AT_MOST and self._dead > len(self._heap) / 2:
             self._heap = [entry for entry in self._heap if entry[0] == entry[2].looked_at]
@@ -105,7 +135,8 @@ class Deadlines(Generic[T]):
     async def run(self) -> None:
         """Keep all deadlines, until :meth:`stop`.
 
-        To be cancelled is not enough: a shielded request goes on, and its deadlines with it.
+        Cancelling the task does not end it: a shielded request goes on in a cancelled program, and
+        its deadlines with it.
         """
         with self._until_stopped:
             while True:
@@ -113,7 +144,9 @@ class Deadlines(Generic[T]):
                 with trio.CancelScope(deadline=first) as self._asleep:
                     await trio.sleep_forever()
                 due = trio.current_time()
-                # Whoever has got an answer by now takes it in this round or in the next one.
+                # If a result arrives in the same scheduler tick as its deadline, the result wins,
+                # as it would with a cancel scope. It may wake its task in this round or in the
+                # next one (the essay says why), so we yield twice before we end anything.
                 await trio.lowlevel.checkpoint()
                 await trio.lowlevel.checkpoint()
                 await self._end(due)
@@ -123,20 +156,21 @@ class Deadlines(Generic[T]):
         self._until_stopped.cancel()
 
     async def _end(self, due: float) -> None:
-        """End what has waited for too long by the time *due*."""
+        """End the waits whose deadline had passed at *due*."""
         ended = 0
         while self._heap and self._heap[0][0] <= due:
-            when, _, timed = heapq.heappop(self._heap)
-            if when != timed.looked_at:
+            when, _, deadline = heapq.heappop(self._heap)
+            if when != deadline.looked_at:
                 self._dead -= 1
                 continue
-            timed.looked_at = math.inf
-            if timed.ends_at > due:
-                if timed.ends_at < math.inf:
-                    self.look_at(timed, timed.ends_at)
+            deadline.looked_at = math.inf
+            if deadline.ends_at > due:
+                # The clock was stopped, or started again: then we look again when that is due.
+                if deadline.ends_at < math.inf:
+                    self.look_at(deadline, deadline.ends_at)
                 continue
             try:
-                self._run_out(timed)
+                deadline.run_out()
             except Exception:
                 logger.exception("ending a wait that took too long failed")
             ended += 1

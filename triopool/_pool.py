@@ -29,13 +29,13 @@ from ._config import (
     check_ttl,
     described,
 )
+from ._deadlines import Deadlines
 from ._dial.dialler import Dialler
 from ._dial.names import Names
 from ._errors import PoolClosed
 from ._facts import ConnectionInfo
 from ._instruments.combine import combine
 from ._own_nursery import OwnNursery
-from ._patience import Keeper
 from ._request import hints as _hints
 from ._request.options import RequestOptions
 from ._request.preparations import Preparations
@@ -129,11 +129,11 @@ class ConnectionPool:
             if seam is not None and not callable(seam):
                 raise TypeError(f"{name} must be callable, not {described(seam)}")
         instrument = combine(instruments)
-        self._keeper = Keeper()
+        self._deadlines = Deadlines()
         self._names = Names(resolver, check_ttl(dns_ttl))
         dialler = Dialler(
             self._names,
-            self._keeper,
+            self._deadlines,
             ssl_context=ssl_context,
             socket_factory=socket_factory,
             local_address=check_local_address(local_address),
@@ -142,6 +142,7 @@ class ConnectionPool:
         )
         self._slots = Slots(
             dialler.dial,
+            self._deadlines,
             max_connections=check_count("max_connections", max_connections),
             max_connections_per_origin=check_count(
                 "max_connections_per_origin", max_connections_per_origin
@@ -170,7 +171,7 @@ class ConnectionPool:
         self._names.start(nursery)
         self._slots.start(nursery)
         self._client.start(nursery)
-        nursery.start_soon(self._keeper.run, name="triopool keeper of timeouts")
+        nursery.start_soon(self._deadlines.run, name="triopool keeper of deadlines")
         self._run = trio.lowlevel.current_trio_token()
         self._state = _State.OPEN
         return self
@@ -436,5 +437,5 @@ def close_all(pool: ConnectionPool) -> None:
         pool._state = _State.LEFT
         pool._slots.shut("the pool was closed")
         pool._client.stop()
-        pool._keeper.stop()
+        pool._deadlines.stop()
         pool._nursery.cancel()

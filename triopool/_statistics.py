@@ -3,42 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TypeAlias
 
 from ._origin import PoolKey
-
-
-class Counts:
-    """Running totals; each only ever grows. The snapshots below say what each one means."""
-
-    NAMES = (
-        "dialled",
-        "dial_failures",
-        "reused",
-        "handed_over",
-        "retried",
-        "evicted",
-        "expired",
-        "stale",
-        "discarded",
-        "retired",
-    )
-
-    __slots__ = (*NAMES, "pool_closed")
-
-    reused: int
-    handed_over: int
-    retried: int
-
-    def __init__(self) -> None:
-        for name in self.__slots__:
-            setattr(self, name, 0)
-
-    def add(self, what: str) -> None:
-        setattr(self, what, getattr(self, what) + 1)
-
-    def as_dict(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in self.NAMES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +54,20 @@ class OriginStatistics:
     stale: int
     discarded: int
     retired: int
+
+
+_GAUGES = ("open", "busy", "idle", "dialling", "waiting", "oldest_wait")
+
+COUNTERS = tuple(field.name for field in fields(OriginStatistics) if field.name not in _GAUGES)
+"""The names of the counts."""
+
+Counts: TypeAlias = dict[str, int]
+"""Running totals by name; each only ever grows. What is not among COUNTERS may be counted, and is
+not shown."""
+
+
+def nothing_counted() -> Counts:
+    return dict.fromkeys(COUNTERS, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

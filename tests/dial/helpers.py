@@ -154,18 +154,18 @@ class Records:
     def __init__(self, stream: trio.abc.Stream, context: ssl.SSLContext) -> None:
         self._stream = stream
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
 
     async def handshake(self) -> None:
         """Shake hands, and send what OpenSSL has to say after it: the session tickets."""
-        await self._reading(self._tls.do_handshake)
+        await self._reading(self.tls.do_handshake)
         await self.flush()
 
     async def request(self) -> bool:
         """Read one request without a body; False if the client is gone."""
         received = b""
         while b"\r\n\r\n" not in received:
-            data = await self._reading(lambda: self._tls.read(65536))
+            data = await self._reading(lambda: self.tls.read(65536))
             if not data:
                 return False
             received += data
@@ -174,7 +174,7 @@ class Records:
     def write(self, *records: bytes) -> None:
         """Prepare a record for each; nothing is sent until :meth:`flush`."""
         for record in records:
-            self._tls.write(record)
+            self.tls.write(record)
 
     async def flush(self) -> None:
         await self._stream.send_all(self._outgoing.read())

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 import trio
 import trio.lowlevel
+from inside import answers_kept, lookups_under_way, places_taken
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triopool import ConnectionPool, ConnectTimeout, PoolClosed, ResolveError, Timeouts
@@ -127,8 +128,8 @@ async def test_no_more_than_so_many_answers_are_kept(
         for number in range(5):
             network.host(f"host{number}.test", "192.0.2.1")
             await names.addresses(Origin("http", f"host{number}.test", 80))
-        assert len(names._answers) == 3
-        assert not names._lookups
+        assert answers_kept(names) == 3
+        assert not lookups_under_way(names)
         for number in (2, 3, 4, 0):
             await names.addresses(Origin("http", f"host{number}.test", 80))
         assert looked_up(network)[5:] == ["host0.test"]
@@ -248,10 +249,10 @@ async def test_a_late_answer_does_not_end_its_successors_lookup(autojump_clock: 
         await trio.sleep(SHARED_FOR + 1)
         nursery.start_soon(names.addresses, origin)
         await trio.sleep(2.0)  # the first has ended, the second has not
-        assert len(names._lookups) == 1
+        assert lookups_under_way(names) == 1
         await names.addresses(origin)
         assert trio.current_time() == SHARED_FOR + 6
-        assert not names._lookups
+        assert not lookups_under_way(names)
 
 
 class Crash(Exception):
@@ -545,7 +546,7 @@ async def test_look_ups_that_are_cancelled_give_their_places_back(
             asking.cancel_scope.cancel()
         assert await resolver("host.test", 80) == [ipv4(1)]
         await wait_all_tasks_blocked()
-        assert resolver._places.borrowed_tokens == 0
+        assert places_taken(resolver) == 0
 
 
 async def test_leaving_the_pool_waits_for_no_look_up_that_hangs(

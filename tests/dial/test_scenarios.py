@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import trio
 import trustme
+from inside import socket_of
 from servers import server_certificate
 from trio.testing import MockClock
 
@@ -355,7 +356,7 @@ async def test_46_an_address_that_the_system_no_longer_knows_is_none(
                 def getpeername(self) -> Any:
                     raise OSError(107, "Transport endpoint is not connected")
 
-            return Gone(network._kernel, address)
+            return socket_of(Gone, network, address)
 
         network.listen(FOUR, 80, hello_server())
         async with pool_on(network, socket_factory=factory) as pool:

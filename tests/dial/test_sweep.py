@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import trio
 import trustme
+from inside import check_slots
 from servers import server_certificate
 from sweeping import sweep
 
 from triopool import ConnectionPool
+from triopool._deadlines import Deadlines
 from triopool._dial.dialler import Dialler
 from triopool._dial.names import Names
 from triopool._origin import Origin, PoolKey
-from triopool._patience import Keeper
-from triopool._slots.invariants import check
 from triopool.abc import AddressInfo
 from triopool.testing import Network, NetworkSocket, Sweep
 
@@ -34,11 +34,11 @@ async def swept_pool(network: Network, url: str, **options: Any) -> AsyncIterato
     options = {"resolver": network.resolve, "socket_factory": network.socket, **options}
     async with ConnectionPool(max_connections=1, **options) as pool:
         yield pool
-        check(pool._slots)
+        check_slots(pool)
         assert len(network.open_sockets) <= 3  # of one dial at most
         with trio.fail_after(10):
             assert (await pool.get(url)).content == b"hello"
-        check(pool._slots)
+        check_slots(pool)
         statistics = pool.statistics()
         assert (statistics.open, statistics.busy, statistics.dialling) == (1, 0, 0)
         assert len(network.open_sockets) == 1
@@ -123,7 +123,7 @@ def test_a_dial_cancelled_anywhere_leaves_no_socket(
             names.start(nursery)
             factory = async_factory(network) if name == "async factory" else network.socket
             dialler = Dialler(
-                names, Keeper(), ssl_context=client_ssl_context, socket_factory=factory
+                names, Deadlines(), ssl_context=client_ssl_context, socket_factory=factory
             )
             result = await sweep.victim(dialler.dial, PoolKey(origin), [])
             if result.value is None:
@@ -166,7 +166,7 @@ def test_the_first_of_several_who_share_a_lookup_cancelled_anywhere_takes_nothin
                     nursery.start_soon(join, 0.3)
                     nursery.start_soon(join, 0.6)
                     await sweep.victim(get, pool, URL)
-                check(pool._slots)
+                check_slots(pool)
                 assert asked == 1
             assert not network.open_sockets
 

@@ -21,11 +21,11 @@ from servers import server_certificate
 from trio.testing import MockClock
 
 from triopool import ConnectError, ConnectionPool, ConnectTimeout, ReadError, Timeouts, TLSError
+from triopool._deadlines import Deadlines
 from triopool._dial import trust
 from triopool._dial.dialler import Dialler
 from triopool._dial.names import Names
 from triopool._origin import Origin, PoolKey
-from triopool._patience import Keeper
 from triopool._transport import tls as _tls
 from triopool._transport import tls_errors
 from triopool.testing import Close, KeepOpen, Network, Receive, Reset, Script, Send, script
@@ -258,7 +258,7 @@ async def test_a_name_that_cannot_be_an_sni_is_a_tlserror(
             names = Names(network.resolve, 0.0)
             names.start(nursery)
             dialler = Dialler(
-                names, Keeper(), ssl_context=client_ssl_context, socket_factory=network.socket
+                names, Deadlines(), ssl_context=client_ssl_context, socket_factory=network.socket
             )
             with pytest.raises(TLSError, match=r"leading dot|label empty or too long"):
                 await dialler.dial(key, [])

@@ -13,13 +13,22 @@ from typing import Any
 import pytest
 import trio
 import trustme
+from inside import connections, wire_of
 from servers import Nginx, server_certificate
 from trio.testing import MockClock
 
 from triopool import ConnectionPool, TLSError
 from triopool.testing import Network, in_turn
 
-from .helpers import EVIL, GOOD, Records, answer_requests, openssl_server, pool_on, server_context
+from .helpers import (
+    EVIL,
+    GOOD,
+    Records,
+    answer_requests,
+    openssl_server,
+    pool_on,
+    server_context,
+)
 
 ADDRESS, URL = "192.0.2.1", "https://192.0.2.1/"
 
@@ -34,11 +43,9 @@ def context(ca: trustme.CA) -> ssl.SSLContext:
 
 async def warmed_up_connections_are_reused(pool: ConnectionPool, url: str) -> None:
     await pool.warm_up(url, 3)
-    slots = list(pool._slots._idle)
     with trio.fail_after(5):
-        for slot in slots:
-            assert slot.connection is not None
-            while not slot.connection._wire.is_readable():  # the tickets are under way
+        for connection in connections(pool):
+            while not wire_of(connection).is_readable():  # the tickets are under way
                 await trio.sleep(0.01)
     async with trio.open_nursery() as nursery:
         for _ in range(3):
@@ -130,7 +137,7 @@ async def in_another_record_of_the_same_segment(records: Records) -> None:
 async def behind_a_close_notify(records: Records) -> None:
     records.write(GOOD)
     with pytest.raises(ssl.SSLWantReadError):
-        records._tls.unwrap()
+        records.tls.unwrap()
     await records.flush()
 
 

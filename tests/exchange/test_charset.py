@@ -8,6 +8,7 @@ import pkgutil
 import sys
 
 import pytest
+from inside import charsets_known
 
 from triopool import _charset
 from triopool._charset import charset_of
@@ -47,7 +48,7 @@ def test_every_encoding_that_python_has_for_text_is_known_and_no_other() -> None
             codec = codecs.lookup(module.name)
             for_text = codec._is_text_encoding and module.name not in NOT_FOR_TEXT
             assert (charset_of(f";charset={module.name}", "none") != "none") == for_text
-    for name in _charset._known():
+    for name in charsets_known():
         assert codecs.lookup(name)._is_text_encoding
 
 

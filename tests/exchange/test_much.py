@@ -6,6 +6,7 @@ import random
 
 import pytest
 import trio
+from inside import connections, not_parsed_yet
 
 from triopool import RemoteProtocolError, Response
 from triopool._protocol.chunks import CHUNKS_IN_A_ROW
@@ -88,9 +89,8 @@ async def test_an_idle_connection_keeps_nothing_of_what_came(
     """Half a MiB for each, otherwise."""
     async with serving(Answering(ANSWERS[framing]), buffer_size=BUFFER) as (pool, _):
         await pool.get(URL)
-        (slot,) = pool._slots._idle
-        assert slot.connection is not None
-        assert slot.connection._parser.scanner._data == b""
+        (connection,) = connections(pool)
+        assert not_parsed_yet(connection) == b""
 
 
 # ── Chunks of one byte ─────────────────────────────────────────────────────────────────────────

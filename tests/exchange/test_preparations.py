@@ -11,6 +11,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inside import is_kept, preparations
 
 from triopool import ConnectionPool, InvalidURL, LocalProtocolError, Timeouts
 from triopool._request.places import MAX_PLACES
@@ -18,7 +19,7 @@ from triopool._request.preparations import MAX_CHARACTERS, MAX_KEPT, Preparation
 from triopool._request.url import parse
 from triopool.httpx import TriopoolTransport
 
-from .world import URL, Answering, ok, preparations, serving
+from .world import URL, Answering, ok, serving
 
 USUAL = Timeouts()
 
@@ -54,8 +55,8 @@ def test_the_oldest_gives_way_when_there_are_too_many() -> None:
     for number in range(MAX_KEPT + 10):
         kept.plain("GET", f"{URL}/{number}")
     assert len(kept) == MAX_KEPT
-    assert ("GET", f"{URL}/9") not in kept._kept
-    assert ("GET", f"{URL}/10") in kept._kept
+    assert not is_kept(kept, "GET", f"{URL}/9")
+    assert is_kept(kept, "GET", f"{URL}/10")
 
 
 async def test_special_requests_and_redirects_are_not_kept(autojump_clock: object) -> None:

@@ -239,6 +239,11 @@ async def test_a_body_can_be_chunked_at_will(autojump_clock: object) -> None:
     assert request.header("content-length") is None
 
 
+async def test_a_length_that_is_told_twice_is_sent_once(autojump_clock: object) -> None:
+    sent = await received(content=b"body", headers=[("Content-Length", "4")] * 2)
+    assert sent.count(b"Content-Length: 4\r\n") == 1
+
+
 async def test_an_iterable_can_have_a_length(autojump_clock: object) -> None:
     request = await echoed(content=pieces(b"bo", b"dy"), headers={"Content-Length": "4"})
     assert request.body == b"body"
@@ -296,6 +301,7 @@ def all_text(exc: BaseException) -> str:
         ({"headers": {"Content-Length": f"-{SECRET}"}}, "value of header 'Content-Length'"),
         ({"headers": [("Content-Length", "1"), ("Content-Length", "2")]}, "conflicting"),
         ({"headers": {"Transfer-Encoding": f"gzip{SECRET}"}}, "value of header 'Transfer-Enc"),
+        ({"headers": [("Transfer-Encoding", "chunked")] * 2}, "multiple Transfer-Encoding"),
         ({"headers": {"Content-Length": "3"}, "content": b"four"}, "not that of the body, 4"),
         ({"headers": {"Content-Length": "1"}}, "not that of the body, 0"),
         (

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+from inside import slip_in
 
 from triopool import (
     ConnectionPool,
@@ -554,8 +555,7 @@ async def test_who_waits_is_not_handed_what_came_at_once_behind_the_response(
             (end,) = network.open_server_sockets
             end.send_nowait(ok(bytes(65536 - 42))[:65536])
             if behind:
-                pool_end = network.open_sockets[0]
-                pool_end._end._received += behind
+                slip_in(network.open_sockets[0], behind)
             else:
                 end.close()
         assert pool.statistics().discarded == 1

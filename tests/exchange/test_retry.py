@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+from inside import connections, send_by, wire_of
 
 from triopool import (
     ConnectError,
@@ -180,11 +181,8 @@ async def test_a_fresh_connection_that_fails_says_something_about_the_server(
 def break_sending(pool: ConnectionPool, network: Network, after: int) -> None:
     """Let the idle connection take *after* bytes, and then be found broken: what a kernel does
     that learns of a reset in the very moment, when no glance can see it any more."""
-    (slot,) = pool._slots._idle
-    assert slot.connection is not None
-    wire = slot.connection._wire
-    assert wire._nowait is not None
-    socket, really_send = wire.socket, wire._nowait.send
+    (connection,) = connections(pool)
+    wire = wire_of(connection)
     left = after
 
     def send_nowait(data: Any) -> int:
@@ -201,8 +199,8 @@ def break_sending(pool: ConnectionPool, network: Network, after: int) -> None:
         await trio.lowlevel.checkpoint()
         return send_nowait(data)
 
-    socket.send = send  # type: ignore[method-assign]
-    wire._nowait = wire._nowait._replace(send=send_nowait)
+    wire.socket.send = send
+    really_send = send_by(wire, send_nowait)
 
 
 @pytest.mark.parametrize("kind", ["none", "bytes", "factory", "iterator"])

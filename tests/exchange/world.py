@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import trio
+from inside import check_slots
 
 from triopool import ConnectionPool
-from triopool._request.preparations import Preparations
-from triopool._slots.invariants import check
 from triopool.testing import Conversation, Network, ReceiveRequest, Request, Reset, Send
 from triopool.testing import Handler as Handler
 
@@ -100,15 +99,10 @@ async def serving(
 
 
 def nothing_held(pool: ConnectionPool, network: Network) -> None:
-    check(pool._slots)
+    check_slots(pool)
     statistics = pool.statistics()
     assert (statistics.busy, statistics.dialling, statistics.waiting) == (0, 0, 0)
     assert statistics.idle == len(network.open_sockets)
-
-
-def preparations(pool: ConnectionPool) -> Preparations:
-    """What the pool keeps of the requests that it has sent."""
-    return pool._client.preparations
 
 
 async def pieces(*parts: bytes, gap: float = 0.0) -> AsyncIterator[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import trio
 
 import triopool
 from triopool import ConnectError, ConnectionPool, LoggingInstrument
+from triopool._facts import CloseReason, ConnectionInfo, Spent
+from triopool._origin import Origin
 from triopool.abc import Instrument
 from triopool.testing import Network, Reply, Request, http_server
 
@@ -225,6 +228,20 @@ async def test_the_logging_instrument_logs_each_event_and_no_secret(
         assert words in caplog.text
     assert "geheim" not in caplog.text
     assert {record.levelno for record in caplog.records} == {logging.DEBUG}
+
+
+def test_why_a_connection_can_not_be_used_again_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    info = ConnectionInfo(7, Origin("http", "one.test", 80), None, None, None, 0.0)
+    caplog.set_level(logging.DEBUG, "triopool")
+    instrument = LoggingInstrument()
+    instrument.closed(replace(info, spent=Spent.ASKED_TO_CLOSE), CloseReason.DISCARDED)
+    instrument.closed(info, CloseReason.EXPIRED)
+    assert [record.getMessage() for record in caplog.records] == [
+        "connection 7 to http://one.test:80 is closed: discarded (one side asked to close it)",
+        "connection 7 to http://one.test:80 is closed: expired",
+    ]
 
 
 async def test_what_others_raise_is_logged_by_its_type(

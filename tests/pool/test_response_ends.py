@@ -13,6 +13,7 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inside import listener_of, open_watches
 from sweeping import sweep
 from trio.testing import MockClock
 
@@ -599,7 +600,7 @@ async def test_without_instruments_nothing_is_watched(autojump_clock: MockClock)
             ConnectionPool(socket_factory=network.socket) as pool,
             pool.stream("GET", A) as response,
         ):
-            assert response._delivery.exchange.sending.listener is SILENT
+            assert listener_of(response) is SILENT
 
 
 # ── Any ending ─────────────────────────────────────────────────────────────────────────────────
@@ -742,7 +743,7 @@ def test_every_response_that_starts_ends_once_however_it_ends(
                 await trio.sleep(pool_seconds)
             for told in listener.told.values():
                 assert "answered" not in told or "ended" in told
-        assert not pool._client._watches.open
+        assert not open_watches(pool)
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
     listener.check()

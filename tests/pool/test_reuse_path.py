@@ -10,6 +10,7 @@ import sys
 
 import pytest
 import trio
+from inside import acquire
 
 from triopool import Timeouts
 
@@ -62,9 +63,9 @@ async def test_reuse_makes_no_cancel_scope_no_task_no_limiter_call_and_no_checkp
         counter.watched = trio.lowlevel.current_task()
         trio.lowlevel.add_instrument(counter)
         tally: Tally = request.getfixturevalue("tally")
-        lease = await w.pool._slots.acquire(key, Timeouts())
+        lease = await acquire(w.pool, key, Timeouts())
         assert lease.reused
-        lease.release()
+        lease.end()
         assert (tally.scopes, tally.limiter_calls) == (0, 0)
         assert (counter.tasks, counter.steps) == (0, 0)
         trio.lowlevel.remove_instrument(counter)

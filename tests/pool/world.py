@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import trio
+from inside import check_slots
 
 from triopool import ConnectionPool
-from triopool._slots.invariants import check
 from triopool.testing import HTTPServer, Network, Reply, Request, http_server
 
 A = "http://192.0.2.1"
@@ -61,7 +61,7 @@ class World:
         self.check()
 
     def check(self) -> None:
-        check(self.pool._slots)
+        check_slots(self.pool)
         # The sockets there are, and no others, have a slot.
         assert len(self.network.open_sockets) <= self.pool.statistics().open
 

@@ -233,8 +233,8 @@ async def test_connections_closed_by_the_server_do_not_pile_up_while_nothing_is_
     nginx: Nginx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Or the test would take five seconds.
-    monkeypatch.setattr("triopool._slots.engine.SWEEP_AT_LEAST", 0.05)
-    monkeypatch.setattr("triopool._slots.engine.SWEEP_AT_MOST", 0.1)
+    monkeypatch.setattr("triopool._slots.sweeper.SWEEP_AT_LEAST", 0.05)
+    monkeypatch.setattr("triopool._slots.sweeper.SWEEP_AT_MOST", 0.1)
     async with ConnectionPool(idle_timeout=None, max_lifetime=None) as pool:
         async with AsyncExitStack() as stack:
             for _ in range(5):

@@ -12,12 +12,16 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from triopool._config import Timeouts
-from triopool._facts import CloseReason, Condition, ConnectionInfo
+from triopool._deadlines import Deadlines
+from triopool._facts import CloseReason, Condition, ConnectionInfo, Spent
 from triopool._instruments.combine import SILENT
 from triopool._origin import Origin, PoolKey
 from triopool._slots.engine import Slots
 from triopool._slots.invariants import check
 from triopool._slots.lease import Lease
+from triopool._slots.slot import Slot
+from triopool._slots.waiter import Waiter
+from triopool._slots.waiting import Line, OriginQueue
 from triopool.abc import Instrument
 
 NO_LIMITS = Timeouts(pool=None, connect=None, write=None, read=None)
@@ -30,6 +34,13 @@ def key(name: str) -> PoolKey:
 A, B, C = key("a"), key("b"), key("c")
 
 
+def discard_lease(lease: Lease) -> None:
+    """End a lease whose connection can't be used again, unless it has ended."""
+    if not lease.ended:
+        lease.connection.spent = Spent.CUT_SHORT
+        lease.end()
+
+
 class FakeConnection:
     """Open until it is closed, and of the condition that the test says.
 
@@ -37,12 +48,14 @@ class FakeConnection:
       looks: what a glance shows.
       fit: what ``settle()`` finds out.
       breaks: the method that raises, if any.
+      spent: why it can't be used again; None while it can.
       settle_when: if set, what ``settle()`` waits for.
     """
 
     def __init__(self, dialler: FakeDialler, key: PoolKey, number: int) -> None:
         self.info = ConnectionInfo(number, key.origin, None, None, None, trio.current_time())
         self.idle_limit: float | None = None
+        self.spent: Spent | None = None
         self.looks = Condition.FRESH
         self.fit = True
         self.settle_when: trio.Event | None = None
@@ -153,15 +166,15 @@ class Caller:
         self.key = key
         self.timeouts = timeouts
         self.scope = trio.CancelScope()
-        self.lease: Lease[FakeConnection] | None = None
+        self.lease: Lease | None = None
         self.error: Exception | None = None
         self.cancelled = False
         self.ended = trio.Event()
         self.ended_at = math.nan
         self._let_go = trio.Event()
-        self._stale: Lease[FakeConnection] | None = None
+        self._stale: Lease | None = None
 
-    async def run(self, slots: Slots[FakeConnection]) -> None:
+    async def run(self, slots: Slots) -> None:
         with self.scope:
             while True:
                 stale, self._stale = self._stale, None
@@ -177,12 +190,12 @@ class Caller:
                     break
         self.cancelled = self.scope.cancelled_caught
 
-    async def _hold(self, lease: Lease[FakeConnection]) -> None:
+    async def _hold(self, lease: Lease) -> None:
         try:
             await self._let_go.wait()
         finally:
             if self._stale is None:
-                lease.close(CloseReason.DISCARDED)
+                discard_lease(lease)
 
     @property
     def connection(self) -> FakeConnection:
@@ -195,19 +208,19 @@ class Caller:
 
     def release(self) -> None:
         assert self.lease is not None
-        self.lease.release()
+        self.lease.end()
         self._let_go.set()
 
     def discard(self) -> None:
         assert self.lease is not None
-        self.lease.close(CloseReason.DISCARDED)
+        discard_lease(self.lease)
         self._let_go.set()
 
     def come_again(self, *, closed: bool) -> None:
         """Find that the connection is stale; close it, or leave that to the engine."""
         assert self.lease is not None
         if closed:
-            self.lease.close(CloseReason.DISCARDED)
+            discard_lease(self.lease)
         self._stale, self.lease = self.lease, None
         self.ended = trio.Event()
         self._let_go.set()
@@ -230,7 +243,7 @@ class Auditor(Instrument):
     """
 
     def __init__(self, also: Instrument | None = None) -> None:
-        self.slots: Slots[FakeConnection] | None = None
+        self.slots: Slots | None = None
         self.also = also
         self.told: Counter[str] = Counter()
         self.error: BaseException | None = None
@@ -249,7 +262,7 @@ class Auditor(Instrument):
         assert self.slots is not None
         check(self.slots)
         figures = self.slots.statistics()
-        closed = self.slots.counts.pool_closed + sum(
+        closed = self.slots.books.journal.counts.get("pool_closed", 0) + sum(
             getattr(figures, reason.name.lower(), 0) for reason in CloseReason
         )
         for one in (figures, *figures.origins.values()):
@@ -298,9 +311,11 @@ class Bench:
         self.auditor = Auditor(options.get("instrument"))
         if options.get("instrument") is not SILENT:
             options = options | {"instrument": self.auditor}
-        self.slots: Slots[FakeConnection] = Slots(dialler, **options)
+        self.deadlines = Deadlines()
+        self.slots = Slots(dialler, self.deadlines, **options)
         self.auditor.slots = self.slots
         self.slots.start(nursery)
+        nursery.start_soon(self.deadlines.run)
         self._nursery = nursery
 
     async def ask(self, key: PoolKey, *, timeouts: Timeouts = NO_LIMITS) -> Caller:
@@ -327,6 +342,29 @@ class Bench:
         """Let every task go on until it waits."""
         await wait_all_tasks_blocked()
         check(self.slots)
+
+    def shut(self, why: str) -> None:
+        """Shut the engine, and let nothing of it run any more, as a pool does that is left."""
+        self.slots.shut(why)
+        self.deadlines.stop()
+
+    # What tests may know of the engine's inside.
+
+    @property
+    def origins(self) -> dict[PoolKey, OriginQueue]:
+        return self.slots.books.origins.by_key
+
+    @property
+    def line(self) -> Line:
+        return self.slots.books.origins.line
+
+    @property
+    def open_slots(self) -> list[Slot]:
+        return self.slots.books.bounds.slots
+
+    def time_out(self, waiter: Waiter) -> None:
+        """Let the pool timeout of a waiter run out, whatever the time."""
+        waiter.run_out()
 
     @property
     def open(self) -> int:
@@ -362,11 +400,11 @@ async def bench(dialler: FakeDialler | None = None, **options: Any) -> AsyncIter
             await bench.settle()
         finally:
             # Whatever has failed: its tasks end, and with them the nursery.
-            bench.slots.shut("the test is over")
+            bench.shut("the test is over")
         await bench.settle()
         assert bench.auditor.error is None
         assert bench.slots.statistics().open == 0
         assert not dialler.open
         assert not dialler.dialling
-        assert not bench.slots._origins
+        assert not bench.origins
         nursery.cancel_scope.cancel()

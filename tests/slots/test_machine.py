@@ -19,9 +19,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triopool._config import Timeouts
+from triopool._deadlines import Deadlines
 from triopool._facts import Condition
 from triopool._origin import PoolKey
-from triopool._slots.engine import ORPHAN_GRACE, Slots
+from triopool._slots.dials import ORPHAN_GRACE
+from triopool._slots.engine import Slots
 from triopool._slots.invariants import check
 
 from .fakes import A, Auditor, B, C, Caller, FakeConnection, FakeDialler, Refused, key
@@ -49,19 +51,22 @@ class Loop:
     async def _main(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
         self._stop = trio.Event()
+        self.deadlines = Deadlines()
         async with trio.open_nursery() as self.nursery:
+            self.nursery.start_soon(self.deadlines.run)
             self._ready.set()
             await self._stop.wait()
             self.nursery.cancel_scope.cancel()
 
-    def _shut(self, slots: Slots[FakeConnection]) -> None:
+    def _shut(self, slots: Slots) -> None:
         self._stop.set()
         slots.shut("the end")
+        self.deadlines.stop()
 
     def __call__(self, async_fn: Callable[..., Any], *args: Any) -> Any:
         return trio.from_thread.run(async_fn, *args, trio_token=self._token)
 
-    def close(self, slots: Slots[FakeConnection]) -> None:
+    def close(self, slots: Slots) -> None:
         trio.from_thread.run_sync(self._shut, slots, trio_token=self._token)
         self._thread.join()
 
@@ -115,7 +120,7 @@ class WarmUpCall:
         self.scope = trio.CancelScope()
         self.state = "waiting"
 
-    async def run(self, slots: Slots[FakeConnection], key: PoolKey, n: int, connect: float) -> None:
+    async def run(self, slots: Slots, key: PoolKey, n: int, connect: float) -> None:
         with self.scope:
             try:
                 await slots.warm_up(key, n, Timeouts(connect=connect))
@@ -182,8 +187,9 @@ class Machine(RuleBasedStateMachine):
         )
         self.dialler = CommandedDialler(self.loop.nursery)
         self.auditor = Auditor()
-        self.slots: Slots[FakeConnection] = Slots(
+        self.slots = Slots(
             self.dialler,
+            self.loop.deadlines,
             max_connections=limit,
             max_connections_per_origin=per_origin,
             max_waiting=max_waiting,
@@ -195,7 +201,8 @@ class Machine(RuleBasedStateMachine):
         )
         self.auditor.slots = self.slots
         self.swept = False
-        self.slots.sweep = self.noticing(self.slots.sweep)  # type: ignore[method-assign, assignment]
+        dispatcher = self.slots._dispatcher
+        dispatcher.sweep = self.noticing(dispatcher.sweep)  # type: ignore[method-assign]
         self.loop(self.start)
 
     async def start(self) -> None:
@@ -254,7 +261,7 @@ class Machine(RuleBasedStateMachine):
         assert open_ids == {slot.number for slot in model.slots if slot.state != "dialling"}
         assert self.dialler.numbers == {slot.number for slot in model.dials}
         assert self.size == statistics.open
-        idle = [slot.connection.info.id for slot in self.slots._idle if slot.connection]
+        idle = [slot.connection.info.id for slot in self.slots.books.idle if slot.connection]
         assert idle == [slot.number for slot in model.idle]
         for request, caller in self.callers.items():
             assert state_of(caller, request) == request.state
@@ -264,8 +271,8 @@ class Machine(RuleBasedStateMachine):
         for warm_up, call in self.warm_ups.items():
             assert call.state == warm_up.state
         assert statistics.waiting == len(model.waiting)
-        counts = {name: n for name, n in self.slots.counts.as_dict().items() if n}
-        assert counts == {name: n for name, n in model.counts.items() if name != "pool closed"}
+        counts = {name: n for name, n in self.slots.books.journal.counts.items() if n}
+        assert counts == {name.replace(" ", "_"): n for name, n in model.counts.items()}
 
     # ── Requests ───────────────────────────────────────────────────────────────────────────────
 
@@ -405,7 +412,7 @@ class Machine(RuleBasedStateMachine):
     def by_number(self) -> dict[int, FakeConnection]:
         return {
             slot.connection.info.id: slot.connection
-            for slot in self.slots._open_slots()
+            for slot in self.slots.books.bounds.slots
             if slot.connection
         }
 
@@ -570,7 +577,7 @@ class Machine(RuleBasedStateMachine):
         check(self.slots)
         assert all(type(caller.error).__name__ == "PoolClosed" for caller in waiting)
         assert self.size == self.slots.statistics().open == 0
-        assert not self.slots._origins
+        assert not self.slots.books.origins.by_key
 
 
 def or_infinity(value: int | None) -> float:

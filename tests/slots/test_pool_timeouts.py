@@ -18,15 +18,15 @@ from triopool._config import Timeouts
 from triopool._deadlines import DEAD_AT_MOST
 from triopool._errors import PoolClosed, PoolTimeout
 from triopool._slots.invariants import check
-from triopool._slots.waiting import Waiter
+from triopool._slots.waiter import Waiter
 
-from .fakes import HANG, NO_LIMITS, A, B, Bench, Caller, FakeConnection, FakeDialler, bench
+from .fakes import HANG, NO_LIMITS, A, B, Bench, Caller, FakeDialler, bench
 
 ONE = Timeouts(pool=1, connect=None)
 
 
-def the_waiter(pool: Bench) -> Waiter[FakeConnection]:
-    [waiter] = pool.slots._origins[A].waiting
+def the_waiter(pool: Bench) -> Waiter:
+    [waiter] = pool.origins[A].waiting
     return waiter
 
 
@@ -91,7 +91,7 @@ async def test_thousands_may_time_out_at_once(autojump_clock: MockClock) -> None
         assert {caller.ended_at for caller in callers} == {began + 1}
         others = [int(str(caller.error).split()[-4]) for caller in callers]
         assert sorted(others) == list(range(3000)), "each was the next to go"
-        assert not pool.slots._pool_timeouts._heap
+        assert not pool.deadlines
         for holder in holders:
             holder.release()
         await pool.assert_full_size()
@@ -173,7 +173,7 @@ async def test_who_was_cancelled_a_moment_before_is_not_told(autojump_clock: Moc
         caller = await pool.ask(A, timeouts=ONE)
         waiter = the_waiter(pool)
         caller.cancel()
-        pool.slots._time_out(waiter)
+        pool.time_out(waiter)
         check(pool.slots)
         await pool.settle()
         assert caller.cancelled
@@ -183,7 +183,7 @@ async def test_who_is_cancelled_a_moment_after_was_told(autojump_clock: MockCloc
     async with bench(max_connections=1) as pool:
         await pool.hold(A)
         caller = await pool.ask(A, timeouts=ONE)
-        pool.slots._time_out(the_waiter(pool))
+        pool.time_out(the_waiter(pool))
         check(pool.slots)
         caller.cancel()
         await pool.settle()
@@ -223,7 +223,7 @@ async def test_who_has_a_dial_from_the_beginning_is_never_under_it(
 ) -> None:
     async with bench(FakeDialler(HANG)) as pool:
         await pool.ask(A, timeouts=ONE)
-        assert not pool.slots._pool_timeouts._heap
+        assert not pool.deadlines
 
 
 async def test_of_requests_served_long_ago_nothing_is_kept(autojump_clock: MockClock) -> None:
@@ -231,16 +231,16 @@ async def test_of_requests_served_long_ago_nothing_is_kept(autojump_clock: MockC
         for _ in range(times):
             lease = await pool.slots.acquire(A, Timeouts(pool=100_000))
             await trio.lowlevel.checkpoint()
-            lease.release()
-            assert len(pool.slots._pool_timeouts._heap) <= 2 * (waiting + DEAD_AT_MOST)
+            lease.end()
+            assert len(pool.deadlines) <= 2 * (waiting + DEAD_AT_MOST)
 
     async with bench(max_connections=3) as pool:
         waiting = 20
         async with trio.open_nursery() as nursery:
             for _ in range(waiting + 3):
                 nursery.start_soon(use, 200)
-        assert pool.slots.counts.handed_over > 3000
-        assert len(pool.slots._pool_timeouts._heap) <= DEAD_AT_MOST + 1
+        assert pool.slots.statistics().handed_over > 3000
+        assert len(pool.deadlines) <= DEAD_AT_MOST + 1
 
 
 # ── Who comes next ─────────────────────────────────────────────────────────────────────────────
@@ -290,7 +290,7 @@ async def test_it_is_kept_when_the_pools_own_block_is_cancelled(autojump_clock: 
             with trio.move_on_after(5), pytest.raises(PoolTimeout):
                 await pool.slots.acquire(A, ONE)
             assert trio.current_time() - began == pytest.approx(1)
-            pool.slots.shut("closed")
+            pool.shut("closed")
             await wait_all_tasks_blocked()
         holder.cancel()
     assert not pool.dialler.open

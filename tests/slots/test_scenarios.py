@@ -18,15 +18,14 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triopool._config import Timeouts
 from triopool._errors import ConnectTimeout, PoolClosed, PoolFull, PoolTimeout
-from triopool._facts import CloseReason, Condition, ConnectionInfo
+from triopool._facts import CloseReason, Condition, ConnectionInfo, Spent
 from triopool._instruments.combine import SILENT
 from triopool._origin import Origin, PoolKey
-from triopool._slots import engine as _slots
-from triopool._slots import waiting as _queue
-from triopool._slots.engine import LOOKS_AT_ONCE, ORPHAN_GRACE, SWEEP_AT_MOST
+from triopool._slots.dials import ORPHAN_GRACE
 from triopool._slots.invariants import check
 from triopool._slots.lease import Lease
 from triopool._slots.slot import State
+from triopool._slots.sweeper import LOOKS_AT_ONCE, SWEEP_AT_LEAST, SWEEP_AT_MOST
 from triopool.abc import Instrument
 
 from .fakes import (
@@ -41,6 +40,7 @@ from .fakes import (
     FakeDialler,
     Refused,
     bench,
+    discard_lease,
     key,
 )
 
@@ -80,9 +80,9 @@ async def exchange(pool: Bench, key: PoolKey, seconds: float) -> None:
     try:
         await trio.sleep(seconds)
     except trio.Cancelled:
-        lease.close(CloseReason.DISCARDED)
+        discard_lease(lease)
         raise
-    lease.release()
+    lease.end()
 
 
 # ── Rule 1: reuse ──────────────────────────────────────────────────────────────────────────────
@@ -140,7 +140,7 @@ async def test_the_reuse_path_makes_no_scope_no_task_no_limiter_call_and_no_chec
     async with bench(instrument=SILENT) as pool:
         await pool.idle(A)
         count(trio.CancelScope, "__enter__")
-        count(_queue, "Channel")
+        count(trio, "open_memory_channel")
         for name, member in vars(trio.CapacityLimiter).items():
             if callable(member) and not name.startswith("_"):
                 count(trio.CapacityLimiter, name)
@@ -148,7 +148,7 @@ async def test_the_reuse_path_makes_no_scope_no_task_no_limiter_call_and_no_chec
         trio.lowlevel.add_instrument(counter)
         try:
             lease = await pool.slots.acquire(A, Timeouts())
-            lease.release()
+            lease.end()
         finally:
             trio.lowlevel.remove_instrument(counter)
         assert calls == []
@@ -511,7 +511,7 @@ async def test_a_request_that_leaves_its_stale_connection_to_the_engine_has_its_
         first.come_again(closed=False)
         await first.ended.wait()
         assert not stale.is_open
-        assert pool.slots.counts.stale == 1
+        assert pool.slots.statistics().stale == 1
         assert all(caller.waits for caller in younger)
         first.cancel()
 
@@ -624,7 +624,7 @@ async def test_the_line_does_not_grow_with_requests_that_come_again(
                 await pool.settle()
             await trio.sleep(1)
             await pool.settle()
-        assert len(pool.slots._line) <= 20
+        assert len(pool.line) <= 20
         for caller in (*callers, *waiting):
             caller.cancel()
 
@@ -964,7 +964,7 @@ async def test_a_crawler_whose_requests_start_more_opens_no_more_than_its_bound(
                 if left:
                     left.pop()
                     nursery.start_soon(crawl, nursery)
-            lease.release()
+            lease.end()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(crawl, nursery)
@@ -1386,12 +1386,12 @@ async def test_a_connect_timeout_comes_exactly_on_time_and_says_what_was_tried(
 async def test_a_connect_timeout_before_anything_was_tried_says_so(
     autojump_clock: MockClock,
 ) -> None:
-    async def hang(key: PoolKey, notes: list[str]) -> FakeConnection:
-        await trio.sleep_forever()
-        raise AssertionError
+    class Hangs(FakeDialler):
+        async def __call__(self, key: PoolKey, notes: list[str]) -> FakeConnection:
+            await trio.sleep_forever()
+            raise AssertionError
 
-    async with bench() as pool:
-        pool.slots._connect = hang
+    async with bench(Hangs()) as pool:
         caller = await pool.ask(A, timeouts=Timeouts(connect=1))
         await trio.sleep(2)
         assert "nothing had been tried yet" in str(caller.error)
@@ -1442,7 +1442,7 @@ async def test_lifetimes_end_within_their_last_tenth_and_not_all_together(
         assert {reason for _, _, reason in ends.closes} == {CloseReason.EXPIRED}
         times = [time for time, _, _ in ends.closes]
         assert min(times) >= 90
-        assert max(times) <= 100 + 20 * 0.1 + _slots.SWEEP_AT_LEAST
+        assert max(times) <= 100 + 20 * 0.1 + SWEEP_AT_LEAST
         assert max(times) - min(times) > 2
 
 
@@ -1699,7 +1699,8 @@ async def test_the_sweeper_passes_by_what_was_closed_while_others_had_their_turn
         trio.lowlevel.add_instrument(closer := ClosesTheRest())
         await trio.sleep(SWEEP_AT_MOST + 1)
         trio.lowlevel.remove_instrument(closer)
-        assert (pool.slots.counts.stale, pool.slots.counts.retired) == (LOOKS_AT_ONCE, 7)
+        figures = pool.slots.statistics()
+        assert (figures.stale, figures.retired) == (LOOKS_AT_ONCE, 7)
 
 
 @pytest.mark.parametrize("breaks", ["condition", "close"])
@@ -1730,10 +1731,10 @@ async def test_origins_are_forgotten_when_they_are_empty(autojump_clock: MockClo
     async with bench(max_connections=2) as pool:
         for i in range(2000):
             await exchange(pool, key(f"host{i}"), 0)
-            assert len(pool.slots._origins) <= 2
-            assert len(pool.slots._line) <= 2
+            assert len(pool.origins) <= 2
+            assert len(pool.line) <= 2
         pool.slots.close_idle()
-        assert not pool.slots._origins
+        assert not pool.origins
 
 
 async def test_origins_are_forgotten_also_while_the_head_of_the_line_is_blocked(
@@ -1745,8 +1746,8 @@ async def test_origins_are_forgotten_also_while_the_head_of_the_line_is_blocked(
         for i in range(500):
             (await pool.ask(key(f"host{i}"))).cancel()
             await pool.settle()
-            assert len(pool.slots._origins) == 2
-            assert len(pool.slots._line) <= 2 * 2 + 16
+            assert len(pool.origins) == 2
+            assert len(pool.line) <= 2 * 2 + 16
         assert head.waits
 
 
@@ -1898,7 +1899,8 @@ def retire(caller: Caller, pool: Bench) -> None:
 
 
 def wear_out(caller: Caller, pool: Bench) -> None:
-    pool.slots._max_exchanges = 1
+    [slot] = pool.open_slots
+    slot.expires_at = trio.current_time()
     caller.release()
 
 
@@ -2188,7 +2190,7 @@ async def test_when_the_pools_own_block_is_cancelled_a_warm_up_does_not_pass_for
         inside.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
             await wait_all_tasks_blocked()
-        pool.slots.shut("closed")
+        pool.shut("closed")
 
 
 async def test_when_the_pools_own_block_is_cancelled_waiters_are_told_and_not_cancelled(
@@ -2204,7 +2206,7 @@ async def test_when_the_pools_own_block_is_cancelled_waiters_are_told_and_not_ca
         inside.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
             await wait_all_tasks_blocked()
-        pool.slots.shut("closed")
+        pool.shut("closed")
     for caller in callers:
         assert isinstance(caller.error, PoolClosed)
         assert str(caller.error) == "the pool's own block was cancelled"
@@ -2231,7 +2233,7 @@ async def test_a_lease_ends_once(late: Callable[[Caller], None], autojump_clock:
 async def test_the_end_of_a_lease_cannot_be_cut_in_two_by_control_c() -> None:
     protected: list[bool] = []
 
-    class Engine:
+    class Dispatcher:
         def give_back(self, slot: object) -> None:
             protected.append(trio.lowlevel.currently_ki_protected())
 
@@ -2239,10 +2241,11 @@ async def test_the_end_of_a_lease_cannot_be_cut_in_two_by_control_c() -> None:
             protected.append(trio.lowlevel.currently_ki_protected())
 
     async with bench(max_connections=2) as pool:
-        for end in (Lease.release, partial(Lease.close, reason=CloseReason.DISCARDED)):
+        for spent in (None, Spent.BROKEN):
             held = await pool.hold(A)
             assert held.lease is not None
-            end(Lease(Engine(), held.lease._slot, reused=False, age=0, waited=0.0))
+            held.connection.spent = spent
+            Lease(Dispatcher(), held.lease._slot, reused=False, age=0, waited=0.0).end()
             held.release()
     assert not trio.lowlevel.currently_ki_protected()
     assert protected == [True, True]
@@ -2272,7 +2275,7 @@ async def test_statistics_add_up_in_every_hook_also_when_a_dial_has_failed(
 async def test_a_slot_makes_legal_moves_only(autojump_clock: MockClock) -> None:
     async with bench() as pool:
         caller = await pool.hold(A)
-        [slot] = pool.slots._open_slots()
+        [slot] = pool.open_slots
         assert repr(slot) == "<Slot busy for http://a.test:80>"
         caller.discard()
         with pytest.raises(AssertionError, match="can't go from CLOSED to IDLE"):

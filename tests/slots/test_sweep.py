@@ -16,11 +16,11 @@ from trio.testing import MockClock
 
 from triopool._config import Timeouts
 from triopool._errors import PoolClosed, PoolTimeout
-from triopool._facts import CloseReason, Condition
-from triopool._slots.engine import ORPHAN_GRACE
+from triopool._facts import Condition
+from triopool._slots.dials import ORPHAN_GRACE
 from triopool.testing import Sweep
 
-from .fakes import HANG, NO_LIMITS, A, B, Bench, Caller, FakeDialler, bench
+from .fakes import HANG, NO_LIMITS, A, B, Bench, Caller, FakeDialler, bench, discard_lease
 
 
 async def exchange(pool: Bench, seconds: float = 0.03) -> None:
@@ -29,9 +29,9 @@ async def exchange(pool: Bench, seconds: float = 0.03) -> None:
     try:
         await trio.sleep(seconds)
     except BaseException:  # control-C too
-        lease.close(CloseReason.DISCARDED)
+        discard_lease(lease)
         raise
-    lease.release()
+    lease.end()
 
 
 async def a_new_dial(sweep: Sweep) -> None:
@@ -99,9 +99,9 @@ async def exchange_again(pool: Bench) -> None:
         lease = await pool.slots.acquire(A, NO_LIMITS, lease)
         await trio.sleep(0.01)
     except BaseException:
-        lease.close(CloseReason.DISCARDED)
+        discard_lease(lease)
         raise
-    lease.release()
+    lease.end()
 
 
 async def a_stale_connection_at_which_two_look(sweep: Sweep) -> None:
@@ -228,8 +228,8 @@ async def time_out(pool: Bench) -> None:
         lease = await pool.slots.acquire(A, Timeouts(pool=0.05))
     except PoolTimeout:
         return
-    assert pool.slots.counts.handed_over == 2, "it can only have come with the other event"
-    lease.release()
+    assert pool.slots.statistics().handed_over == 2, "it can only have come with the other event"
+    lease.end()
 
 
 async def expect(

@@ -50,8 +50,8 @@ BUGS = [
             ),
             Edit(
                 "_exchange/exchange.py",
-                "            if not self._sender.is_under_way:\n",
-                "            if self.codec.sent_whole or not self._sender.is_under_way:\n",
+                "        return not self._sender.is_under_way\n",
+                "        return self.codec.sent_whole or not self._sender.is_under_way\n",
             ),
         ],
     ),
@@ -104,7 +104,8 @@ def plant(bug: Bug | None, copy: Path) -> None:
     """Copy the package and the soak to *copy*, with *bug*."""
     shutil.copytree(ROOT / "triopool", copy / "triopool")
     shutil.copytree(ROOT / "tests" / "soak", copy / "tests" / "soak")
-    shutil.copy(ROOT / "tests" / "strictness.py", copy / "tests")
+    for name in ("strictness.py", "inside.py"):
+        shutil.copy(ROOT / "tests" / name, copy / "tests")
     for edit in bug.edits if bug is not None else []:
         file = copy / "triopool" / edit.file
         text = file.read_text()

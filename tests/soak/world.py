@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import trio
+from inside import check_slots
 from trio.testing import MockClock
 
 from triopool import ConnectionPool
-from triopool._slots.invariants import check
 from triopool.abc import AddressInfo
 from triopool.testing import Network, NetworkSocket
 
@@ -160,7 +160,7 @@ class World:
         """What is true between any two steps."""
         self._check_bound()
         try:
-            check(self.pool._slots)
+            check_slots(self.pool)
             if not self.leaving:  # What is closed by leaving is in no figure.
                 _check_sums(self.pool)
         except AssertionError as exc:

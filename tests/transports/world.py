@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import trio
+from inside import check_slots
 
 from triopool import ConnectionPool
-from triopool._slots.invariants import check
 from triopool.testing import Handler, Network, Reply, Request
 
 LIBRARIES = ["httpx", "httpx2"]
@@ -87,7 +87,7 @@ async def serving(
 
 
 def nothing_held(pool: ConnectionPool, network: Network) -> None:
-    check(pool._slots)
+    check_slots(pool)
     statistics = pool.statistics()
     assert (statistics.busy, statistics.dialling, statistics.waiting) == (0, 0, 0)
     assert statistics.idle == len(network.open_sockets)

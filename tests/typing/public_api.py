@@ -17,7 +17,7 @@ from typing import Any, Unpack, assert_type
 import trio
 
 import triopool
-from triopool.abc import AddressInfo, Instrument, Resolver, SocketFactory
+from triopool.abc import AddressInfo, Instrument, NowaitSocket, Resolver, SocketFactory
 from triopool.testing import (
     HTTPProxy,
     Network,
@@ -242,6 +242,12 @@ def make_nothing(address: AddressInfo) -> None: ...
 
 async def resolve(host: str, port: int) -> Sequence[AddressInfo]:
     return [AddressInfo(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port))]
+
+
+def acts_at_once(network: Network, address: AddressInfo) -> None:
+    quick: NowaitSocket = network.socket(address)
+    assert_type(quick.send_nowait(b""), int)
+    assert_type(quick.recv_nowait(1), bytes)
 
 
 async def pools(context: ssl.SSLContext) -> None:

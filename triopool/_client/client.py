@@ -26,7 +26,6 @@ from .._exchange.background import Background
 from .._exchange.exchange import Exchange
 from .._exchange.holding import Holding
 from .._exchange.sending import Sending
-from .._protocol.seam import Connection
 from .._request.listener import SILENT, Listener
 from .._request.options import RequestOptions, check_names
 from .._request.preparations import Preparations
@@ -53,9 +52,7 @@ class Client:
       instrument: is told how each request goes.
     """
 
-    def __init__(
-        self, preparations: Preparations, slots: Slots[Connection], instrument: Instrument
-    ) -> None:
+    def __init__(self, preparations: Preparations, slots: Slots, instrument: Instrument) -> None:
         self.preparations = preparations
         self._slots = slots
         self._background = Background()
@@ -129,7 +126,7 @@ class Client:
     async def _answer(self, sending: Sending, previous: Delivery | None = None) -> Delivery:
         """Send one request until it has a response; again, if a connection was stale."""
         self._watches.begin(sending)
-        lease: Lease[Connection] | None = None
+        lease: Lease | None = None
         holding: Holding
         first: TriopoolError | None = None
         try:
@@ -140,11 +137,12 @@ class Client:
                 if self._turns is not None:
                     holding = await self._turns.take(sending.request)
                 else:
-                    # acquire_nowait() goes here. The lease of a stale connection goes along: so
-                    # the request keeps its age, and the slot until it stands in line again.
-                    holding = lease = await self._slots.acquire(
+                    # The lease of a stale connection goes along: so the request keeps its age, and
+                    # the slot until it stands in line again.
+                    lease = self._slots.acquire_nowait(key, lease) or await self._slots.acquire(
                         key, timeouts, lease, sending.listener
                     )
+                    holding = lease
                     sending.listener.connected(lease.connection.info, reused=lease.reused)
                 # No checkpoint between here and attempt(), which looks after the lease.
                 exchange = Exchange(sending, holding, self._background)

@@ -20,7 +20,6 @@ from .._errors import ResolveError, TriopoolError
 from .._exchange.exchange import Exchange
 from .._exchange.sending import Sending
 from .._facts import CloseReason
-from .._protocol.seam import Connection
 from .._slots.engine import Slots
 
 MAX_RETRIES = 3
@@ -37,7 +36,7 @@ def may_retry(exchange: Exchange) -> bool:
     )
 
 
-def prepare_retry(sending: Sending, slots: Slots[Connection]) -> None:
+def prepare_retry(sending: Sending, slots: Slots) -> None:
     """Count it; and before the last one, see to it that it meets no stale connection again."""
     key = sending.request.key
     slots.count_retried(key)

@@ -7,7 +7,7 @@ from trio.lowlevel import enable_ki_protection
 
 from .._errors import LocalProtocolError, WriteError
 from .._exchange.exchange import Exchange
-from .._facts import CloseReason, Condition
+from .._facts import CloseReason, Condition, Spent
 from .._origin import PoolKey
 from .._protocol.seam import Connection
 from .._request.request import Request
@@ -17,8 +17,8 @@ from .._slots.lease import Lease
 class Turn:
     """One exchange's right to use a connection that the user has leased.
 
-    To the exchange this looks like a lease of the pool's. When it is released, the connection stays
-    with the user's lease; when it is closed, that lease ends too.
+    To the exchange this looks like a lease of the pool's. When it ends, the connection stays with
+    the user's lease; but if the connection is spent, that lease ends too.
 
     Attributes:
       drained: None while the user has the response in hand. If the rest of it was left to be read
@@ -29,22 +29,21 @@ class Turn:
 
     just_seen = False
 
-    def __init__(self, lease: Lease[Connection], *, reused: bool) -> None:
+    def __init__(self, lease: Lease, *, reused: bool) -> None:
         self._lease = lease
-        self.connection = lease.connection
+        self.connection: Connection = lease.connection
         self.reused = reused
         self.ended = False
         self.drained: trio.Event | None = None
 
-    def release(self) -> None:
+    def end(self, reason: CloseReason = CloseReason.DISCARDED) -> None:
+        if self.ended:
+            return
         self.ended = True
+        if self.connection.spent is not None:
+            self._lease.end(reason)
         if self.drained is not None:
             self.drained.set()
-
-    def close(self, reason: CloseReason) -> None:
-        if not self.ended:
-            self._lease.close(reason)
-            self.release()
 
 
 class Turns:
@@ -55,9 +54,9 @@ class Turns:
       connection: the connection.
     """
 
-    def __init__(self, lease: Lease[Connection], key: PoolKey) -> None:
+    def __init__(self, lease: Lease, key: PoolKey) -> None:
         self.key = key
-        self.connection = lease.connection
+        self.connection: Connection = lease.connection
         self._lease = lease
         self._last: Turn | None = None
 
@@ -87,7 +86,8 @@ class Turns:
             # The turn is ours already: nothing else can use the connection while we look at it.
             await self._check_fitness()
         except BaseException:
-            turn.close(CloseReason.STALE)
+            self._close(Spent.STALE, CloseReason.STALE)
+            turn.end()
             raise
         return turn
 
@@ -122,9 +122,15 @@ class Turns:
     def end(self, *, finished: bool) -> None:
         """Give the connection back; close it if an exchange is unfinished. May be called again."""
         if finished and (self._last is None or self._last.ended):
-            self._lease.release()
+            self._lease.end()
         else:
-            self._lease.close(CloseReason.DISCARDED)
+            self._close(Spent.CUT_SHORT, CloseReason.DISCARDED)
+
+    def _close(self, why: Spent, reason: CloseReason) -> None:
+        # If the lease has ended, the connection may be another request's by now.
+        if not self._lease.ended:
+            self.connection.close(why)
+            self._lease.end(reason)
 
     async def leave(self, error: BaseException | None) -> None:
         """Give the connection back, as its block is left, with the exception *error* if any."""

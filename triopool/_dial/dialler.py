@@ -20,10 +20,10 @@ from typing import Any
 
 import trio
 
+from .._deadlines import Deadlines
 from .._errors import TLSError
 from .._facts import ConnectionInfo
 from .._origin import PoolKey
-from .._patience import Keeper
 from .._protocol.connection import HTTP1Connection
 from .._protocol.seam import Connection
 from .._transport import tls as _tls
@@ -41,7 +41,7 @@ class Dialler:
 
     Args:
       names: finds the addresses of a host.
-      keeper: keeps the time limits of the connections that are opened.
+      deadlines: keeps those of the connections that are opened.
       ssl_context: for https; never modified. None for our own.
       socket_factory: makes the sockets; None for plain ones.
       local_address: address and port to connect from; None to leave that to the system.
@@ -52,7 +52,7 @@ class Dialler:
     def __init__(
         self,
         names: Names,
-        keeper: Keeper,
+        deadlines: Deadlines,
         *,
         ssl_context: ssl.SSLContext | None = None,
         socket_factory: SocketFactory | None = None,
@@ -61,7 +61,7 @@ class Dialler:
         happy_eyeballs_delay: float = 0.25,
     ) -> None:
         self._names = names
-        self._keeper = keeper
+        self._deadlines = deadlines
         self._trust = Trust(ssl_context)
         self._sockets = Sockets(socket_factory, local_address)
         self._unix_socket = unix_socket
@@ -133,7 +133,7 @@ class Dialler:
                 tls=tls,
                 opened_at=trio.current_time(),
             )
-            return HTTP1Connection(wire, stream, info, key, self._keeper)
+            return HTTP1Connection(wire, stream, info, key, self._deadlines)
         except BaseException:
             wire.close()
             raise

@@ -1,8 +1,8 @@
-"""What the pool does for a request beside it: uploads, and the draining of what nobody read.
+"""What the pool does for a request beside it: uploads, and the draining of what was not read.
 
 These tasks run in the pool's nursery, so an exception that left one of them would end the pool, and
 with it every request of the program. None leaves: each is work on one exchange, and what goes wrong
-there is told to whoever has the exchange, or logged here if it is a bug of ours.
+there is told by the exchange, or logged here if it is a bug of ours.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Background:
         for stop in tuple(self._stops):
             stop()
 
-    # What runs in here has no caller who could be told of control-C. The main task is.
+    # What runs in here has no caller to whom control-C could be told. The main task is told.
     @enable_ki_protection
     async def _run(self, work: Callable[[], Awaitable[None]], stop: Callable[[], object]) -> None:
         try:

@@ -1,8 +1,8 @@
-"""The drain: what nobody has read of a response is read for the connection's sake, and dropped.
+"""The drain: an unread rest of a response is read for the connection's sake, and dropped.
 
 A response that is closed before its end leaves the rest of its body on the connection. We can close
 the connection, and the next request dials; or read the rest, and the next request reuses it. Which
-of the two is cheaper nobody can know. So a drain is bounded, in bytes and in time, and what exceeds
+of the two is cheaper cannot be known. So a drain is bounded, in bytes and in time, and what exceeds
 a bound costs the connection. It runs in a task of the pool, for the caller has gone on. Meanwhile
 the exchange keeps its lease, so that the bounds of the pool hold; and however the drain ends, the
 exchange is ended behind it. Nothing is decoded, and no progress is told.

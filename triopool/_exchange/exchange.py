@@ -45,18 +45,17 @@ MAX_INFORMATIONAL = 20
 """1xx responses to one request."""
 
 
-State: TypeAlias = Literal["opening", "reading", "whole", "complete", "switched", "broken"]
+State: TypeAlias = Literal["opening", "reading", "whole", "complete", "switched"]
 """How far an exchange is:
 
     opening ──► reading ──► [whole ──►] complete
-            └─► switched        all but the last two ──► broken
+            └─► switched
 
 - opening: the final head has not come.
 - reading: the body is coming, or is left alone by its reader.
 - whole: the response is here to its end, and the request is still being sent.
 - complete: both are done, or the request never will be.
 - switched: what follows the head is another protocol, and no body.
-- broken: something ended it too early, which is told after the pieces that had come before.
 
 Text and no enum: to look a member up takes 75 ns, and each exchange does it ten times.
 """
@@ -86,7 +85,7 @@ class Exchange:
     was_stale = False
     _state: State = "opening"
     _informational = 0
-    # What the caller's own iterator raised, until somebody has been told.
+    # What the caller's own iterator raised, until a read has told it.
     _untold: BaseException | None = None
 
     def __init__(self, sending: Sending, lease: Holding, background: Background) -> None:
@@ -109,21 +108,22 @@ class Exchange:
     async def attempt(self) -> None:
         """Send the request; read the head of the response, and of its body what is there already.
 
+        If :attr:`was_stale`, and in no other case, the lease is still open when this has raised. So
+        a request that is sent again gives it up once it stands in line, and no younger one gets its
+        slot.
+
         Raises:
           WriteError, WriteTimeout, ReadError, ReadTimeout: as their names say.
           RemoteProtocolError: the response is not legal, or exceeds a bound.
           PoolClosed: the pool was left meanwhile.
           BaseException: what the body's iterator raised, as itself.
-
-        If :attr:`was_stale`, and in no other case, the lease is still open when this has raised. So
-        the request can give it up once it stands in line again, and no younger one gets its slot.
         """
         self.sending.listener.begun(self.connection, reused=self.reused)
         try:
             # If it was cancelled while it waited for its connection it is not sent.
             await trio.lowlevel.checkpoint_if_cancelled()
         except BaseException:
-            self._end_lease()  # Nobody has touched the connection.
+            self._end_lease()  # The connection is as it was.
             raise
         try:
             await self._open()
@@ -160,20 +160,18 @@ class Exchange:
             just_seen=self._lease.just_seen,
         )
         head = self.response = await self._read_head()
-        is_open = self._state == "opening"  # The upload may have broken it off meanwhile.
         if self.codec.upgraded is not None:
-            if is_open:
-                self._state = "switched"
+            self._state = "switched"
             await self._sender.wait_until_sent()
             self.upgraded = UpgradedStream(self.codec.upgraded, self.connection, self.abandon)
             return
-        if is_open:
-            self._state = "reading"
+        self._state = "reading"
         self._sender.answer(accepted=self._is_success)
         if self._meter is not None:
             self._meter.to_receive = head.length
         self._body.check_length(head)
-        await self._take_what_came()
+        if self._take_what_came():
+            await self._finish()
 
     async def _read_head(self) -> Head:
         """Read up to the final head, or to a switch."""
@@ -249,7 +247,7 @@ class Exchange:
     @property
     def is_complete(self) -> bool:
         """Whether nothing is missing: all of the body is here, and the request needs no more."""
-        return self._state == "complete"
+        return self._state == "complete" and self.failure is None
 
     def content_encoding(self) -> str:
         """How the body is encoded, where that matters to its reader; else ``""``."""
@@ -291,7 +289,7 @@ class Exchange:
 
     def take_all(self) -> bytes | None:
         """The rest of the body, if all of it has arrived; else None."""
-        return self._body.give_out() if self._state == "complete" else None
+        return self._body.give_out() if self.is_complete else None
 
     async def _read_more(self) -> None:
         try:
@@ -301,26 +299,27 @@ class Exchange:
                     await self._finish()
             else:
                 await self.codec.receive()
-                await self._take_what_came()
+                if self._take_what_came():
+                    await self._finish()
         except TriopoolError as exc:
             self._break_off(self.first_cause(exc))
         except trio.Cancelled as exc:
             exc.add_note(f"triopool was {self._doing()}")
             raise
 
-    async def _take_what_came(self) -> None:
-        """Take what has come of the body; if that was all, and our side is done, end it."""
+    def _take_what_came(self) -> bool:
+        """Take what has come of the body; whether both sides are done with that."""
         try:
             is_whole = self._body.take()
         except TriopoolError as exc:
             # Whether it came together with the head or later makes no difference to the caller.
             self._break_off(self.first_cause(exc))
-            return
-        if is_whole and self._state != "broken":
-            self._state = "whole"
-            self.trailers = self.codec.trailers
-            if not self._sender.is_under_way:
-                await self._finish()
+            return False
+        if not is_whole:
+            return False
+        self._state = "whole"
+        self.trailers = self.codec.trailers
+        return not self._sender.is_under_way
 
     # ── Endings ────────────────────────────────────────────────────────────────────────────────
 
@@ -345,17 +344,13 @@ class Exchange:
             self._end_lease()
 
     def _break_off(self, error: BaseException) -> None:
-        if self._state != "broken":
-            self._state = "broken"
+        if self.failure is None:
             self.failure = error
         self.abandon()
 
     def _end_lease(self) -> None:
         """Leave the connection: to be used again, or for its slot to be freed if it is spent."""
-        if self.connection.spent is None:
-            self._lease.release()
-        else:
-            self._lease.close(CloseReason.STALE if self.was_stale else CloseReason.DISCARDED)
+        self._lease.end(CloseReason.STALE if self.was_stale else CloseReason.DISCARDED)
 
     @property
     def worth_draining(self) -> bool:

@@ -1,8 +1,8 @@
 """The body of a response as its reader gets it: decoded, and in pieces no larger than asked for.
 
-The exchange below takes from the network what is there, as it travels. Here it is decoded, when
-somebody asks for it and not before: 100 KB that stand for 64 MiB become so one piece of at most
-64 KiB after the other, and a body that nobody reads is never decoded.
+The exchange below takes from the network what is there, as it travels. Here it is decoded, when a
+task asks for it and not before. So 100 KB that stand for 64 MiB become one piece of at most 64 KiB
+after the other, and a body that is not read is never decoded.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class BodyReader:
         return piece[start : self._taken]
 
     def take_all(self) -> bytes | None:
-        """The rest of the body, if all of it is there and nobody need be told; else None."""
+        """The rest of the body, if all of it is there as it is and need not be told; else None."""
         self._set_up()
         if self._decoder is None and not self._piece and self._exchange.request.on_progress is None:
             content = self._exchange.take_all()
@@ -157,7 +157,7 @@ class BodyReader:
         return raw
 
     def _set_up(self) -> None:
-        """Find out how to decode; not before somebody reads, for it may be an error."""
+        """Find out how to decode; not before the first read, for it may be an error."""
         if self._broken is not None:
             raise self._broken
         if self._is_set_up:
@@ -170,7 +170,7 @@ class BodyReader:
                 raise self._break_off(str(exc)) from exc
 
     def _break_off(self, what: str) -> RemoteProtocolError:
-        """A body that was cut must not look complete to who reads on."""
+        """A body that was cut must not look complete to a task that reads on."""
         self._broken = error = self._exchange.not_accepted(what)
         self._exchange.abandon()
         self._listener.broke(error)

@@ -1,4 +1,4 @@
-"""The body of a response as it travels: the pieces that have come and nobody has read yet.
+"""The body of a response as it travels: the pieces that have come and have not been read.
 
 The bound ``max_body_bytes`` is kept here. It counts what has come, read or not: the pieces in front
 of it are still given out, the one that exceeds it is not.
@@ -21,7 +21,7 @@ class Receiving:
 
     Attributes:
       body_bytes: how many bytes of it have come.
-      pieces: what nobody has read yet.
+      pieces: what has not been read.
     """
 
     __slots__ = ("_codec", "_limit", "_meter", "_request", "body_bytes", "pieces")
@@ -67,7 +67,7 @@ class Receiving:
         return piece is None
 
     def give_out(self) -> bytes:
-        """What has come and nobody has read."""
+        """All that has come and has not been read."""
         # A single piece that is of the type bytes is not copied.
         joined = b"".join(self.pieces)
         self.pieces.clear()

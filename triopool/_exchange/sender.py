@@ -149,9 +149,9 @@ class Sender:
             await self._upload.wait_until_sent()
 
     async def wait_unless_refused(self, *, accepted: bool) -> None:
-        """The response is whole: wait for the request to be, unless the server refuses it."""
-        if self._upload is not None:
-            await self._upload.wait_unless_refused(accepted=accepted)
+        """The response is whole: wait for the upload's end, unless the server refuses the rest."""
+        assert self._upload is not None
+        await self._upload.wait_unless_refused(accepted=accepted)
 
     # ── Endings ────────────────────────────────────────────────────────────────────────────────
 

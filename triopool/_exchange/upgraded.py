@@ -17,8 +17,8 @@ class UpgradedStream(trio.abc.Stream):
     """A connection that has switched to another protocol: ``response.upgraded``.
 
     It begins with whatever the server sent right behind its response. It holds its connection, and
-    that one's slot, until it is closed, or the ``stream()`` block is left; nobody uses the
-    connection after that. Errors are those of any Trio stream: ``trio.BrokenResourceError``,
+    that one's slot, until it is closed, or the ``stream()`` block is left; the connection is not
+    used after that. Errors are those of any Trio stream: ``trio.BrokenResourceError``,
     ``trio.ClosedResourceError``. No timeout of the pool applies to it.
     """
 

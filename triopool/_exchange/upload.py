@@ -1,8 +1,8 @@
 """The sending side of an exchange whose body does not go out in one write: a task of the pool.
 
-It runs beside whoever reads the response, and neither stops the other: a server may answer first
-and read then, or answer while it reads. It ends in one of four ways, and raises none of them, for
-the reading side decides what they mean:
+It runs beside the task that reads the response, and neither stops the other: a server may answer
+first and read then, or answer while it reads. It ends in one of four ways, and raises none of them,
+for the reading side decides what they mean:
 
     SENDING ──► SENT      the kernel has taken everything
             ──► BROKEN    the connection broke; the response may still be there to be read
@@ -11,7 +11,7 @@ the reading side decides what they mean:
                           server took nothing for too long
 
 The iterator is the caller's. It runs in this task, and is closed in it. So that no code of the
-caller's runs on behind its back, whoever leaves the exchange waits for the task to end; the
+caller's runs on behind its back, a task that leaves the exchange waits for this one to end; the
 connection and its slot do not.
 
 The task is shielded: a request that is shielded goes on in a cancelled program, and its body with
@@ -157,20 +157,15 @@ class Upload:
         """What to raise where reading raised *exc*: it may follow from how sending ended."""
         if self.error is None:
             return exc
-        match self.state:
-            case State.CRASHED:
-                # It has closed the connection, which the reader notices as that and no more.
-                goes_first = True
-            case State.BROKEN:
-                # A write that broke tells more than the end of file that follows it.
-                goes_first = isinstance(exc, ReadError)
-            case State.STOPPED:
-                # What the iterator raises when it is cancelled goes on in place of that.
-                goes_first = isinstance(exc, trio.Cancelled)
+        match self.state, exc:
+            case State.CRASHED, _:
+                pass  # It has closed the connection, which the reader notices as that and no more.
+            case State.BROKEN, ReadError():
+                pass  # A write that broke tells more than the end of file that follows it.
+            case State.STOPPED, trio.Cancelled():
+                pass  # What the iterator raises when it is cancelled goes on in place of that.
             case _:
-                goes_first = False
-        if not goes_first:
-            return exc
+                return exc
         # As out of any nursery; and no group leaves a request.
         return most_urgent(self.error) if isinstance(exc, trio.Cancelled) else self.error
 
@@ -234,7 +229,7 @@ class Upload:
             with trio.move_on_after(CONTINUE_WAIT):
                 await self._go_ahead.wait()
             self._go_ahead.set()
-        # Whoever stopped us may want the body for another exchange: not one step is taken in it.
+        # If we have been stopped the body may go to another exchange: we take no step in it.
         await trio.lowlevel.checkpoint_if_cancelled()
         body: object = request.body() if callable(request.body) else request.body
         if isinstance(body, bytes):

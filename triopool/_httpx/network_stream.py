@@ -7,6 +7,7 @@ bytes are ours.
 
 from __future__ import annotations
 
+import math
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,6 @@ from typing import Any
 import trio
 
 from .._client.delivery import Delivery
-from .._deadlines import deadline
 from .errors import StreamErrors
 
 
@@ -56,7 +56,7 @@ class NetworkStream:
         """The next bytes; ``b""`` at the end. If cancelled or timed out, none is lost."""
         stream = self._upgraded()
         with self._translated(self._errors.read_error):
-            with trio.CancelScope(deadline=deadline(timeout)):
+            with trio.CancelScope(relative_deadline=_seconds(timeout)):
                 return bytes(await stream.receive_some(max_bytes))
             raise self._errors.read_timeout(f"nothing arrived for {timeout} s")
 
@@ -64,7 +64,7 @@ class NetworkStream:
         """Send all of *buffer*."""
         stream = self._upgraded()
         with self._translated(self._errors.write_error):
-            with trio.CancelScope(deadline=deadline(timeout)):
+            with trio.CancelScope(relative_deadline=_seconds(timeout)):
                 await stream.send_all(buffer)
                 return
             raise self._errors.write_timeout(f"not everything could be sent within {timeout} s")
@@ -92,7 +92,7 @@ class NetworkStream:
         )
         try:
             with self._translated(self._errors.connect_error):
-                with trio.CancelScope(deadline=deadline(timeout)):
+                with trio.CancelScope(relative_deadline=_seconds(timeout)):
                     await tls.do_handshake()
                     return NetworkStream(self._connection, self._errors, self._delivery, tls)
                 raise self._errors.connect_timeout(f"no TLS handshake within {timeout} s")
@@ -123,3 +123,7 @@ class NetworkStream:
             yield
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise kind(str(exc) or str(exc.__cause__)) from exc
+
+
+def _seconds(timeout: float | None) -> float:
+    return math.inf if timeout is None else timeout

@@ -1,4 +1,4 @@
-"""Many instruments behind the face of one, so that the pool tells each thing once."""
+"""Many instruments that look like one, so that the pool tells each thing once."""
 
 from __future__ import annotations
 
@@ -37,84 +37,85 @@ def combine(instruments: Iterable[Instrument]) -> Instrument:
                 "instruments must be instances of triopool.abc.Instrument, "
                 f"not {described(instrument)}"
             )
-    return Chorus(instruments) if instruments else SILENT
+    return Instruments(instruments) if instruments else SILENT
 
 
-class Chorus(Instrument):
+class Instruments(Instrument):
     """Calls each instrument that overrides a hook; one that raises is switched off."""
 
     def __init__(self, instruments: Iterable[Instrument]) -> None:
-        instruments = tuple(instruments)
-        self._singers = {
-            hook: [one for one in instruments if getattr(type(one), hook) is not base]
-            for hook in _HOOKS
-            for base in [getattr(Instrument, hook)]
-        }
+        self._by_hook: dict[str, list[Instrument]] = {name: [] for name in _HOOKS}
+        for instrument in instruments:
+            for name in _HOOKS:
+                # A hook that is not overridden does nothing, and need not be called.
+                if getattr(type(instrument), name) is not getattr(Instrument, name):
+                    self._by_hook[name].append(instrument)
 
-    def _sing(self, hook: str, *facts: object) -> None:
-        for instrument in tuple(self._singers[hook]):
+    def _notify(self, hook: str, *facts: object) -> None:
+        # A copy, for one that raises is removed meanwhile.
+        for instrument in tuple(self._by_hook[hook]):
             try:
                 getattr(instrument, hook)(*facts)
             except Exception:
                 name = type(instrument).__qualname__
                 logger.exception("instrument %s raised in %r: switched off", name, hook)
-                self._dismiss(instrument)
+                self._switch_off(instrument)
 
-    def _dismiss(self, instrument: Instrument) -> None:
-        for singers in self._singers.values():
-            if instrument in singers:
-                singers.remove(instrument)
+    def _switch_off(self, instrument: Instrument) -> None:
+        for instruments in self._by_hook.values():
+            if instrument in instruments:
+                instruments.remove(instrument)
 
     def queued(self, origin: Origin, waiting: int) -> None:
-        self._sing("queued", origin, waiting)
+        self._notify("queued", origin, waiting)
 
     def dial_started(self, origin: Origin) -> None:
-        self._sing("dial_started", origin)
+        self._notify("dial_started", origin)
 
     def dialled(self, connection: ConnectionInfo, seconds: float) -> None:
-        self._sing("dialled", connection, seconds)
+        self._notify("dialled", connection, seconds)
 
     def dial_failed(self, origin: Origin, error: BaseException | None) -> None:
-        self._sing("dial_failed", origin, error)
+        self._notify("dial_failed", origin, error)
 
     def reused(self, connection: ConnectionInfo) -> None:
-        self._sing("reused", connection)
+        self._notify("reused", connection)
 
     def handed_over(self, connection: ConnectionInfo, seconds: float) -> None:
-        self._sing("handed_over", connection, seconds)
+        self._notify("handed_over", connection, seconds)
 
     def closed(self, connection: ConnectionInfo, reason: CloseReason) -> None:
-        self._sing("closed", connection, reason)
+        self._notify("closed", connection, reason)
 
     def request_started(self, request: RequestInfo) -> None:
-        self._sing("request_started", request)
+        self._notify("request_started", request)
 
     def request_queued(self, request: RequestInfo, waiting: int) -> None:
-        self._sing("request_queued", request, waiting)
+        self._notify("request_queued", request, waiting)
 
     def request_dial_started(self, request: RequestInfo) -> None:
-        self._sing("request_dial_started", request)
+        self._notify("request_dial_started", request)
 
     def request_connected(
         self, request: RequestInfo, connection: ResponseConnection, seconds: float
     ) -> None:
-        self._sing("request_connected", request, connection, seconds)
+        self._notify("request_connected", request, connection, seconds)
 
     def request_sent(self, request: RequestInfo, connection: ConnectionInfo) -> None:
-        self._sing("request_sent", request, connection)
+        self._notify("request_sent", request, connection)
 
     def request_retried(self, request: RequestInfo, error: BaseException) -> None:
-        self._sing("request_retried", request, error)
+        self._notify("request_retried", request, error)
 
     def response_started(
         self, request: RequestInfo, response: ResponseInfo, connection: ConnectionInfo
     ) -> None:
-        self._sing("response_started", request, response, connection)
+        self._notify("response_started", request, response, connection)
 
     def response_ended(
         self, request: RequestInfo, response: ResponseInfo, end: ResponseEnd
     ) -> None:
-        self._sing("response_ended", request, response, end)
+        self._notify("response_ended", request, response, end)
 
     def request_failed(self, request: RequestInfo, error: BaseException) -> None:
-        self._sing("request_failed", request, error)
+        self._notify("request_failed", request, error)

@@ -1,4 +1,4 @@
-"""An instrument that logs what the pool does, to be switched on in one line."""
+"""An instrument that logs what the pool does; one line of the program switches it on."""
 
 from __future__ import annotations
 
@@ -70,7 +70,11 @@ class LoggingInstrument(Instrument):
 
     def closed(self, connection: ConnectionInfo, reason: CloseReason) -> None:
         self._log(
-            "connection %d to %s is closed: %s", connection.id, connection.origin, reason.value
+            "connection %d to %s is closed: %s%s",
+            connection.id,
+            connection.origin,
+            reason.value,
+            "" if connection.spent is None else f" ({connection.spent.value})",
         )
 
     def request_started(self, request: RequestInfo) -> None:

@@ -6,7 +6,7 @@ parser says (``http11.py``); a second parser takes that one's place, and nothing
 
 *Clocks.* The server is given so much time for each gap. There is a clock for each direction, for an
 upload and its response may go on side by side. When one runs out it closes the wire, and the task
-that waits there learns that it was closed; the clock then says why (``_patience.py``).
+that waits there learns that it was closed; the clock then says why (``_deadlines.py``).
 
 *Reuse.* Why a connection can't serve another exchange is one value, ``spent``. It is set where it
 becomes known: by the scanner that sees a bare LF, by the write that breaks, by the read that finds
@@ -26,6 +26,7 @@ from typing import Any, Literal, NoReturn, TypeAlias
 import trio
 
 from .._config import Timeouts
+from .._deadlines import Deadline, Deadlines
 from .._errors import (
     LocalProtocolError,
     PoolClosed,
@@ -37,7 +38,6 @@ from .._errors import (
 )
 from .._facts import Condition, ConnectionInfo, Spent
 from .._origin import PoolKey
-from .._patience import Keeper
 from .._transport.tls import TLSStream
 from .._transport.tls_errors import reason
 from .._transport.wire import Stale, Wire
@@ -75,7 +75,7 @@ class HTTP1Connection:
         tls: TLSStream | None,
         info: ConnectionInfo,
         key: PoolKey,
-        keeper: Keeper,
+        deadlines: Deadlines,
     ) -> None:
         self.info = info
         self.spent: Spent | None = None
@@ -85,8 +85,8 @@ class HTTP1Connection:
         self._tls = tls
         self._stream: Wire | TLSStream = wire if tls is None else tls
         self._parser = H11(self._spend)
-        self._write_clock = keeper.patience(self._write_stalled)
-        self._read_clock = keeper.patience(wire.close)
+        self._write_clock = Deadline(deadlines, self._write_stalled)
+        self._read_clock = Deadline(deadlines, wire.close)
         # Of the exchange on it:
         self.on_write_stall: Callable[[], object] | None = None
         self.upgraded: Upgraded | None = None
@@ -145,7 +145,8 @@ class HTTP1Connection:
     def open_codec(self) -> HTTP1Connection:
         return self
 
-    def close(self) -> None:
+    def close(self, why: Spent | None = None) -> None:
+        self.spent = self.spent or why
         self._wire.close()
         self._write_clock.forget()
         self._read_clock.forget()
@@ -366,14 +367,13 @@ class HTTP1Connection:
             return Spent.NOT_SENT
         why = self._parser.why_spent()
         # We look at what came behind the response: the next request may get the connection as it
-        # is, without another glance, and would take somebody else's bytes for its answer.
+        # is, without another glance, and would take bytes of the last one for its answer.
         if why is None and self._tls is None and self._wire.is_readable():
             return Spent.EARLY_BYTES
         return why
 
     def abandon(self) -> None:
-        self._spend(Spent.CUT_SHORT)
-        self.close()
+        self.close(Spent.CUT_SHORT)
 
     @property
     def worth_draining(self) -> bool:

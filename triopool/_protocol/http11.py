@@ -1,6 +1,6 @@
 """HTTP/1.1 as h11 speaks it, without any I/O. The only file that knows h11.
 
-h11 says what is legal, and keeps the two state machines: when both sides are done, and nobody has
+h11 says what is legal, and keeps the two state machines: when both sides are done, and neither has
 asked for the close, the connection can go on. What a server sends passes the scanner first, which
 keeps the bounds and the rules that are no parser's. What is left to do here is small: to frame what
 is sent, and to turn h11's events into heads and pieces.
@@ -67,10 +67,10 @@ class H11:
         request = head.kept
         if type(request) is not h11.Request:
             request = _make_request(head)
-        framed = self._h11.send(request) or b""
-        if body is None:
-            return framed
-        return b"".join((framed, *self.frame(body, last=True)))
+        parts: list[Bytes] = [*(self._h11.send_with_data_passthrough(request) or ())]
+        if body is not None:
+            parts += self.frame(body, last=True)
+        return b"".join(parts)
 
     def frame(self, piece: Bytes, *, last: bool) -> list[Bytes]:
         """A piece of the body as it goes over the wire, without a copy.
@@ -134,7 +134,7 @@ class H11:
         h11 copies what it gets three times, and wants it in pieces of 64 KiB (see the scanner).
         So it is shown all that was read, its pieces are only counted, and we give out what was
         read, in one piece and without a copy. What goes beyond the end of the body is cut off: it
-        belongs to nobody, and costs the connection.
+        belongs to no exchange, and costs the connection.
 
         Raises as :meth:`next_head`.
         """
@@ -143,9 +143,7 @@ class H11:
             before = self.body_bytes
             while self.take():
                 pass
-            if size := self.body_bytes - before:
-                return read[:size]
-            return None if self.ended else b""
+            return read[: self.body_bytes - before]
         event = self._next_event()
         if type(event) is h11.Data:
             data: bytes = event.data
@@ -164,7 +162,7 @@ class H11:
         if some:
             self._h11.receive_data(some)  # type: ignore[arg-type] # takes whatever is like bytes
         try:
-            # ConnectionClosed and PAUSED come behind a whole response, or 101, where nobody asks.
+            # ConnectionClosed and PAUSED come behind a whole response, or 101, where we don't ask.
             return self._h11.next_event()
         except h11.RemoteProtocolError:
             pass  # We raise our own outside: here h11's, which quotes, would be its context.

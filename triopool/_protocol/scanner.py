@@ -210,7 +210,9 @@ class Scanner:
                 return b""
             end = blank.end()
             section, fields = tidy(bytes(data[start:end]), self._doubt, is_head=is_head)
-        self._count_fields(fields)
+        self._fields += fields
+        if self._fields > MAX_FIELDS:
+            raise NotLegal(f"{self._fields} fields, more than {MAX_FIELDS}")
         self._head_bytes += end - start - free
         self._go_to(end)
         return section
@@ -222,11 +224,6 @@ class Scanner:
         if len(self._data) >= limit:
             raise NotLegal(f"a head of more than {MAX_HEAD_BYTES} bytes")
         self._searched = len(self._data)
-
-    def _count_fields(self, number: int) -> None:
-        self._fields += number
-        if self._fields > MAX_FIELDS:
-            raise NotLegal(f"{self._fields} fields, more than {MAX_FIELDS}")
 
     def _go_to(self, end: int) -> None:
         """Go on behind a section. What follows is large, perhaps, and is not to be added to."""

@@ -57,7 +57,7 @@ class Upgraded(NamedTuple):
     """What is left where the connection has switched to another protocol.
 
     Attributes:
-      stream: the bytes from now on; nobody else reads or writes them.
+      stream: the bytes from now on, for the one who asked for the switch.
       lead: what has been read already behind the response.
     """
 
@@ -94,8 +94,8 @@ class Codec(Protocol):
 
         Args:
           timeouts: of which those for reading and writing are kept here.
-          reused: whether the server may have ended the connection, or sent what nobody asked for:
-            then it is looked at in the step in which we write.
+          reused: whether the server may have ended the connection, or sent bytes unasked: then it
+            is looked at in the step in which we write.
           just_seen: whether it has been looked at in this very step.
 
         Returns:
@@ -254,8 +254,11 @@ class Connection(Protocol):
         """For one exchange."""
         ...
 
-    def close(self) -> None:
-        """Close the descriptor, now. Synchronous; may be repeated."""
+    def close(self, why: Spent | None = None) -> None:
+        """Close the descriptor, now. Synchronous; may be repeated.
+
+        *why* is what it is spent for, unless it is spent already.
+        """
 
     @property
     def socket(self) -> trio.socket.SocketType:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from .._facts import Condition, ConnectionInfo
+    from .._facts import Condition, ConnectionInfo, Spent
 
 
 class Pooled(Protocol):
@@ -13,6 +13,11 @@ class Pooled(Protocol):
 
     @property
     def info(self) -> ConnectionInfo: ...
+
+    @property
+    def spent(self) -> Spent | None:
+        """Why no other request can use it; None while one can."""
+        ...
 
     @property
     def idle_limit(self) -> float | None:

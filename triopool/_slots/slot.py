@@ -7,25 +7,24 @@ the socket is made until its descriptor is closed. It lives through these states
         │          │         │
         └──────────┴─────────┴──► CLOSED
 
-A connection that is handed over goes from BUSY to BUSY: it is never idle in between, so nobody
-can barge in.
+and from DIALLING to IDLE, when nobody waits for a fresh connection any more. A connection that is
+handed over goes from BUSY to BUSY: it is never idle in between, so no newcomer can take it.
 """
 
 from __future__ import annotations
 
 import enum
+import logging
 import math
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
-import trio
-
-from .pooled import Pooled
+from .._facts import Condition
 
 if TYPE_CHECKING:
-    from .waiting import OriginQueue, Waiter
+    from .pooled import Pooled
+    from .waiting import OriginQueue
 
-
-C = TypeVar("C", bound=Pooled)
+logger = logging.getLogger("triopool")
 
 
 class State(enum.Enum):
@@ -46,91 +45,84 @@ State.BUSY.leads_to = (State.IDLE, State.BUSY, State.CLOSED)
 State.CLOSED.leads_to = ()
 
 
-class WarmUp(Generic[C]):
-    """Owns the dials of one ``warm_up()``: wants to know how they end, not their connections.
-
-    Attributes:
-      dials: those under way, oldest first.
-      error: the first failure.
-      done: set when no dial is left.
-    """
-
-    __slots__ = ("dials", "done", "error")
-
-    def __init__(self) -> None:
-        self.dials: dict[Slot[C], None] = {}
-        self.error: Exception | None = None
-        self.done = trio.Event()
-
-    def dial_ended(self, slot: Slot[C], error: Exception | None) -> None:
-        self.dials.pop(slot, None)
-        self.error = self.error or error
-        if not self.dials:
-            self.done.set()
-
-
-class Slot(Generic[C]):
+class Slot:
     """One slot, and the connection in it.
 
     Attributes:
       queue: the origin it belongs to.
       state: see the module's essay.
-      connection: None while dialling.
-      owner: while dialling, who will be told of a failure: the waiter whose dial it is, a
-        warm-up, or None for an orphan, whose waiter was served otherwise or has gone.
-      scope: cancelled to call the dial off.
-      dial_started_at: on Trio's clock.
-      connect_timeout: the limit of the dial, in seconds.
-      notes: what the dial is doing and what failed so far; quoted if it runs out of time.
+      connection: None while dialling, and where the dial failed.
       expires_at: the end of its lifetime, on Trio's clock.
       idle_until: while idle, when it will have been idle for too long.
       used: counts up with each use of any connection; orders the idle ones.
       fresh: whether it has been neither idle nor leased since its dial.
       exchanges: how many leases it has served.
-      retired: to be closed when it is returned.
+      retired: whether it is to be closed when it is returned.
     """
 
     __slots__ = (
-        "connect_timeout",
         "connection",
-        "dial_started_at",
         "exchanges",
         "expires_at",
         "fresh",
         "idle_until",
-        "notes",
-        "owner",
         "queue",
         "retired",
-        "scope",
         "state",
         "used",
     )
 
-    def __init__(
-        self,
-        queue: OriginQueue[C],
-        owner: Waiter[C] | WarmUp[C],
-        now: float,
-        connect_timeout: float | None,
-    ) -> None:
+    def __init__(self, queue: OriginQueue) -> None:
         self.queue = queue
-        self.owner: Waiter[C] | WarmUp[C] | None = owner
         self.state = State.DIALLING
-        self.connection: C | None = None
-        self.scope = trio.CancelScope()
-        self.dial_started_at = now
-        self.connect_timeout = connect_timeout
-        self.notes: list[str] = []
+        self.connection: Pooled | None = None
         self.expires_at = self.idle_until = math.inf
         self.exchanges = self.used = 0
         self.fresh = True
         self.retired = False
 
     def move(self, state: State) -> None:
+        """Become *state*."""
         if state not in self.state.leads_to:
             raise AssertionError(f"a slot can't go from {self.state.name} to {state.name}")
         self.state = state
+
+    def has_expired(self, now: float) -> bool:
+        """Whether an idle connection was idle for too long, or is too old."""
+        return now >= self.idle_until or now >= self.expires_at
+
+    def glance(self) -> Condition:
+        """See whether an idle connection is fit. If the look itself fails, it is not."""
+        assert self.connection is not None
+        try:
+            return self.connection.condition()
+        except Exception:
+            logger.exception("looking at an idle connection failed; it is closed")
+            return Condition.STALE
+
+    async def settle(self) -> bool:
+        """Whether a connection is fit of which a glance could not tell.
+
+        The slot has to be BUSY: it belongs to the task that looks. The pool may be shut meanwhile,
+        and close it.
+        """
+        assert self.connection is not None
+        try:
+            fit = await self.connection.settle()
+        except Exception:
+            # A connection must not end the task that looks, which may be the sweeper's.
+            logger.exception("looking at an idle connection failed; it is closed")
+            return False
+        return fit and self.state is State.BUSY
+
+    def close(self) -> None:
+        """Close the connection, if there is one. Its tokens are given back by the engine."""
+        self.move(State.CLOSED)
+        if self.connection is not None:
+            try:
+                self.connection.close()
+            except Exception:
+                logger.exception("closing a connection failed; its slot is free all the same")
 
     def __repr__(self) -> str:
         return f"<Slot {self.state.value} for {self.queue.key}>"

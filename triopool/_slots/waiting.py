@@ -16,129 +16,38 @@ import heapq
 import itertools
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Generic, Protocol
+from typing import TYPE_CHECKING
 
-import outcome
 import trio
 
-from .._deadlines import Timed
-from .._statistics import Counts
-from .channel import Channel
-from .slot import C, Slot
+from .._statistics import nothing_counted
 
 if TYPE_CHECKING:
-    from .._config import Timeouts
     from .._origin import PoolKey
+    from .dials import Dial
+    from .slot import Slot
+    from .waiter import Waiter
 
 
-class WaiterWatch(Protocol):
-    """Is told what one request waits for. Synchronous, and must not raise."""
-
-    def queued(self, waiting: int) -> None:
-        """It has no dial, so it waits for a slot; *waiting* requests of the pool do, with it."""
-        ...
-
-    def dial_started(self) -> None:
-        """A dial has begun for it."""
-        ...
-
-
-class Waiter(Timed, Generic[C]):
-    """A request queued for a connection.
-
-    It owns a memory channel with a buffer of zero, and its task is parked in it for as long as it
-    is queued. So ``send_nowait`` either is taken by a live task, or raises ``WouldBlock`` because
-    the task was cancelled a moment ago. There is no third case, in which a connection lies in the
-    channel and nobody knows whether it was taken.
-
-    Its deadline is that of waiting for a slot; it has none any more when it has a dial.
-
-    Attributes:
-      age: smaller is older; unique in the pool.
-      queued_at: on Trio's clock.
-      waits_since: when it began to wait for a slot, this time.
-      waited: for how many seconds it had waited for one before.
-      timeouts: of its request: how long it waits for a slot, and how long a dial of its own takes.
-      dial: the dial it owns; None while it waits for a slot.
-      watch: is told what it waits for.
-    """
-
-    __slots__ = (
-        "_channel",
-        "_waits",
-        "age",
-        "dial",
-        "queue",
-        "queued_at",
-        "timeouts",
-        "waited",
-        "waits_since",
-        "watch",
-    )
-
-    def __init__(
-        self,
-        queue: OriginQueue[C],
-        age: int,
-        now: float,
-        timeouts: Timeouts,
-        waited: float,
-        watch: WaiterWatch | None = None,
-    ) -> None:
-        super().__init__()
-        self.queue = queue
-        self.age = age
-        self.queued_at = self.waits_since = now
-        self.waited = waited
-        self.timeouts = timeouts
-        self.watch = watch
-        self.dial: Slot[C] | None = None
-        self._channel: Channel[Slot[C]] = Channel()
-        self._waits = False
-
-    def wait(self) -> Awaitable[Slot[C]]:
-        """Wait until a connection is given, and return it; or raise the error that is."""
-        self._waits = True
-        return self._channel.receive()
-
-    @property
-    def dead(self) -> bool:
-        """Whether it was cancelled a moment ago, and its task has not run yet to leave."""
-        return self._waits and self._channel.receiver is None
-
-    def give(self, what: outcome.Outcome[Slot[C]]) -> bool:
-        """Give it a connection or an error; False if it was cancelled and can't take it."""
-        try:
-            self._channel.send_nowait(what)
-        except trio.WouldBlock:
-            return False
-        return True
-
-
-def insert(order: OrderedDict[Waiter[C], None], waiter: Waiter[C]) -> None:
-    """Put a waiter where it belongs by its age: nearly always at the end, else near the front."""
-    youngest = next(reversed(order), None)
-    order[waiter] = None
-    if youngest is not None and youngest.age > waiter.age:
-        older = list(itertools.takewhile(lambda other: other.age < waiter.age, order))
-        for one in (waiter, *reversed(older)):
-            order.move_to_end(one, last=False)
-
-
-class OriginQueue(Generic[C]):
+class OriginQueue:
     """One origin: its slots, its idle connections, its waiters. Forgotten when it has neither.
 
     Attributes:
+      key: whom it is about.
       limiter: bounds the connections open to this origin, by slot.
-      idle: a stack; the last one was used most recently.
+      idle: a stack; the last one was used most recently. For :class:`.idle.Idle` to change.
       dialling: its waiters that own a dial, oldest first.
       waiting: its waiters that don't, oldest first.
-      orphans: its dials whose owner was served otherwise or has gone, oldest first.
+      orphans: its dials whose owner was served otherwise or has gone, oldest first. For
+        :class:`.dials.Dials` to change.
       place: the age under which it stands in :class:`Line`; infinity if it does not.
+      counts: what has happened to it. For :class:`.journal.Journal` to change.
     """
 
     __slots__ = (
+        "_receive",
+        "_send",
+        "_youngest",
         "counts",
         "dialling",
         "idle",
@@ -149,20 +58,24 @@ class OriginQueue(Generic[C]):
         "waiting",
     )
 
-    def __init__(self, key: PoolKey, max_connections: int | None) -> None:
+    def __init__(self, key: PoolKey, max_connections: float) -> None:
         self.key = key
-        self.limiter = trio.CapacityLimiter(
-            math.inf if max_connections is None else max_connections
-        )
-        self.idle: OrderedDict[Slot[C], None] = OrderedDict()
-        self.dialling: OrderedDict[Waiter[C], None] = OrderedDict()
-        self.waiting: OrderedDict[Waiter[C], None] = OrderedDict()
-        self.orphans: OrderedDict[Slot[C], None] = OrderedDict()
+        self.limiter = trio.CapacityLimiter(max_connections)
+        self.idle: OrderedDict[Slot, None] = OrderedDict()
+        self.dialling: OrderedDict[Waiter, None] = OrderedDict()
+        self.waiting: OrderedDict[Waiter, None] = OrderedDict()
+        self.orphans: OrderedDict[Dial, None] = OrderedDict()
         self.place = math.inf
-        self.counts = Counts()
+        self.counts = nothing_counted()
+        # The channel in which its waiters are parked. Made for the first of them. The receiving end
+        # is never received from: it is there to be cloned.
+        self._send: trio.MemorySendChannel[Slot] | None = None
+        self._receive: trio.MemoryReceiveChannel[Slot] | None = None
+        # The age of the youngest that was ever parked in the channel.
+        self._youngest = -1
 
     @property
-    def oldest(self) -> Waiter[C] | None:
+    def oldest(self) -> Waiter | None:
         """The waiter whose turn it is to be handed a connection."""
         dialling, waiting = next(iter(self.dialling), None), self.oldest_waiting
         if dialling is None or (waiting is not None and waiting.age < dialling.age):
@@ -170,44 +83,82 @@ class OriginQueue(Generic[C]):
         return dialling
 
     @property
-    def oldest_waiting(self) -> Waiter[C] | None:
+    def oldest_waiting(self) -> Waiter | None:
         """The waiter whose turn it is to get a dial."""
         return next(iter(self.waiting), None)
 
     @property
     def full(self) -> bool:
+        """Whether as many connections to it are open as may be."""
         return self.limiter.available_tokens <= 0
 
     @property
     def empty(self) -> bool:
         return not (self.limiter.borrowed_tokens or self.dialling or self.waiting)
 
+    # ── The channel ────────────────────────────────────────────────────────────────────────────
 
-class Line(Generic[C]):
+    def enter_channel(self, age: int) -> tuple[trio.MemoryReceiveChannel[Slot], bool]:
+        """A receiving end of the channel, for a waiter that parks in this step.
+
+        Returns:
+          The end, and whether the waiter comes in turn: all others that were ever parked are older.
+        """
+        if self._receive is None:
+            self._send, self._receive = trio.open_memory_channel(0)
+        in_turn = age > self._youngest
+        if in_turn:
+            self._youngest = age
+        return self._receive.clone(), in_turn
+
+    def send(self, slot: Slot) -> None:
+        """Hand a connection to the waiter that has been parked for longest. There has to be one."""
+        assert self._send is not None
+        self._send.send_nowait(slot)
+
+    @property
+    def parked(self) -> int:
+        """How many tasks are parked in the channel."""
+        return 0 if self._send is None else self._send.statistics().tasks_waiting_receive
+
+
+def _insert(order: OrderedDict[Waiter, None], waiter: Waiter) -> None:
+    """Put a waiter where it belongs by its age: nearly always at the end, else near the front."""
+    youngest = next(reversed(order), None)
+    order[waiter] = None
+    if youngest is not None and youngest.age > waiter.age:
+        older = list(itertools.takewhile(lambda other: other.age < waiter.age, order))
+        for one in (waiter, *reversed(older)):
+            order.move_to_end(one, last=False)
+
+
+class Line:
     """The origins that want a slot of the pool, by the age of their oldest waiting request.
 
     A heap. An origin stands in it under one age, and has at most one entry that counts. Entries are
-    not taken out when a waiter leaves; they are put right when they come to the top, which is soon
-    enough, because such an entry stands too far in front, never too far behind. Where an older
-    request comes again, there is a second entry, and the one before does not count any more.
+    not taken out when a waiter leaves; they are put right when they come to the top. That is soon
+    enough: a stale entry can only sort too early, never too late. Where an older request comes
+    again, there is a second entry, and the one before does not count any more.
     """
 
     __slots__ = ("_heap",)
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, OriginQueue[C]]] = []
+        self._heap: list[tuple[float, int, OriginQueue]] = []
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def join(self, queue: OriginQueue[C]) -> None:
-        """Put an origin where it belongs in line, if it has a use for a slot."""
+    def join(self, queue: OriginQueue) -> bool:
+        """Put an origin where it belongs in line, if it has a use for a slot; whether it moved."""
         first = queue.oldest_waiting
-        if first is not None and first.age < queue.place and not queue.full:
-            heapq.heappush(self._heap, (first.age, id(queue), queue))
-            queue.place = first.age
+        if first is None or first.age >= queue.place or queue.full:
+            return False
+        heapq.heappush(self._heap, (first.age, id(queue), queue))
+        queue.place = first.age
+        return True
 
-    def first(self) -> OriginQueue[C] | None:
+    def first(self) -> OriginQueue | None:
         """The origin whose turn it is to get a slot; None if nobody wants one."""
         heap = self._heap
         while heap:
@@ -235,3 +186,79 @@ class Line(Generic[C]):
         for queue in queues:
             queue.place = math.inf
             self.join(queue)
+
+
+class Origins:
+    """The origins that have a slot or want one, and the line in which they wait for it.
+
+    Attributes:
+      by_key: each origin's queue. Only this class adds and removes.
+      line: those that want a slot of the pool.
+      waiting: how many requests, of all origins, have neither a connection nor a dial.
+    """
+
+    def __init__(self, max_per_origin: int | None) -> None:
+        self.by_key: dict[PoolKey, OriginQueue] = {}
+        self.line = Line()
+        self.waiting = 0
+        self._max_per_origin = math.inf if max_per_origin is None else max_per_origin
+
+    def queue(self, key: PoolKey) -> OriginQueue:
+        """The queue of an origin; made if need be."""
+        queue = self.by_key.get(key)
+        if queue is None:
+            queue = self.by_key[key] = OriginQueue(key, self._max_per_origin)
+        return queue
+
+    def forget_if_empty(self, queue: OriginQueue) -> None:
+        """So that a program that asks a million origins does not grow."""
+        if queue.empty and self.by_key.get(queue.key) is queue:
+            del self.by_key[queue.key]
+            self._keep_line_short()
+
+    def stand_in_line(self, waiter: Waiter) -> None:
+        """Let it wait for a slot from now on, behind all who are older."""
+        _insert(waiter.queue.waiting, waiter)
+        self.waiting += 1
+        if self.line.join(waiter.queue):
+            self._keep_line_short()
+
+    def take_first(self, queue: OriginQueue) -> Waiter:
+        """Take the oldest waiting request of *queue* out of the line: it gets a dial."""
+        waiter, _ = queue.waiting.popitem(last=False)
+        self.waiting -= 1
+        waiter.stop_waiting()
+        _insert(queue.dialling, waiter)
+        return waiter
+
+    def remove(self, waiter: Waiter) -> bool:
+        """Take a waiter out of its queue; False if it was out already."""
+        queue = waiter.queue
+        if waiter in queue.waiting:
+            del queue.waiting[waiter]
+            self.waiting -= 1
+            waiter.stop_waiting()
+        elif waiter in queue.dialling:
+            del queue.dialling[waiter]
+        else:
+            return False
+        return True
+
+    def next_in_line(self) -> OriginQueue | None:
+        """Take the dead out of the front of the line; the origin whose turn it is then, or None.
+
+        Whether a waiter is dead matters only where something would be closed, dialled or called off
+        for it: so we look at the first in line, and at that moment, and at nobody else.
+        """
+        while (queue := self.line.first()) is not None:
+            waiter = queue.oldest_waiting
+            assert waiter is not None
+            if not waiter.dead:
+                break
+            self.remove(waiter)
+            self.forget_if_empty(queue)
+        return queue
+
+    def _keep_line_short(self) -> None:
+        if len(self.line) > 2 * len(self.by_key) + 16:
+            self.line.sweep()

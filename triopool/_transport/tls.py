@@ -35,7 +35,7 @@ class _Transport(trio.abc.Stream):
         self.at_eof = False
         # How much of the last read has not been decrypted. More than it is, for what TLS adds.
         self.encrypted = 0
-        # Why the wire is torn, for whoever sends.
+        # Why the wire is torn: what a call that sends is to raise.
         self.failure: Exception = trio.BrokenResourceError("an earlier write was cancelled")
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:

@@ -100,7 +100,7 @@ class Wire(trio.abc.Stream):
 
     @property
     def closed(self) -> bool:
-        """Whether the descriptor has been closed: by us, or by whoever else has the socket."""
+        """Whether the descriptor has been closed: by us, or by another owner of the socket."""
         return self.socket.fileno() == -1
 
     def _stream_error(self, exc: Exception) -> trio.BrokenResourceError | trio.ClosedResourceError:
@@ -110,7 +110,7 @@ class Wire(trio.abc.Stream):
         return trio.BrokenResourceError(str(exc))
 
     def _look_before_first_write(self) -> None:
-        """Refuse to write a request behind bytes that nobody asked for.
+        """Refuse to write a request behind bytes that have come unasked.
 
         They would be taken for its answer. The glance and the write are one step: there is no
         checkpoint in which something could still arrive unseen.
@@ -118,7 +118,7 @@ class Wire(trio.abc.Stream):
         self.look_before_write = False
         if self.socket.is_readable():
             self.torn = True  # TLS has framed it: nothing else can be sent on this connection.
-            raise Stale("it was closed, or sent what nobody asked for")
+            raise Stale("the server closed it, or sent bytes unasked")
 
     def send_now(self, data: bytes | bytearray | memoryview) -> int:
         """Send what the kernel takes at once, which may be nothing; return how much it was.
@@ -160,7 +160,7 @@ class Wire(trio.abc.Stream):
     def _send_all_now(self, data: bytes | bytearray | memoryview) -> None:
         """TLS has something to answer while we look at an idle connection: now, or never.
 
-        A peer that asks and does not read would otherwise hold whoever looks for ever.
+        A peer that asks and does not read would otherwise hold the task that looks for ever.
         """
         sent = self.send_now(data)
         if sent < len(data):

@@ -9,6 +9,7 @@ the thread is back. It can't do that for threads that your own code starts: keep
 there with ``clock.autojump_threshold = math.inf``.
 """
 
+from .._naming import name_classes as _name_classes
 from ._http_proxy import HTTPProxy, http_proxy
 from ._http_server import HTTPServer, Reply, http_server
 from ._kernel import NetworkEvent
@@ -71,3 +72,6 @@ __all__ = [
     "script",
     "socks_proxy",
 ]
+
+
+_name_classes(globals(), __name__)

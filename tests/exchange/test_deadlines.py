@@ -14,12 +14,12 @@ import trio
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
+from inside import connections, deadlines_kept, let_write_clock_run_out
 from trio.testing import MockClock
 
 from triopool import ConnectionPool, ReadTimeout, Timeouts, WriteTimeout
-from triopool._deadlines import DEAD_AT_MOST, ENDED_AT_ONCE
+from triopool._deadlines import DEAD_AT_MOST, ENDED_AT_ONCE, Deadline, Deadlines
 from triopool._dial.sockets import nowait
-from triopool._patience import Keeper, Patience
 from triopool._transport.wire import Wire
 from triopool.testing import KeepOpen, Network, Receive, ReceiveRequest, Send, Wait, script
 
@@ -27,8 +27,8 @@ from .world import URL, Answering, serving
 
 
 @asynccontextmanager
-async def keeping() -> AsyncIterator[Keeper]:
-    keeper = Keeper()
+async def keeping() -> AsyncIterator[Deadlines]:
+    keeper = Deadlines()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keeper.run)
         try:
@@ -40,14 +40,14 @@ async def keeping() -> AsyncIterator[Keeper]:
 class Peer:
     """A connection as far as the keeper knows it."""
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: Deadlines) -> None:
         self.closed_at: list[float] = []
-        self.patience: Patience = keeper.patience(self.close)
+        self.clock = Deadline(keeper, self.close)
 
     async def read(self, seconds: float, answer: Callable[[], Awaitable[object]]) -> None:
-        self.patience.begin(seconds)
+        self.clock.begin(seconds)
         await answer()
-        self.patience.end()
+        self.clock.end()
 
     def close(self) -> None:
         self.closed_at.append(trio.current_time())
@@ -56,13 +56,13 @@ class Peer:
 async def test_it_closes_when_the_time_has_come_and_once(autojump_clock: object) -> None:
     async with keeping() as keeper:
         peer, other = Peer(keeper), Peer(keeper)
-        peer.patience.begin(3)
-        other.patience.begin(None)
+        peer.clock.begin(3)
+        other.clock.begin(None)
         await trio.sleep(2.999)
-        assert not peer.patience.is_over
+        assert not peer.clock.is_over
         await trio.sleep(100)
         assert peer.closed_at == [3.0]
-        assert peer.patience.is_over
+        assert peer.clock.is_over
         assert other.closed_at == []
 
 
@@ -70,7 +70,7 @@ async def test_to_begin_again_is_to_have_all_of_it_again(autojump_clock: object)
     async with keeping() as keeper:
         peer = Peer(keeper)
         for _ in range(4):
-            peer.patience.begin(3)
+            peer.clock.begin(3)
             await trio.sleep(2)
         await trio.sleep(100)
         assert peer.closed_at == [9.0]
@@ -79,33 +79,33 @@ async def test_to_begin_again_is_to_have_all_of_it_again(autojump_clock: object)
 async def test_who_waits_no_more_is_not_closed(autojump_clock: object) -> None:
     async with keeping() as keeper:
         peer = Peer(keeper)
-        peer.patience.begin(3)
+        peer.clock.begin(3)
         await trio.sleep(1)
-        peer.patience.end()
+        peer.clock.end()
         await trio.sleep(100)
         assert peer.closed_at == []
-        peer.patience.begin(2)
+        peer.clock.begin(2)
         await trio.sleep(100)
         assert peer.closed_at == [103.0]
 
 
 @pytest.mark.parametrize("first", [30.0, None])
-async def test_less_patience_than_before_is_kept_too(
+async def test_an_earlier_deadline_than_before_is_kept_too(
     autojump_clock: object, first: float | None
 ) -> None:
     async with keeping() as keeper:
         peer = Peer(keeper)
-        peer.patience.begin(first)
+        peer.clock.begin(first)
         await trio.sleep(1)
-        peer.patience.begin(1)
+        peer.clock.begin(1)
         await trio.sleep(100)
         assert peer.closed_at == [2.0]
 
 
 async def test_a_wait_that_begins_before_the_keeper_does_is_kept(autojump_clock: object) -> None:
-    keeper = Keeper()
+    keeper = Deadlines()
     peer = Peer(keeper)
-    peer.patience.begin(1)
+    peer.clock.begin(1)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keeper.run)
         await trio.sleep(10)
@@ -119,10 +119,10 @@ async def test_who_got_his_answer_in_the_last_moment_has_it(mock_clock: MockCloc
         for _ in range(30):
             peer, answer = Peer(keeper), trio.Event()
 
-            async def wait(patience: Patience = peer.patience, answer: trio.Event = answer) -> None:
-                patience.begin(3)
+            async def wait(clock: Deadline = peer.clock, answer: trio.Event = answer) -> None:
+                clock.begin(3)
                 await answer.wait()
-                patience.end()
+                clock.end()
 
             nursery.start_soon(wait)
             await trio.testing.wait_all_tasks_blocked()
@@ -141,7 +141,7 @@ async def test_a_timeout_and_a_busy_program_do_not_end_what_was_answered_in_time
     async with keeping() as keeper, trio.open_nursery() as nursery:
         answer, other, peer = trio.Event(), Peer(keeper), Peer(keeper)
         nursery.start_soon(peer.read, 0.15, answer.wait)
-        other.patience.begin(0.1)
+        other.clock.begin(0.1)
 
         async def compute() -> None:
             await trio.sleep(0.1)
@@ -169,7 +169,7 @@ async def test_an_answer_that_the_kernel_has_in_time_is_not_lost(
         async with keeping() as keeper, trio.open_nursery() as nursery:
             other, peer = Peer(keeper), Peer(keeper)
             nursery.start_soon(peer.read, 0.15, wire.receive_some)
-            other.patience.begin(0.1)
+            other.clock.begin(0.1)
 
             async def compute() -> None:
                 await trio.sleep(0.1)
@@ -229,7 +229,7 @@ async def test_it_ends_all_whose_time_has_come_at_once_whatever_their_deadlines(
     async with keeping() as keeper:
         peers = [Peer(keeper) for _ in range(1000)]
         for i, peer in enumerate(peers):
-            peer.patience.begin(1 + i / 1000)
+            peer.clock.begin(1 + i / 1000)
         await trio.testing.wait_all_tasks_blocked()
         mock_clock.jump(2)
         steps = 0
@@ -252,7 +252,7 @@ async def test_it_closes_so_many_in_one_step_and_no_more(mock_clock: MockClock) 
     async with keeping() as keeper:
         peers = [Peer(keeper) for _ in range(3 * ENDED_AT_ONCE)]
         for peer in peers:
-            peer.patience.begin(1)
+            peer.clock.begin(1)
         await trio.testing.wait_all_tasks_blocked()
         closed = ClosedAfterEachStep(peers)
         trio.lowlevel.add_instrument(closed)
@@ -271,37 +271,36 @@ async def test_what_can_not_be_closed_does_not_end_the_keeper(
         raise OSError("planted")
 
     async with keeping() as keeper:
-        patience, peer = keeper.patience(close), Peer(keeper)
-        patience.begin(1)
-        peer.patience.begin(2)
+        clock, peer = Deadline(keeper, close), Peer(keeper)
+        clock.begin(1)
+        peer.clock.begin(2)
         await trio.sleep(10)
         assert peer.closed_at == [2.0]
         assert "planted" in caplog.text
 
 
-@pytest.mark.parametrize("patience", [(30,), (1, 30), (30, 1), (30, None, 0.1), (3000, 0.02)])
+@pytest.mark.parametrize("limits", [(30,), (1, 30), (30, 1), (30, None, 0.1), (3000, 0.02)])
 async def test_nothing_piles_up_however_often_it_begins(
-    autojump_clock: object, patience: tuple[float | None, ...]
+    autojump_clock: object, limits: tuple[float | None, ...]
 ) -> None:
     async with keeping() as keeper:
         peers = [Peer(keeper) for _ in range(3)]
         for turn in range(3000):
             for peer in peers:
-                peer.patience.begin(patience[turn % len(patience)])
-                peer.patience.end()
+                peer.clock.begin(limits[turn % len(limits)])
+                peer.clock.end()
             await trio.sleep(0.01)
-            assert len(keeper._heap) <= 2 * (len(peers) + DEAD_AT_MOST)
-            assert keeper._dead <= len(keeper._heap)
+            assert len(keeper) <= 2 * (len(peers) + DEAD_AT_MOST)
         assert not any(peer.closed_at for peer in peers)
         await trio.sleep(100)
-        assert len(keeper._heap) <= DEAD_AT_MOST + len(peers)
+        assert len(keeper) <= DEAD_AT_MOST + len(peers)
 
 
 @given(
     st.lists(
         st.tuples(
             st.integers(0, 3),  # which peer
-            st.one_of(st.none(), st.integers(1, 20)),  # its patience; None: it ends
+            st.one_of(st.none(), st.integers(1, 20)),  # its limit; None: it ends
             st.integers(0, 8),  # how long until the next one
         ),
         max_size=40,
@@ -318,11 +317,11 @@ def test_it_does_what_a_scope_for_each_wait_would_do(
             for who, seconds, pause in steps:
                 if not closed[who]:
                     if seconds is None:
-                        peers[who].patience.end()
+                        peers[who].clock.end()
                         due[who] = math.inf
                     else:
                         # Never two events at one instant.
-                        peers[who].patience.begin(seconds + 0.5)
+                        peers[who].clock.begin(seconds + 0.5)
                         due[who] = trio.current_time() + seconds + 0.5
                 await trio.sleep(pause)
                 for i, at in enumerate(due):
@@ -339,7 +338,7 @@ async def test_a_pool_leaves_nothing_of_finished_requests_with_its_keeper(
     async with serving(Answering()) as (pool, _):
         for _ in range(500):
             await pool.get(URL)
-        assert len(pool._keeper._heap) == 1
+        assert deadlines_kept(pool) == 1
 
 
 async def test_a_shielded_request_has_its_timeout_though_the_pools_block_is_cancelled(
@@ -372,7 +371,7 @@ async def test_a_closed_connection_is_not_kept_until_its_deadline(autojump_clock
         for _ in range(3 * DEAD_AT_MOST):
             await pool.get(URL)
         assert pool.statistics().dialled == 3 * DEAD_AT_MOST
-        assert len(pool._keeper._heap) <= DEAD_AT_MOST + 1
+        assert deadlines_kept(pool) <= DEAD_AT_MOST + 1
 
 
 async def test_a_read_timeout_has_nothing_to_tell_of_a_pool(autojump_clock: object) -> None:
@@ -427,9 +426,8 @@ async def test_an_upload_that_is_too_slow_between_two_pieces_is_not_told_of_a_cl
     async def body() -> AsyncIterator[bytes]:
         yield b"one"
         await trio.sleep(1.0)
-        (slot,) = pool._slots._open_slots()
-        assert slot.connection is not None
-        slot.connection._write_clock.run_out()
+        (connection,) = connections(pool)
+        let_write_clock_run_out(connection)
         yield b"two"
 
     async with serving(script(Receive(), KeepOpen())) as (pool, network):

@@ -1,0 +1,135 @@
+"""Where tests look into private parts of the package: a function each, and nowhere else.
+
+When a private name moves, this file changes and no test does. (The tests of the slot engine stand
+beside it and have helpers of their own: ``tests/slots/fakes.py``.)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from triopool import ConnectionPool, Response, Timeouts
+from triopool._charset import _known
+from triopool._dial.names import Names
+from triopool._dial.system_resolver import SystemResolver
+from triopool._origin import PoolKey
+from triopool._request.preparations import Preparations
+from triopool._slots.invariants import check
+from triopool._transport.tls import TLSStream
+from triopool.abc import AddressInfo
+from triopool.testing import Network, NetworkSocket
+
+# ── The pool ───────────────────────────────────────────────────────────────────────────────────
+
+
+def check_slots(pool: ConnectionPool) -> None:
+    """See that the slot engine's invariants hold."""
+    check(pool._slots)
+
+
+def connections(pool: ConnectionPool) -> list[Any]:
+    """Those that are open: idle, or held by a request."""
+    return [slot.connection for slot in pool._slots.books.bounds.slots if slot.connection]
+
+
+async def acquire(pool: ConnectionPool, key: PoolKey, timeouts: Timeouts) -> Any:
+    """A lease, as a request gets it."""
+    return await pool._slots.acquire(key, timeouts)
+
+
+def preparations(pool: ConnectionPool) -> Preparations:
+    """What the pool keeps of the requests that it has sent."""
+    return pool._client.preparations
+
+
+def is_kept(kept: Preparations, method: str, url: str) -> bool:
+    return (method, url) in kept._kept
+
+
+def listener_of(response: Response) -> Any:
+    """What is told how the response's request goes."""
+    return response._delivery.exchange.sending.listener
+
+
+def open_watches(pool: ConnectionPool) -> Any:
+    """The requests that are still watched for the pool's instruments."""
+    return pool._client._watches.open
+
+
+def deadlines_kept(pool: ConnectionPool) -> int:
+    """How many entries the keeper of deadlines has, dead ones included."""
+    return len(pool._deadlines)
+
+
+# ── The dial ───────────────────────────────────────────────────────────────────────────────────
+
+
+def answers_kept(names: Names) -> int:
+    return len(names._answers)
+
+
+def lookups_under_way(names: Names) -> int:
+    return len(names._lookups)
+
+
+def places_taken(resolver: SystemResolver) -> int:
+    """How many look-ups have a place at the system's resolver."""
+    return resolver._places.borrowed_tokens
+
+
+# ── Connections ────────────────────────────────────────────────────────────────────────────────
+
+
+def wire_of(connection: Any) -> Any:
+    """The socket below HTTP and TLS."""
+    return connection._wire
+
+
+def not_parsed_yet(connection: Any) -> bytes:
+    """What has come, and has not been looked at."""
+    return bytes(connection._parser.scanner._data)
+
+
+def let_write_clock_run_out(connection: Any) -> None:
+    connection._write_clock.run_out()
+
+
+def send_by(wire: Any, send: Any) -> Any:
+    """Let a wire send with *send*, where it does so without waiting; what it sent with before."""
+    before = wire._nowait.send
+    wire._nowait = wire._nowait._replace(send=send)
+    return before
+
+
+# ── Bytes ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def pieces_decrypted(stream: TLSStream) -> int:
+    """How many pieces it has decrypted and not given out."""
+    return len(stream._decrypted)
+
+
+def charsets_known() -> frozenset[str]:
+    return _known()
+
+
+# ── The in-memory network ──────────────────────────────────────────────────────────────────────
+
+
+def socket_of(kind: type[NetworkSocket], network: Network, address: AddressInfo) -> NetworkSocket:
+    """A socket of a test's own kind: :meth:`Network.socket` makes plain ones."""
+    return kind(network._kernel, address)
+
+
+def is_clients(sock: NetworkSocket) -> bool:
+    return not sock._server_side
+
+
+def remote_of(sock: NetworkSocket) -> Any:
+    """To whom it was connected; unlike ``getpeername()`` also when the connection has ended."""
+    return sock._remote
+
+
+def slip_in(sock: NetworkSocket, data: bytes) -> None:
+    """Let *data* have arrived, without waking a task that waits for it."""
+    sock._end._received += data

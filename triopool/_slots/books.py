@@ -1,0 +1,114 @@
+"""The books of the slot engine: who has what, at this moment.
+
+The parts know one thing each. Here are the steps that touch several of them, so that they agree
+again afterwards. Nothing is decided here: who gets what is for :mod:`.dispatcher`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._errors import PoolClosed
+from .slot import Slot, State
+from .snapshot import snapshot
+
+if TYPE_CHECKING:
+    from .._facts import CloseReason
+    from .._origin import PoolKey
+    from .._statistics import PoolStatistics
+    from .bounds import Bounds
+    from .dials import Dial, Dials, WarmUp
+    from .idle import Idle
+    from .journal import Journal
+    from .waiter import Waiter
+    from .waiting import OriginQueue, Origins
+
+
+class Books:
+    """The parts of the engine, and the steps that keep them in agreement."""
+
+    def __init__(
+        self, bounds: Bounds, origins: Origins, idle: Idle, dials: Dials, journal: Journal
+    ) -> None:
+        # The pool's tokens. Each slot that is not CLOSED has one, and nothing else has.
+        self.bounds = bounds
+        # All who wait, and the origins. A waiter is in here from the step in which it parks to the
+        # step in which it is served, fails or leaves. An origin that is full is not in the line.
+        self.origins = origins
+        # The slots that are IDLE, and no others. While any is in here, no waiter of its origin
+        # waits, and none that could have its slot.
+        self.idle = idle
+        # The slots that are DIALLING, and no others. Each dial has its owner, or is an orphan.
+        self.dials = dials
+        # What is counted, and what the instrument is still to be told, once the books agree.
+        self.journal = journal
+        # Why new requests are refused; None while they are not. Once set, nothing becomes idle.
+        self.refusal: str | None = None
+
+    def close(self, slot: Slot, reason: CloseReason) -> None:
+        """Close an open connection; its slot is free."""
+        if slot.state is State.IDLE:
+            self.idle.remove(slot)
+        slot.close()
+        self.journal.closed(slot, reason)
+        self.free(slot)
+
+    def free(self, slot: Slot) -> None:
+        """Give the tokens of a slot back. It is CLOSED, and so is its descriptor."""
+        self.bounds.give_back(slot)
+        self.origins.line.join(slot.queue)  # The origin may have been full.
+        self.origins.forget_if_empty(slot.queue)
+
+    def leave(self, waiter: Waiter) -> None:
+        """Forget a waiter that is not served. Its dial goes on without it."""
+        if self.origins.remove(waiter):
+            dial, waiter.dial = waiter.dial, None
+            if dial is not None:
+                self.dials.orphan(dial)
+            self.origins.forget_if_empty(waiter.queue)
+
+    def dial_for(self, queue: OriginQueue) -> None:
+        """Start a dial for the oldest waiting request of an origin. There has to be a slot."""
+        waiter = self.origins.take_first(queue)
+        waiter.dial = self.dials.start(queue, waiter, waiter.timeouts.connect)
+        self.journal.dial_started(waiter.dial, waiter)
+
+    def dial_to_warm_up(
+        self, queue: OriginQueue, warm_up: WarmUp, connect_timeout: float | None
+    ) -> None:
+        """Start a dial that no request waits for. There has to be a slot."""
+        dial: Dial = self.dials.start(queue, warm_up, connect_timeout)
+        warm_up.dials[dial] = None
+        self.journal.dial_started(dial, None)
+
+    # ── Questions ──────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def has_slot(self) -> bool:
+        """Whether a slot can be had at once: a free one, or that of an idle connection."""
+        return bool(self.idle.order) or self.bounds.has_token
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no request waits, none is in flight, and no dial is wanted."""
+        unused = len(self.idle) + self.dials.orphans
+        return not self.origins.waiting and self.bounds.borrowed == unused
+
+    def refuse_if_closed(self, key: PoolKey) -> None:
+        """Raise PoolClosed if the pool takes no new requests."""
+        if self.refusal is not None:
+            raise self.closed_error(key)
+
+    def closed_error(self, key: PoolKey) -> PoolClosed:
+        """The error that a request gets when the pool refuses it."""
+        why = self.refusal or "the pool's own block was cancelled"
+        return PoolClosed(why, origin=key.origin, phase="pool")
+
+    def statistics(self) -> PoolStatistics:
+        """A frozen snapshot. Looks at every open connection and every waiting request."""
+        return snapshot(
+            self.bounds.slots,
+            self.origins.by_key.values(),
+            self.journal.counts,
+            self.bounds.max_connections,
+        )

@@ -1,0 +1,118 @@
+"""Idle connections, in the order in which they were last used.
+
+The store is two orders of the same slots. An origin's own is a stack: its newest connection is
+reused first, so that few connections stay in use and the rest age out. The order over all origins
+says which connection is evicted where a slot is needed. Both are ordered dictionaries, so a request
+touches their ends and nothing in between.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from .slot import Slot, State
+
+if TYPE_CHECKING:
+    from .waiting import OriginQueue
+
+
+JITTER = 0.1
+"""Lifetimes are shortened by up to this share, so that they don't all end together."""
+
+
+class Idle:
+    """All idle connections, least recently used first. Knows no clock: *now* is an argument.
+
+    Attributes:
+      order: all of them. For this class to change.
+      on_first: called when there is an idle connection and there was none. The sweeper sets it.
+      settling: a connection that the sweeper has taken out for a look. No request uses it.
+    """
+
+    on_first: Callable[[], object]
+
+    def __init__(self, idle_timeout: float | None, max_lifetime: float | None) -> None:
+        self._idle_timeout = math.inf if idle_timeout is None else idle_timeout
+        self._max_lifetime = math.inf if max_lifetime is None else max_lifetime
+        self.order: OrderedDict[Slot, None] = OrderedDict()
+        self._uses = itertools.count()
+        self.settling: Slot | None = None
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(self.order)
+
+    @property
+    def oldest(self) -> Slot:
+        """The one that was not used for longest."""
+        return next(iter(self.order))
+
+    def newest(self, queue: OriginQueue) -> Slot:
+        """The one of an origin that was used last."""
+        return next(reversed(queue.idle))
+
+    def add(self, slot: Slot) -> None:
+        """Keep a connection that was just used, or just opened."""
+        slot.move(State.IDLE)
+        slot.fresh = False
+        slot.queue.idle[slot] = None
+        self.order[slot] = None
+        if len(self.order) == 1:
+            self.on_first()
+
+    def take(self, slot: Slot) -> None:
+        """Take a connection out, to be used."""
+        slot.move(State.BUSY)
+        del slot.queue.idle[slot]
+        del self.order[slot]
+
+    def remove(self, slot: Slot) -> None:
+        """Take a connection out, to be closed."""
+        del slot.queue.idle[slot]
+        del self.order[slot]
+
+    def unused(self, queue: OriginQueue | None) -> list[Slot]:
+        """The connections that no request uses, of one origin or of all (None)."""
+        unused = list(self.order if queue is None else queue.idle)
+        slot = self.settling
+        # It may have been closed while the sweeper looks at it.
+        if slot is not None and slot.state is State.BUSY and queue in (None, slot.queue):
+            unused.append(slot)
+        return unused
+
+    # ── Clocks ─────────────────────────────────────────────────────────────────────────────────
+
+    def opened(self, slot: Slot, now: float) -> None:
+        """A connection is open: its lifetime begins."""
+        slot.expires_at = now + self._max_lifetime * (1 - JITTER * random.random())
+        slot.idle_until = now + self._idle_timeout
+        slot.used = next(self._uses)
+
+    def used(self, slot: Slot, now: float) -> None:
+        """A connection was used until now: its idle time begins."""
+        assert slot.connection is not None
+        limit = slot.connection.idle_limit
+        if limit is None or limit > self._idle_timeout:
+            limit = self._idle_timeout
+        slot.idle_until = now + limit
+        slot.used = next(self._uses)
+
+    def next_due(self, now: float) -> float:
+        """When the first of them expires; *now* if there is none. Looks at each."""
+        return min((min(slot.idle_until, slot.expires_at) for slot in self.order), default=now)
+
+    def put_in_order(self, slots: Iterable[Slot]) -> None:
+        """Put *slots* back where they belong: they were taken out, looked at, and added again.
+
+        To be looked at is not to be used. This sorts whole orders, which are nearly sorted.
+        """
+        for order in (self.order, *(queue.idle for queue in {slot.queue for slot in slots})):
+            for slot in sorted(order, key=lambda one: one.used):
+                order.move_to_end(slot)
