@@ -6,7 +6,8 @@ import os
 import signal
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis
@@ -15,12 +16,22 @@ import sweeping
 import trustme
 from inside import is_clients, remote_of
 from servers import (
+    Dante,
     Haproxy,
+    Microsocks,
     Nginx,
+    Squid,
+    Tinyproxy,
+    TLSFront,
     WebSocketServer,
     open_sockets,
+    run_dante,
     run_haproxy,
+    run_microsocks,
     run_nginx,
+    run_squid,
+    run_tinyproxy,
+    run_tls_front,
     run_websockets,
     serve_hypercorn,
     server_certificate,
@@ -199,3 +210,74 @@ async def hypercorn_tls(ca: trustme.CA, tmp_path: Path) -> AsyncIterator[str]:
     server_certificate(ca).private_key_and_cert_chain_pem.write_to_path(certificate)
     async with serve_hypercorn(certificate) as url:
         yield url
+
+
+# ── Proxies ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="session")
+def reachable_directory() -> Iterator[Callable[[], Path]]:
+    """Makes directories in which a server can work that drops to another account.
+
+    pytest's own are for nobody else.
+    """
+    with ExitStack() as stack:
+
+        def make() -> Path:
+            name = stack.enter_context(tempfile.TemporaryDirectory(prefix="triopool-"))
+            os.chmod(name, 0o755)
+            return Path(name)
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def squid(reachable_directory: Callable[[], Path]) -> Iterator[Squid]:
+    """A running squid, see :class:`servers.Squid`; skips the test where it is not installed."""
+    with run_squid(reachable_directory()) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def squid_tls(
+    squid: Squid, ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TLSFront]:
+    """A haproxy that speaks TLS for *squid*, see :class:`servers.TLSFront`."""
+    directory = tmp_path_factory.mktemp("squid-tls")
+    with run_tls_front(directory, ca, squid.ports) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def tinyproxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tinyproxy]:
+    """A running tinyproxy, see :class:`servers.Tinyproxy`, for everybody."""
+    with run_tinyproxy(tmp_path_factory.mktemp("tinyproxy"), credentials=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def closed_tinyproxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tinyproxy]:
+    """A running tinyproxy that wants credentials."""
+    with run_tinyproxy(tmp_path_factory.mktemp("tinyproxy"), credentials=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def dante(reachable_directory: Callable[[], Path]) -> Iterator[Dante]:
+    """A running dante, see :class:`servers.Dante`; skips the test where it is not installed."""
+    with run_dante(reachable_directory()) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def microsocks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Microsocks]:
+    """A running microsocks, see :class:`servers.Microsocks`, for everybody."""
+    with run_microsocks(tmp_path_factory.mktemp("microsocks"), credentials=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def closed_microsocks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Microsocks]:
+    """A running microsocks that wants credentials."""
+    with run_microsocks(tmp_path_factory.mktemp("microsocks"), credentials=True) as running:
+        yield running

@@ -226,8 +226,9 @@ class Audit:
     def sent(self, connection: object, where: str, data: bytes) -> None:
         """*data* went out on *connection*, which leads to *where*."""
         if connection not in self._connections:
-            # TLS is not to be read along.
-            self._connections[connection] = None if data[:1] == b"\x16" else Requests(keep=False)
+            # TLS is not to be read along; SOCKS (4, 5) is read by the proxies of triopool.testing.
+            is_http = data[:1] not in (b"\x16", b"\x04", b"\x05")
+            self._connections[connection] = Requests(keep=False) if is_http else None
         requests = self._connections[connection]
         if requests is None:
             return

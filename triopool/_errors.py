@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
-
     from ._origin import Origin
 
 

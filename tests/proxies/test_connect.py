@@ -232,7 +232,7 @@ async def test_the_fields_of_a_refusal_are_there_as_they_were_sent(
 
 def test_an_error_of_another_kind_has_no_status() -> None:
     error = ProxyError("x")
-    assert (error.proxy, error.status_code, error.headers) == (None, None, [])
+    assert (error.proxy, error.status_code, error.headers) == ("", None, [])
 
 
 # ── Nonsense, and bounds ───────────────────────────────────────────────────────────────────────

@@ -5,11 +5,15 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
-from collections.abc import Iterable, Iterator
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -52,13 +56,82 @@ def listening(names: Iterable[Name]) -> Iterator[dict[Name, socket.socket]]:
 
 
 @contextmanager
-def running(*arguments: Any, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program until the block ends."""
+def ports_to_bind(names: Iterable[Name]) -> Iterator[dict[Name, int]]:
+    """Ports for a program that can't inherit sockets, and binds them by itself in the block.
+
+    They are bound here, too, and not listened at: so nobody else is given them, and Linux lets a
+    program have them that sets SO_REUSEADDR, as servers do. Elsewhere they are free but for bad
+    luck.
+    """
+    with ExitStack() as stack:
+        sockets = {name: stack.enter_context(socket.socket()) for name in names}
+        for sock in sockets.values():
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", 0))
+        ports = {name: sock.getsockname()[1] for name, sock in sockets.items()}
+        if sys.platform != "linux":
+            stack.close()
+        yield ports
+
+
+@contextmanager
+def running_on_ports(
+    names: Iterable[Name], arguments: Callable[[dict[Name, int]], list[Any]], log: Path, **how: Any
+) -> Iterator[tuple[dict[Name, int], subprocess.Popen[bytes]]]:
+    """Run a program that binds ports by itself until the block ends; it listens in the block.
+
+    Args:
+      names: what the ports are called.
+      arguments: called with the ports; returns the program and its arguments.
+      log: the file that says why it did not start.
+      how: as for :func:`running`.
+    """
+    for tries_left in (2, 1, 0):
+        with (
+            ports_to_bind(names) as ports,
+            log.with_suffix(".output").open("wb") as output,
+            running(*arguments(ports), stdout=output, stderr=output, **how) as process,
+        ):
+            if _listens(process, ports.values()):
+                yield ports, process
+                return
+        if not tries_left:
+            said = [file.read_text("utf-8", "replace") for file in log.parent.glob(f"{log.stem}.*")]
+            raise RuntimeError(
+                f"{process.args} did not start: {process.poll()=}\n" + "\n".join(said)
+            )
+
+
+def _listens(process: subprocess.Popen[bytes], ports: Iterable[int]) -> bool:
+    deadline = time.monotonic() + START_SECONDS
+    for port in ports:
+        while True:
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            if process.poll() is not None or time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+    return process.poll() is None
+
+
+def let_nobody_read(directory: Path) -> None:
+    """Give *directory*, and what is in it, to the account to which root's servers drop."""
+    if os.geteuid() == 0:
+        for path in (directory, *directory.iterdir()):
+            shutil.chown(path, "nobody")
+
+
+@contextmanager
+def running(
+    *arguments: Any, end: signal.Signals = signal.SIGTERM, **options: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program until the block ends, and end it by a signal."""
     process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, **options)
     try:
         yield process
     finally:
-        process.terminate()
+        process.send_signal(end)
         try:
             process.wait(START_SECONDS)
         except subprocess.TimeoutExpired:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import trio
-from strictness import NotARequest, Received, Requests
+from strictness import Head, NotARequest, Received, Requests
 
 from triopool.testing import NetworkSocket
 
@@ -136,20 +136,37 @@ class Servers:
         self.visits: dict[str, list[Visit]] = {}
 
     async def __call__(self, stream: trio.SocketStream) -> None:
+        await self.serve(stream)
+
+    async def serve(
+        self, stream: trio.SocketStream, data: bytes = b"", *, forwards: str | None = None
+    ) -> None:
+        """Serve a connection, from which a proxy has read *data* already.
+
+        Args:
+          stream: the connection.
+          data: what has come.
+          forwards: the credentials that each request has to have, and the form of a request to a
+            proxy with them; None for an origin, which must not be given any.
+        """
         sock = stream.socket
         assert isinstance(sock, NetworkSocket)
-        line = _Line(self, sock, f"c{sock.getpeername()[1]}")
-        while data := await stream.receive_some(line.appetite):
+        line = _Line(self, sock, f"c{sock.getpeername()[1]}", forwards)
+        while data := data or bytes(await stream.receive_some(line.appetite)):
             line.take(data)
             await line.digest_it()
+            data = b""
         line.end()
 
 
 class _Line:
     """One connection of a server."""
 
-    def __init__(self, servers: Servers, sock: NetworkSocket, name: str) -> None:
+    def __init__(
+        self, servers: Servers, sock: NetworkSocket, name: str, forwards: str | None
+    ) -> None:
         self.name = name
+        self._forwards = forwards
         self._servers = servers
         self._world = servers.world
         self._socket = sock
@@ -206,7 +223,8 @@ class _Line:
 
     def _begin(self, received: Received) -> None:
         world, head = self._world, received.head
-        token = head.target.strip("/")
+        self._check_form(head)
+        token = head.target.rpartition("/")[2]
         visits = self._servers.visits.setdefault(token, [])
         if self._spoilt is not None:
             world.find("unfit", f"{self.name}: {token} was sent on a connection {self._spoilt}")
@@ -233,6 +251,15 @@ class _Line:
             self._answer(visit)
         elif waits and plan.asks != "no":
             self._put(plan.delay / 2, b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _check_form(self, head: Head) -> None:
+        """What is asked of a proxy is a URL, with credentials; an origin gets neither."""
+        given = head.field("proxy-authorization")
+        if given != self._forwards:
+            self._world.find("secret", f"{self.name}: other credentials for a proxy than were due")
+        start = f"http://{head.field('host')}/" if self._forwards else "/"
+        if head.target.rpartition("/")[0] + "/" != start:
+            self._world.find("bytes", f"{self.name}: {head.target} in the wrong form")
 
     def _complete(self, received: Received) -> None:
         visit = self._visit

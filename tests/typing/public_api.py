@@ -25,7 +25,23 @@ from triopool.abc import (
     Resolver,
     SocketFactory,
 )
-from triopool.testing import Network, Reply, Request, Sweep, VictimResult, cancel_sweep, http_server
+from triopool.testing import (
+    HTTPProxy,
+    Network,
+    NetworkSocket,
+    Reply,
+    Request,
+    SOCKSProxy,
+    SOCKSRequest,
+    Sweep,
+    Tunnel,
+    VictimResult,
+    cancel_sweep,
+    http_proxy,
+    http_server,
+    script,
+    socks_proxy,
+)
 
 URL = "https://www.example.org/"
 
@@ -380,6 +396,33 @@ async def scenario(sweep: Sweep) -> None:
         ) as pool:
             result = await sweep.victim(pool.get, "http://192.0.2.1/")
             assert_type(result, VictimResult[triopool.Response])
+
+
+async def proxies_of_a_test(network: Network) -> None:
+    async def respond(request: Request) -> Reply | None:
+        return Reply(status=403) if request.method == "CONNECT" else None
+
+    async def always(request: Request) -> Reply:
+        return Reply(status=503)
+
+    async def refuse(request: SOCKSRequest) -> int | None:
+        assert_type(request.is_name, bool)
+        return 5 if request.port == 81 else None
+
+    proxy = http_proxy(network, respond, credentials=("ada", "pass"))
+    assert_type(proxy, HTTPProxy)
+    assert_type(proxy.requests, list[Request])
+    assert_type(proxy.open_sockets, tuple[NetworkSocket, ...])
+    http_proxy(network, always, credentials="token")
+    network.listen("192.0.2.9", 3128, proxy)
+    socks = socks_proxy(network, refuse, credentials=("ada", "pass"))
+    assert_type(socks, SOCKSProxy)
+    assert_type(socks.requests, list[SOCKSRequest])
+    network.listen("192.0.2.9", 1080, socks)
+    network.listen("192.0.2.9", 81, script(Tunnel(network, "192.0.2.1", 80)))
+    assert_type(await network.connect("192.0.2.1", 80), trio.SocketStream)
+    http_proxy(network, refuse)  # type: ignore[arg-type]
+    socks_proxy(network, credentials="token")  # type: ignore[arg-type]
 
 
 def sweep() -> None:

@@ -10,6 +10,7 @@ there with ``clock.autojump_threshold = math.inf``.
 """
 
 from .._naming import name_classes as _name_classes
+from ._http_proxy import HTTPProxy, http_proxy
 from ._http_server import HTTPServer, Reply, http_server
 from ._kernel import NetworkEvent
 from ._network import Network
@@ -30,12 +31,16 @@ from ._script import (
     script,
 )
 from ._socket import NetworkSocket
+from ._socks_dialogue import SOCKSRequest
+from ._socks_proxy import SOCKSProxy, socks_proxy
 from ._stream import Handler
 from ._sweep import Happening, Scenario, Sweep, SweepPoint, VictimResult, cancel_sweep
+from ._tunnel import Tunnel
 
 __all__ = [
     "Close",
     "Conversation",
+    "HTTPProxy",
     "HTTPServer",
     "Handler",
     "Happening",
@@ -49,18 +54,23 @@ __all__ = [
     "Reply",
     "Request",
     "Reset",
+    "SOCKSProxy",
+    "SOCKSRequest",
     "Scenario",
     "Script",
     "Send",
     "Sweep",
     "SweepPoint",
+    "Tunnel",
     "VictimResult",
     "Wait",
     "WaitFor",
     "cancel_sweep",
+    "http_proxy",
     "http_server",
     "in_turn",
     "script",
+    "socks_proxy",
 ]
 
 

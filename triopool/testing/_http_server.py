@@ -23,7 +23,7 @@ from ._arguments import (
     check_seconds,
     read_fields,
 )
-from ._request import Request, check_begins_request, read_request
+from ._request import Request, check_begins_request, check_for_an_origin, read_request
 from ._stream import served
 
 _BODILESS = {204, 304}
@@ -114,20 +114,19 @@ class HTTPServer:
 
         Raises:
           h11.RemoteProtocolError: the client sent something that is not HTTP, or bytes behind a
-            body that don't begin a request.
+            body that don't begin a request, or credentials that are for a proxy.
           Exception: whatever *respond* raised.
         """
         self.connections += 1
-        connection = _Connection(stream, self.connections)
+        connection = Connection(stream, self.connections)
         async with served(stream):
             while (request := await connection.receive()) is not None:
                 self.requests.append(request)
+                check_for_an_origin(request)
                 reply = await self._respond(request)
                 if not isinstance(reply, Reply):
                     raise TypeError(f"the server has to be given a Reply, not {reply!r}")
-                await connection.send(request, reply)
-                if reply.drop or not connection.is_reusable:
-                    connection.check_rest()
+                if not await connection.answer(request, reply):
                     break
 
 
@@ -146,7 +145,9 @@ def http_server(respond: Respond) -> HTTPServer:
     return HTTPServer(respond)
 
 
-class _Connection:
+class Connection:
+    """The server's side of one connection, request by request."""
+
     def __init__(self, stream: trio.abc.Stream, number: int) -> None:
         self._stream = stream
         self._number = number
@@ -163,7 +164,12 @@ class _Connection:
             await self._stream.send_all(self._protocol.send(go_ahead))
         return bytes(await self._stream.receive_some())
 
-    async def send(self, request: Request, reply: Reply) -> None:
+    async def answer(self, request: Request, reply: Reply) -> bool:
+        """Send *reply*, and tell whether another request can follow."""
+        await self._send(request, reply)
+        return self.goes_on() and not reply.drop
+
+    async def _send(self, request: Request, reply: Reply) -> None:
         await trio.sleep(reply.delay)
         pieces = _pieces(reply.body) if _may_have_body(request, reply) else []
         wire = self._protocol.send(_head(reply))
@@ -177,13 +183,27 @@ class _Connection:
         wire += self._protocol.send(h11.EndOfMessage(headers=trailers))
         await self._stream.send_all(wire)
 
-    def check_rest(self) -> None:
-        """See that what came behind the last request, and is not served, begins one."""
+    def goes_on(self) -> bool:
+        """Tell whether another request can follow.
+
+        What has come behind the last one has to begin the next, also where that is not served.
+        """
         check_begins_request(self._protocol.trailing_data[0])
+        return self._protocol.our_state is h11.DONE and self._protocol.their_state is h11.DONE
+
+    async def pass_on(self, event: h11.Event) -> None:
+        """Send what another server has said, as a proxy does."""
+        await self._stream.send_all(self._protocol.send(event) or b"")
+
+    async def read_ahead(self) -> None:
+        """Read what comes while a request is served, for later; return when the client is gone."""
+        while data := await self._stream.receive_some():
+            self._protocol.receive_data(bytes(data))
 
     @property
-    def is_reusable(self) -> bool:
-        return self._protocol.our_state is h11.DONE and self._protocol.their_state is h11.DONE
+    def ahead(self) -> bytes:
+        """What has come behind the last request."""
+        return self._protocol.trailing_data[0]
 
 
 def _read_body(body: object) -> bytes | tuple[bytes, ...]:

@@ -48,7 +48,7 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -242,6 +242,9 @@ class Network:
           socket.gaierror: the name is not known.
         """
         self._kernel.record("resolve", host)
+        return await self._look_up(host, port)
+
+    async def _look_up(self, host: str, port: int) -> Sequence[AddressInfo]:
         entry = self._hosts.get(_canonical(host), _Host((), 0.0))
         await trio.sleep(entry.lookup_delay)
         if not entry.addresses:
@@ -251,6 +254,41 @@ class Network:
     def socket(self, address: AddressInfo) -> NetworkSocket:
         """Make a socket for *address*, not yet connected. A :data:`triopool.abc.SocketFactory`."""
         return NetworkSocket(self._kernel, address)
+
+    # ── What a server uses that is a client itself ─────────────────────────────────────────────
+
+    async def connect(self, host: str, port: int) -> trio.SocketStream:
+        """Connect to *host* as one of the servers does: for proxies.
+
+        Nothing of it is in the log, which tells what the clients did, and the socket is one of
+        :attr:`open_server_sockets`. The addresses of a name are tried in turn.
+
+        Args:
+          host: a name that the network was told of, or a literal IP address.
+          port: the port.
+
+        Raises:
+          OSError: the name is not known (that is a ``socket.gaierror``), or no address of it takes
+            the connection: then it is what the last one said.
+        """
+        try:
+            addresses: Sequence[AddressInfo] = [_address_info(endpoint(host, port))]
+        except ValueError:
+            addresses = await self._look_up(host, port)
+        *others, last = addresses
+        for address in others:
+            with suppress(OSError):
+                return await self._connect(address)
+        return await self._connect(last)
+
+    async def _connect(self, address: AddressInfo) -> trio.SocketStream:
+        sock = NetworkSocket(self._kernel, address, server_side=True)
+        try:
+            await sock.connect(address.sockaddr)
+        except OSError:
+            sock.close()
+            raise
+        return trio.SocketStream(sock)
 
     # ── What happened ──────────────────────────────────────────────────────────────────────────
 
@@ -271,6 +309,8 @@ class Network:
     @property
     def open_server_sockets(self) -> Sequence[NetworkSocket]:
         """The server's ends of connections, if not closed, in the order of their acceptance.
+
+        With those, in between, by which servers have connected to others (:meth:`connect`).
 
         ``network.open_server_sockets[0].close()`` is how a test closes, or with ``reset()``
         breaks, a connection from the server's side without the handler's help.

@@ -54,6 +54,19 @@ def check_begins_request(data: bytes) -> None:
         )
 
 
+def check_for_an_origin(request: Request) -> None:
+    """See that *request*, which has come to an origin, has nothing for a proxy with it.
+
+    One in another form may be for a test's own proxy: absolute form, or CONNECT.
+
+    Raises:
+      h11.RemoteProtocolError: it has a ``Proxy-Authorization``.
+    """
+    in_origin_form = request.target.startswith("/") or request.target == "*"
+    if in_origin_form and request.header("proxy-authorization") is not None:
+        raise h11.RemoteProtocolError("the client sent an origin what is a proxy's credentials")
+
+
 async def read_request(
     protocol: h11.Connection, receive: Callable[[], Awaitable[bytes]], connection_number: int
 ) -> Request | None:

@@ -36,9 +36,15 @@ async def reset(stream: trio.abc.Stream) -> None:
     Raises:
       TypeError: there is no ``trio.SocketStream`` under *stream*.
     """
+    below = without_tls(stream)
+    if not isinstance(below, trio.SocketStream):
+        raise TypeError(f"only a connection of sockets can be reset, not a {type(below).__name__}")
+    below.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    await below.aclose()
+
+
+def without_tls(stream: trio.abc.Stream) -> trio.abc.Stream:
+    """The stream below all the TLS that *stream* has."""
     while isinstance(stream, trio.SSLStream):
         stream = stream.transport_stream
-    if not isinstance(stream, trio.SocketStream):
-        raise TypeError(f"only a connection of sockets can be reset, not a {type(stream).__name__}")
-    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-    await stream.aclose()
+    return stream
