@@ -27,8 +27,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "httpx": {"_httpx", "_pool"},
     "httpx2": {"_httpx", "_pool"},
     "_httpx": {"_pool", "_client", "_request", "_body", *GROUND},
-    "_pool": {"_client", "_slots", "_dial", "_request", "_instruments", *GROUND},
-    "_client": {"_exchange", "_protocol.seam", "_request", "_slots", "_instruments", *GROUND},
+    "_pool": {"_client", "_proxy", "_slots", "_dial", "_request", "_instruments", *GROUND},
+    "_client": {
+        *("_exchange", "_protocol.seam", "_request", "_proxy.proxy", "_slots", "_instruments"),
+        *GROUND,
+    },
     "_exchange": {
         *("_protocol.seam", "_protocol.heads", "_request", "_body"),
         *("_decoding", "_groups", "_errors", "_facts"),
@@ -38,7 +41,15 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("_origin", "_pool_key", "abc"),
     },
     "_dial": {
-        *("_protocol", "_transport", "_deadlines", "_threads", "_control_c", "_config"),
+        *(
+            "_protocol",
+            "_proxy.proxy",
+            "_transport",
+            "_deadlines",
+            "_threads",
+            "_control_c",
+            "_config",
+        ),
         *("_errors", "_facts", "_origin", "_pool_key", "abc"),
     },
     "_proxy": {

@@ -9,16 +9,16 @@ it. Each room's ``__init__.py`` says more of it.
     _httpx         what the two have in common
         -> _pool _client _request _body the ground
     _pool          what a program opens, asks and leaves; it wires the parts together
-        -> _client _slots _dial _request _instruments the ground
+        -> _client _proxy _slots _dial _request _instruments the ground
     _client        the way of a request, from what the caller asks to the response that it gets
-        -> _exchange _protocol.seam _request _slots _instruments the ground
+        -> _exchange _protocol.seam _request _proxy.proxy _slots _instruments the ground
     _exchange      one request and its response, on a connection that it is given
         -> _protocol.seam _protocol.heads _request _body _decoding _groups _errors _facts
     _slots         which connection a request gets: no HTTP, no sockets
         -> _instruments _statistics _deadlines _config _errors _facts _origin _pool_key abc
     _dial          from a name to an open connection: addresses, their race, sockets, trust
-        -> _protocol _transport _deadlines _threads _control_c _config _errors _facts _origin
-           _pool_key abc
+        -> _protocol _proxy.proxy _transport _deadlines _threads _control_c _config _errors _facts
+           _origin _pool_key abc
     _proxy         which proxy, and on which way through it
         -> _request.auth _request.url _request.fields _config _errors _facts _origin _pool_key abc
     _request       what is sent, checked

@@ -36,6 +36,8 @@ from ._errors import PoolClosed
 from ._facts import ConnectionInfo
 from ._instruments.combine import combine
 from ._own_nursery import OwnNursery
+from ._proxy.choice import ProxyOption
+from ._proxy.chooser import chooser_of_pool
 from ._request import hints as _hints
 from ._request.options import RequestOptions
 from ._request.preparations import Preparations
@@ -44,7 +46,7 @@ from ._request.request import Request
 from ._slots.engine import Slots
 from ._statistics import PoolStatistics
 from ._trio_only import check_trio
-from .abc import Instrument, Resolver, SocketFactory
+from .abc import Instrument, ProxyChooser, Resolver, SocketFactory
 
 
 class _State(enum.Enum):
@@ -91,7 +93,13 @@ class ConnectionPool:
       dns_ttl: for how many seconds addresses are remembered; 0 for not at all, None for ever.
       happy_eyeballs_delay: seconds between the starts of two attempts to connect (RFC 8305).
       unix_socket: the path of a Unix socket to connect to, whatever the URL's host.
-      proxy: not supported yet; must be None.
+      proxy: through which proxy requests go: a :class:`triopool.Proxy`, its URL (``http://``,
+        ``https://``, ``socks5://``, ``socks5h://``, ``socks4://``, ``socks4a://``), or what says it
+        for each origin, such as :class:`triopool.ProxyRules`; see
+        :data:`triopool.abc.ProxyChooser`. ``unix_socket`` and ``ssl_context`` are for origins:
+        a :class:`triopool.Proxy` has its own, while ``socket_factory``, ``resolver`` and
+        ``local_address`` are for the first proxy. None, or :data:`triopool.DIRECT`, for no proxy;
+        the environment's variables count only if asked: ``ProxyRules.from_environment()``.
       instruments: are told what happens; see :class:`triopool.abc.Instrument`.
     """
 
@@ -114,17 +122,21 @@ class ConnectionPool:
         dns_ttl: float | None = 10.0,
         happy_eyeballs_delay: float = 0.25,
         unix_socket: str | os.PathLike[str] | None = None,
-        proxy: None = None,
+        proxy: ProxyOption | ProxyChooser | None = None,
         instruments: Iterable[Instrument] = (),
     ) -> None:
-        if proxy is not None:
-            raise NotImplementedError("triopool can't use a proxy yet: leave proxy=None")
         if not isinstance(timeouts, Timeouts):
             raise TypeError(f"timeouts must be a triopool.Timeouts, not {described(timeouts)}")
         if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):
             raise TypeError(f"ssl_context must be an ssl.SSLContext, not {described(ssl_context)}")
         if unix_socket is not None and local_address is not None:
             raise ValueError("local_address has no meaning for a unix_socket: give one of them")
+        chooser = chooser_of_pool(proxy)
+        if unix_socket is not None and chooser is not None:
+            raise ValueError(
+                "unix_socket is where the origins are, and a proxy is on the way to others: "
+                "Proxy(unix_socket=...) is for one that listens there"
+            )
         for name, seam in (("socket_factory", socket_factory), ("resolver", resolver)):
             if seam is not None and not callable(seam):
                 raise TypeError(f"{name} must be callable, not {described(seam)}")
@@ -156,7 +168,7 @@ class ConnectionPool:
             ),
             instrument=instrument,
         )
-        self._client = Client(Preparations(timeouts), self._slots, instrument)
+        self._client = Client(Preparations(timeouts, chooser), self._slots, instrument)
         self._nursery = OwnNursery()
         self._run: trio.lowlevel.TrioToken | None = None
         self._state = _State.NEW
@@ -232,6 +244,8 @@ class ConnectionPool:
             :class:`triopool.BearerAuth`. Goes before credentials in the URL. No message shows it.
           timeouts: the limits of the phases; None for the pool's.
           server_hostname: the name to send as SNI and to verify, instead of the URL's host.
+          proxy: the one to go through, as for the pool; :data:`triopool.DIRECT` for none; None for
+            the pool's. Redirects go the same way.
           target: what to send instead of the URL's path and query (RFC 9112 section 3.2): ``"*"``
             with OPTIONS, ``"host:port"`` with CONNECT.
           idempotent: whether the request may be sent again if a reused connection turns out to
@@ -248,7 +262,8 @@ class ConnectionPool:
 
         Raises:
           PoolTimeout, PoolFull, PoolClosed: no connection was to be had. Nothing was sent.
-          ConnectError: no connection could be opened. Nothing was sent.
+          ConnectError: no connection could be opened. Nothing was sent. ProxyError if it was for
+            the proxy.
           WriteError, WriteTimeout, ReadError, ReadTimeout: the exchange broke off.
           RemoteProtocolError: the response is not legal, too large, or can't be decoded.
           RedirectError: a redirect can't be followed.
@@ -316,19 +331,21 @@ class ConnectionPool:
         *,
         timeouts: Timeouts | None = None,
         server_hostname: str | None = None,
+        proxy: ProxyOption | None = None,
     ) -> Block[LeasedConnection]:
         """Hold one connection to the URL's origin, for several exchanges.
 
         ``async with pool.lease(url) as connection: await connection.request("GET", "/a")``
 
         Its slot is held for as long as the block. If the block is cancelled or raises, or an
-        exchange is unfinished, the connection is closed.
+        exchange is unfinished, the connection is closed. All its requests go through the proxy that
+        the lease has.
 
         Raises:
           PoolTimeout, PoolFull, PoolClosed, ConnectError: no connection was to be had.
         """
         self._check_usable()
-        request = self._about_a_connection("lease()", url, timeouts, server_hostname)
+        request = self._about_a_connection("lease()", url, timeouts, server_hostname, proxy)
         return lease_block(self._client, request)
 
     async def warm_up(
@@ -338,6 +355,7 @@ class ConnectionPool:
         *,
         timeouts: Timeouts | None = None,
         server_hostname: str | None = None,
+        proxy: ProxyOption | None = None,
     ) -> None:
         """Dial until *n* connections to the URL's origin are open, busy ones counted.
 
@@ -350,14 +368,23 @@ class ConnectionPool:
         """
         self._check_usable()
         check_count("n", n, least=0)
-        request = self._about_a_connection("warm_up()", url, timeouts, server_hostname)
+        request = self._about_a_connection("warm_up()", url, timeouts, server_hostname, proxy)
         await self._slots.warm_up(request.key, n, request.timeouts)
 
     def _about_a_connection(
-        self, caller: str, url: str, timeouts: Timeouts | None, server_hostname: str | None
+        self,
+        caller: str,
+        url: str,
+        timeouts: Timeouts | None,
+        server_hostname: str | None,
+        proxy: ProxyOption | None,
     ) -> Request:
         """A request that tells where to connect, and is not sent."""
-        options: RequestOptions = {"timeouts": timeouts, "server_hostname": server_hostname}
+        options: RequestOptions = {
+            "timeouts": timeouts,
+            "server_hostname": server_hostname,
+            "proxy": proxy,
+        }
         request = self._client.prepare(caller, "GET", url, options)
         if request.auth is not None:
             raise ValueError(

@@ -27,12 +27,24 @@ class PoolKey(NamedTuple):
     proxy: Proxy | None = None
     forwarded: bool = False
 
-    def __str__(self) -> str:
-        origin = str(self.origin)
+    @property
+    def proxies(self) -> tuple[Proxy, ...]:
+        """All proxies on the way, from the one that is dialled on; none of a direct connection."""
+        return () if self.proxy is None else self.proxy.chain
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether there is TLS with the origin."""
+        return self.origin.scheme == "https" and not self.forwarded
+
+    def way_to(self, origin: Origin) -> str:
+        """In words: where a request for *origin* goes that has this key, and how."""
+        name = str(origin)
         if self.server_hostname is not None:
-            origin = f"{origin} as {self.server_hostname}"
-        if self.proxy is None:
-            return origin
-        if self.forwarded and self.origin == self.proxy.origin:
+            name = f"{name} as {self.server_hostname}"
+        return name if self.proxy is None else f"{name} through {self.proxy}"
+
+    def __str__(self) -> str:
+        if self.forwarded and self.proxy is not None and self.origin == self.proxy.origin:
             return f"the proxy {self.proxy}"
-        return f"{origin} through {self.proxy}"
+        return self.way_to(self.origin)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import trio
 from trio.testing import MockClock
 
-from triopool import ProxyError
+from triopool import Proxy, ProxyError
 from triopool._deadlines import Deadlines
 from triopool._dial.asking import Errand
 from triopool._dial.dialler import Dialler
-from triopool._dial.hops import ProxyHop, Route, Step, travel
+from triopool._dial.hops import Step, travel
 from triopool._dial.line import Line
 from triopool._dial.names import Names
 from triopool._dial.report import DialReport
@@ -147,15 +148,25 @@ def run(function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
 # ── Dials ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def hop(url: str, **options: Any) -> ProxyHop:
-    """As ``hop("socks5h://p.example:1080")``."""
-    scheme, _, rest = url.partition("://")
-    host, _, port = rest.rpartition(":")
-    return ProxyHop(url, scheme, host.strip("[]"), int(port), **options)
+class Way(NamedTuple):
+    """How to get somewhere: through a proxy, which may forward."""
+
+    proxy: Proxy | None
+    forwards: bool = False
+
+    def key(self, origin: Origin) -> PoolKey:
+        return PoolKey(origin, None, self.proxy, self.forwards)
 
 
-def via(*urls: str | ProxyHop, forwards: bool = False) -> Route:
-    return Route([hop(one) if isinstance(one, str) else one for one in urls], forwards)
+def via(*proxies: str | Proxy, forwards: bool = False) -> Way:
+    """Through all of these, one after the other."""
+    last: Proxy | None = None
+    for one in proxies:
+        given = Proxy(one) if isinstance(one, str) else one
+        make, (url,) = given.__reduce__()
+        last = given if last is None else partial(make, via=last)(url)
+    assert last is not None
+    return Way(last, forwards)
 
 
 @asynccontextmanager

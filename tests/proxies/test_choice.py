@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from triopool import DIRECT, InvalidURL, Origin, Proxy, ProxyRules
-from triopool._proxy.choice import check_proxy, check_proxy_of_pool, check_proxy_of_request
+from triopool._proxy.choice import check_proxy
+from triopool._proxy.chooser import chooser_of_pool
 
 ORIGIN = Origin("https", "a.example", 443)
 PROXY = Proxy("http://proxy:3128")
@@ -28,23 +29,14 @@ def test_all_else_is_a_type_error_that_quotes_nothing(value: Any) -> None:
     assert str(caught.value) == f"http must be {ONE}, not {shown}"
 
 
-def test_a_request_without_one_has_the_pool_s() -> None:
-    assert check_proxy_of_request(None) is None
-    assert check_proxy_of_request(DIRECT) is DIRECT
-    assert check_proxy_of_request("http://proxy:3128") == PROXY
-    chooser: Any = lambda origin: PROXY  # noqa: E731
-    with pytest.raises(TypeError, match=r"^proxy must be a triopool.Proxy, .* not function$"):
-        check_proxy_of_request(chooser)
-
-
 @pytest.mark.parametrize("value", [None, DIRECT])
 def test_a_pool_without_one_asks_nobody(value: Any) -> None:
-    assert check_proxy_of_pool(value) is None
+    assert chooser_of_pool(value) is None
 
 
 @pytest.mark.parametrize("value", [PROXY, "http://proxy:3128"])
 def test_a_pool_s_proxy_is_for_every_origin(value: Any) -> None:
-    choose = check_proxy_of_pool(value)
+    choose = chooser_of_pool(value)
     assert choose is not None
     assert choose(ORIGIN) == PROXY
     assert choose(ORIGIN) is choose(Origin("http", "b.example", 80))
@@ -53,14 +45,14 @@ def test_a_pool_s_proxy_is_for_every_origin(value: Any) -> None:
 @pytest.mark.parametrize("value", [1, b"http://proxy", ["http://proxy"], Proxy, ProxyRules])
 def test_a_pool_refuses_what_is_none(value: Any) -> None:
     with pytest.raises(TypeError) as caught:
-        check_proxy_of_pool(value)
+        chooser_of_pool(value)
     shown = "1" if value == 1 else type(value).__name__
     assert str(caught.value) == f"proxy must be {ONE}, or a function of the origin, not {shown}"
 
 
 def test_a_pool_refuses_a_url_that_can_t_be_used() -> None:
     with pytest.raises(InvalidURL):
-        check_proxy_of_pool("proxy:3128")
+        chooser_of_pool("proxy:3128")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +66,7 @@ def test_a_chooser_is_asked_with_the_origin_each_time(answer: Any, expected: Any
         asked.append(origin)
         return answer
 
-    choose = check_proxy_of_pool(chooser)
+    choose = chooser_of_pool(chooser)
     assert choose is not None
     assert choose(ORIGIN) == expected
     assert choose(ORIGIN) == expected
@@ -99,7 +91,7 @@ async def answer_later(origin: Origin) -> Proxy:
     ],
 )
 def test_a_chooser_has_to_answer(chooser: Any, shown: str) -> None:
-    choose = check_proxy_of_pool(chooser)
+    choose = chooser_of_pool(chooser)
     assert choose is not None
     with pytest.raises(TypeError) as caught:
         choose(ORIGIN)
@@ -111,7 +103,7 @@ def test_a_chooser_has_to_answer(chooser: Any, shown: str) -> None:
 def test_a_chooser_is_not_async() -> None:
     asynchronous: Any = answer_later
     with pytest.raises(TypeError, match="proxy can't be an async function: ask first"):
-        check_proxy_of_pool(asynchronous)
+        chooser_of_pool(asynchronous)
 
 
 def test_what_a_chooser_raises_is_not_touched() -> None:
@@ -120,13 +112,13 @@ def test_what_a_chooser_raises_is_not_touched() -> None:
     def chooser(origin: Origin) -> Proxy:
         raise problem
 
-    choose = check_proxy_of_pool(chooser)
+    choose = chooser_of_pool(chooser)
     assert choose is not None
     with pytest.raises(KeyError) as caught:
         choose(ORIGIN)
     assert caught.value is problem
     assert (problem.__cause__, problem.__context__) == (None, None)
-    wrong = check_proxy_of_pool(lambda origin: "proxy:3128")
+    wrong = chooser_of_pool(lambda origin: "proxy:3128")
     assert wrong is not None
     with pytest.raises(InvalidURL):
         wrong(ORIGIN)

@@ -60,7 +60,7 @@ def test_the_port_is_always_told_and_nothing_but_the_fields_of_the_proxy(
 @pytest.mark.parametrize("field", [(b"X", b"a\r\nEvil: b"), (b"a b", b"c"), (b"Host", b"evil")])
 def test_a_field_that_is_not_legal_is_refused_before_anything_is_open(field: Any) -> None:
     with pytest.raises(LocalProtocolError) as caught:
-        step(field)
+        Connect("a.example", 443, [field])
     assert "evil" not in str(caught.value).lower()
 
 

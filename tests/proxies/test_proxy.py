@@ -178,10 +178,10 @@ def test_a_socks_proxy_gets_name_and_password_as_utf_8() -> None:
     assert Proxy("socks5://proxy").socks_credentials is None
     assert Proxy("http://a:b@proxy").socks_credentials is None
     assert Proxy("socks5h://proxy", auth=("é", "€")).socks_credentials == (
-        b"\xc3\xa9",
-        b"\xe2\x82\xac",
+        "é",
+        "€",
     )
-    assert Proxy("socks4a://ada@proxy").socks_credentials == (b"ada", b"")
+    assert Proxy("socks4a://ada@proxy").socks_credentials == ("ada", "")
 
 
 @pytest.mark.parametrize(
@@ -327,6 +327,9 @@ def test_socks4_knows_no_ipv6(scheme: str) -> None:
     proxy = Proxy(f"{scheme}://proxy")
     with pytest.raises(ValueError, match=r"^SOCKS4 can't reach IPv6 addresses: use socks5://$"):
         proxy.check_reaches(Origin("http", "::1", 80))
+    with pytest.raises(ValueError, match=r"^SOCKS4 can't reach 0.0.0.7, which stands for a name"):
+        proxy.check_reaches(Origin("http", "0.0.0.7", 80))
+    proxy.check_reaches(Origin("http", "0.0.0.0", 80))
     proxy.check_reaches(Origin("http", "192.0.2.1", 80))
     proxy.check_reaches(Origin("https", "a.example", 443))
     Proxy("socks5://proxy").check_reaches(Origin("http", "::1", 80))

@@ -16,19 +16,18 @@ from dial.helpers import server_context
 from inside import stream_of
 from sweeping import sweep
 
-from triopool._dial.hops import Route
+from triopool import Proxy
 from triopool._origin import Origin
-from triopool._pool_key import PoolKey
 from triopool.testing import Network, Sweep
 
 from .helpers import (
     SECURE,
     TARGET,
     Server,
+    Way,
     answer_pings,
     connect,
     dialler_on,
-    hop,
     socks4a,
     socks5_with_login,
     tls,
@@ -47,7 +46,7 @@ class Contexts(NamedTuple):
 class World(NamedTuple):
     """A way, and what is on it."""
 
-    route: Route
+    route: Way
     origin: Origin
     server: Server
 
@@ -62,7 +61,7 @@ def over_connect_to_tls(made: Contexts) -> World:
 
 
 def over_socks5_with_credentials(made: Contexts) -> World:
-    one = hop("socks5h://p.example:3128", credentials=("ada", "secret"))
+    one = Proxy("socks5h://p.example:3128", auth=("ada", "secret"))
     return World(via(one), TARGET, socks5_with_login(answer_pings))
 
 
@@ -72,26 +71,26 @@ def over_socks4a_to_tls(made: Contexts) -> World:
 
 
 def over_tls_to_the_proxy(made: Contexts) -> World:
-    one = hop(HTTPS, ssl_context=made.client)
+    one = Proxy(HTTPS, ssl_context=made.client)
     return World(via(one), TARGET, tls(made.proxy, connect(answer_pings)))
 
 
 def tls_in_tls(made: Contexts) -> World:
-    one = hop(HTTPS, ssl_context=made.client)
+    one = Proxy(HTTPS, ssl_context=made.client)
     return World(via(one), SECURE, tls(made.proxy, connect(tls(made.origin, answer_pings))))
 
 
 def a_chain(made: Contexts) -> World:
     """TLS in TLS in TLS, and SOCKS before the last."""
-    first = hop(HTTPS, ssl_context=made.client)
-    last = hop("https://r.example:80", ssl_context=made.client, server_hostname="p.example")
+    first = Proxy(HTTPS, ssl_context=made.client)
+    last = Proxy("https://r.example:80", ssl_context=made.client, server_hostname="p.example")
     inside = socks4a(tls(made.proxy, connect(tls(made.origin, answer_pings))))
     route = via(first, "socks4a://q.example:1080", last)
     return World(route, SECURE, tls(made.proxy, connect(inside)))
 
 
 def forwarding(made: Contexts) -> World:
-    one = hop(HTTPS, ssl_context=made.client)
+    one = Proxy(HTTPS, ssl_context=made.client)
     return World(via(one, forwards=True), one.origin, tls(made.proxy, answer_pings))
 
 
@@ -114,7 +113,7 @@ def one_address_after_the_other(made: Contexts) -> World:
 
 def one_proxy_after_the_other(made: Contexts) -> World:
     """Of the proxy's three addresses, one has the wrong certificate and one breaks."""
-    one = hop(HTTPS, ssl_context=made.client)
+    one = Proxy(HTTPS, ssl_context=made.client)
     return World(via(one), SECURE, tls(made.proxy, connect(tls(made.origin, answer_pings))))
 
 
@@ -162,14 +161,14 @@ def test_a_dial_cancelled_anywhere_leaves_no_socket(
                 network.host("p.example", "192.0.2.1", lookup_delay=0.3)
             network.listen("192.0.2.1", 3128, world.server, connect_delay=0.1)
             async with dialler_on(network, made.client) as dialler:
-                key = PoolKey(world.origin)
-                result = await sweep.victim(dialler.dial, key, [], world.route)
+                key = world.route.key(world.origin)
+                result = await sweep.victim(dialler.dial, key, [])
                 connection = result.value
                 if connection is None:
                     assert result.cancelled
                     assert not network.open_sockets
                     with trio.fail_after(10):
-                        connection = await dialler.dial(key, [], world.route)
+                        connection = await dialler.dial(key, [])
                 assert len(network.open_sockets) == 1
                 stream = stream_of(connection)
                 await stream.send_all(b"ping")

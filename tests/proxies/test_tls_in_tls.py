@@ -133,7 +133,7 @@ def connection_on(line: Line) -> HTTP1Connection:
 async def get(connection: HTTP1Connection, *, reused: bool = False) -> bytes:
     """One exchange; as much of it as is needed here."""
     head = make_head("GET", "/", [("Host", "a.example")])
-    connection.start(head, b"", Timeouts(), reused=reused, just_seen=False)
+    connection.start(KEY.origin, head, b"", Timeouts(), reused=reused, just_seen=False)
     await connection.flush()
     while connection.next_head() is None:
         await connection.receive()

@@ -29,7 +29,6 @@ from .._exchange.sending import Sending
 from .._request.listener import SILENT, Listener
 from .._request.options import RequestOptions, check_names
 from .._request.preparations import Preparations
-from .._request.prepare import prepare
 from .._request.request import Request
 from .._slots.engine import Slots
 from .._slots.lease import Lease
@@ -82,13 +81,7 @@ class Client:
         if not options:  # Spared the checks, which take a fifth of a request's time.
             return self.preparations.plain(method, url)
         check_names(caller, options)
-        return prepare(
-            method,
-            url,
-            default_timeouts=self.preparations.timeouts,
-            places=self.preparations.places,
-            **options,
-        )
+        return self.preparations.special(method, url, **options)
 
     def stream(self, request: Request) -> Block[Response]:
         """The block in which the response to a request is read."""
@@ -97,7 +90,7 @@ class Client:
     @enable_ki_protection
     async def lease(self, request: Request) -> Turns:
         """A connection for the program itself, to where the request would go."""
-        return Turns(await self._slots.acquire(request.key, request.timeouts), request.key)
+        return Turns(await self._slots.acquire(request.key, request.timeouts), request)
 
     @enable_ki_protection
     async def send(self, request: Request, listener: Listener = SILENT) -> Delivery:

@@ -11,6 +11,7 @@ from typing import Unpack
 from trio.lowlevel import enable_ki_protection
 
 from .._facts import ConnectionInfo
+from .._proxy.proxy import DIRECT
 from .._request.options import RequestOptions
 from .._request.prepare import refuse_switch
 from .._request.request import Request
@@ -59,6 +60,7 @@ class LeasedConnection:
         Raises:
           WriteError: the connection is closed (nothing was sent): lease another one.
           ValueError: *url* is for another origin.
+          TypeError: there is a ``proxy=``, which only the lease can have.
           trio.BusyResourceError: the last exchange is not finished.
         """
         request = self._prepare(method, url, options)
@@ -78,12 +80,17 @@ class LeasedConnection:
         self._turns.end(finished=finished)
 
     def _prepare(self, method: str, url: str, options: RequestOptions) -> Request:
-        key = self._turns.key
+        leased = self._turns.request
+        if "proxy" in options:
+            raise TypeError(
+                "a leased connection goes through the proxy that lease(url, proxy=...) was given"
+            )
         if str(url).startswith("/"):
-            url = f"{key.origin}{url}"
+            url = f"{leased.url.origin}{url}"
         if options.get("server_hostname") is None:
-            options["server_hostname"] = key.server_hostname
+            options["server_hostname"] = leased.server_hostname
+        options["proxy"] = leased.proxy or DIRECT
         request = self._client.prepare("a leased connection", method, url, options)
-        if request.key != key:
+        if not self._turns.leads_to(request):
             raise ValueError(self._turns.not_for(request))
         return request

@@ -13,6 +13,7 @@ browsers follow and servers are tested with:
   caller's own are dropped for good as soon as the origin changes. A redirect that comes back
   doesn't get them again. (Other fields go along: if a field of your own making is a secret,
   don't follow redirects with it.)
+- The pool's proxy is chosen anew; one that the caller has named for the request stays.
 - From https to http only if allowed: what was private would travel in the open.
 
 The redirect's own body is drained or closed, as that of any response that is left unread, and the
@@ -94,10 +95,13 @@ def next_request(sending: Sending, response: Response) -> Request | None:
     if url is None:
         return None
     if sending.followed >= redirects.limit:
-        raise _refused(response, f"is one redirect more than the limit of {redirects.limit}")
+        raise _refused(
+            request, response, f"is one redirect more than the limit of {redirects.limit}"
+        )
     is_downgrade = (request.url.origin.scheme, url.origin.scheme) == ("https", "http")
     if is_downgrade and not redirects.allow_downgrade:
         raise _refused(
+            request,
             response,
             f"leads from https to {url.origin}, where everybody can listen: "
             "follow_redirects=Redirects(allow_downgrade=True) would allow it",
@@ -110,7 +114,7 @@ def _location(request: Request, response: Response) -> URL | None:
     if not locations:
         return None
     if len(locations) > 1:
-        raise _refused(response, "names several locations")
+        raise _refused(request, response, "names several locations")
     raw = locations.pop()
     try:
         reference = raw.decode()
@@ -119,7 +123,7 @@ def _location(request: Request, response: Response) -> URL | None:
     try:
         return _url.join(request.url, reference)
     except InvalidURL as exc:
-        raise _refused(response, f"leads nowhere: {exc}") from exc
+        raise _refused(request, response, f"leads nowhere: {exc}") from exc
 
 
 def _rewrite(sending: Sending, response: Response, url: URL) -> Request:
@@ -139,11 +143,17 @@ def _rewrite(sending: Sending, response: Response, url: URL) -> Request:
         changes |= {"body": b"", "body_length": 0, "content_type": None, "expect_continue": False}
     elif sending.body_started and not request.replayable:
         raise _refused(
+            request,
             response,
             "wants the body once more, and it can be produced only once: give bytes, a Path, or "
             "a callable that returns a fresh iterable",
         )
-    return replace(request, **changes, fields=fields, auth=url.auth or auth)
+    if request.chooser is not None:
+        changes["proxy"] = request.chooser(url.origin)
+    try:
+        return replace(request, **changes, fields=fields, auth=url.auth or auth)
+    except InvalidURL as exc:
+        raise _refused(request, response, f"can't be followed: {exc}") from exc
 
 
 def _method(method: str, status_code: int) -> str:
@@ -153,8 +163,8 @@ def _method(method: str, status_code: int) -> str:
     return "GET" if becomes_get else method
 
 
-def _refused(response: Response, why: str) -> RedirectError:
-    origin = response.connection.origin
+def _refused(request: Request, response: Response, why: str) -> RedirectError:
+    origin = request.url.origin
     return RedirectError(
         f"the redirect ({response.status_code}) from {origin} {why}", response, origin=origin
     )

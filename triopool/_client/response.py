@@ -153,9 +153,20 @@ class Response(trio.abc.ReceiveStream):
             # Not the path of a Location, which may be as good as a password.
             path = self._url.target.partition("?")[0] if self._delivery.previous is None else ""
             answer = f"was answered with {self.status_code} {reason}".rstrip()
-            message = f"{self.method} {self._url.origin}{path} {answer}"
+            message = f"{self.method} {self._url.origin}{path} {answer}{self._what_to_do}"
             raise StatusError(message, self, origin=self._url.origin)
         return self
+
+    @property
+    def _what_to_do(self) -> str:
+        """What a message says of a status that is the proxy's."""
+        key = self._delivery.exchange.request.key
+        proxy = key.proxy
+        if self.status_code != 407 or proxy is None or not key.forwarded:
+            return ""
+        if any(name.lower() == b"proxy-authorization" for name, _ in proxy.fields):
+            return f": the proxy {proxy} does not accept these credentials"
+        return f": the proxy {proxy} wants credentials: in its URL, or with Proxy(auth=)"
 
     # ── The body, whole ────────────────────────────────────────────────────────────────────────
 

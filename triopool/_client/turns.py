@@ -8,7 +8,6 @@ from trio.lowlevel import enable_ki_protection
 from .._errors import LocalProtocolError, WriteError
 from .._exchange.exchange import Exchange
 from .._facts import CloseReason, Condition, Spent
-from .._pool_key import PoolKey
 from .._protocol.seam import Connection
 from .._request.request import Request
 from .._slots.lease import Lease
@@ -48,12 +47,12 @@ class Turns:
     """The exchanges on a connection that the user has leased: one at a time.
 
     Attributes:
-      key: where the connection leads.
+      request: one that was not sent, for where the connection leads.
       connection: the connection.
     """
 
-    def __init__(self, lease: Lease, key: PoolKey) -> None:
-        self.key = key
+    def __init__(self, lease: Lease, request: Request) -> None:
+        self.request = request
         self.connection: Connection = lease.connection
         self._lease = lease
         self._last: Turn | None = None
@@ -71,7 +70,7 @@ class Turns:
           WriteError: the connection has been closed.
           trio.BusyResourceError: the exchange before it is not finished.
         """
-        if request.key != self.key:
+        if not self.leads_to(request):
             raise LocalProtocolError(f"a redirect leads away: {self.not_for(request)}")
         last = self._last
         if last is not None and last.drained is not None:
@@ -102,13 +101,22 @@ class Turns:
             if condition is Condition.UNSURE and await self.connection.settle():
                 return
         raise WriteError(
-            f"the leased connection to {self.key} has been closed: lease another one",
-            origin=self.key.origin,
+            f"the leased connection to {self.request.way} has been closed: lease another one",
+            origin=self.request.url.origin,
             phase="write",
         )
 
+    def leads_to(self, request: Request) -> bool:
+        """Whether the connection is one for a request: to its origin, and on its way."""
+        leased = self.request
+        return request.key == leased.key and request.url.origin == leased.url.origin
+
     def not_for(self, request: Request) -> str:
-        return f"this connection is leased for {self.key}, it can't be used for {request.key}"
+        leased = self.request
+        why = f"this connection is leased for {leased.way}, it can't be used for {request.way}"
+        if request.may_switch and leased.key.forwarded:
+            why += " with another protocol: that takes a tunnel, Proxy(tunnel=True)"
+        return why
 
     def start_drain(self, exchange: Exchange) -> None:
         """Let the pool read what is left of the last exchange; the next one waits for that."""

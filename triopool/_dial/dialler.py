@@ -26,14 +26,16 @@ import trio
 
 from .._deadlines import Deadlines
 from .._errors import ProxyError, ResolveError, TLSError
-from .._facts import ConnectionInfo
+from .._facts import ConnectionInfo, ProxyInfo, TLSInfo
 from .._pool_key import PoolKey
 from .._protocol.connection import HTTP1Connection
 from .._protocol.seam import Connection
+from .._proxy.proxy import Proxy
 from .._transport import tls as _tls
+from .._transport.tls import TLSStream
 from ..abc import AddressInfo, SocketFactory
 from .happy_eyeballs import interleave, race
-from .hops import DIRECTLY, ProxyHop, Route, Step, plan, travel, unreached
+from .hops import Step, plan, travel, unreached
 from .line import Line
 from .names import Addresses, Names
 from .report import DialReport, show_address
@@ -76,7 +78,7 @@ class Dialler:
         self._delay = happy_eyeballs_delay
         self._ids = itertools.count(1)
 
-    async def dial(self, key: PoolKey, notes: list[str], route: Route = DIRECTLY) -> Connection:
+    async def dial(self, key: PoolKey, notes: list[str]) -> Connection:
         """Open a connection for *key*, saying in *notes* what is being tried and what failed.
 
         Atomic with respect to cancellation: if this raises, every socket is closed.
@@ -87,9 +89,9 @@ class Dialler:
           ResolveError: there is no address.
           Exception: what the socket factory raised, as itself, unless it was an ``OSError``.
         """
-        first = route.proxies[0] if route.proxies else None
+        first = key.proxies[0] if key.proxies else None
         report = DialReport(key, notes, None if first is None else first.url)
-        steps = await self._plan(route, key, report)
+        steps = await self._plan(key, report)
         addresses, left_out = await self._addresses(key, first, report)
 
         def failed(address: AddressInfo, exc: Exception) -> None:
@@ -107,7 +109,7 @@ class Dialler:
             line = Line(wire, show_address(address))
             try:
                 await travel(line, steps, report)
-                return self._make_connection(key, line, route)
+                return self._make_connection(key, line)
             except AnotherAddress:
                 pass  # Of the origin's, on a new connection to the same proxy.
             except (TLSError, ProxyError) as exc:
@@ -116,21 +118,19 @@ class Dialler:
                 failed(address, exc)
         raise report.error(left_out)
 
-    async def _plan(self, route: Route, key: PoolKey, report: DialReport) -> list[Step]:
+    async def _plan(self, key: PoolKey, report: DialReport) -> list[Step]:
         """What is to be done once we are connected."""
         context = own_context = None
         # First of all: once we are connected, the server waits for our side of the handshake.
-        if any(proxy.scheme == "https" and proxy.ssl_context is None for proxy in route.proxies):
+        if any(proxy.needs_our_trust for proxy in key.proxies):
             report.doing("reading the trust store")
             own_context = await self._own_trust.context()
-        if key.origin.scheme == "https" and not route.forwards:
+        if key.has_tls:
             report.doing("reading the trust store")
             context = await self._trust.context()
-        return await plan(route, key, self._names, report, context=context, own_context=own_context)
+        return await plan(key, self._names, report, context=context, own_context=own_context)
 
-    async def _addresses(
-        self, key: PoolKey, first: ProxyHop | None, report: DialReport
-    ) -> Addresses:
+    async def _addresses(self, key: PoolKey, first: Proxy | None, report: DialReport) -> Addresses:
         """Where the wire is to lead to: to the *first* proxy, or else to the origin."""
         path = self._unix_socket if first is None else first.unix_socket
         if path is not None:
@@ -146,24 +146,34 @@ class Dialler:
                 raise unreached(first, key, exc) from exc
         return found._replace(to_try=interleave(found.to_try))
 
-    def _make_connection(self, key: PoolKey, line: Line, route: Route) -> Connection:
+    def _make_connection(self, key: PoolKey, line: Line) -> Connection:
         """What a line has become. Owns it, and closes it if this raises."""
-        wire, tls = line.wire, line.tls
-        is_tls = key.origin.scheme == "https" and not route.forwards
+        wire = line.wire
         try:
             info = ConnectionInfo(
                 id=next(self._ids),
                 origin=key.origin,
                 local_address=_address_or_none(wire.socket.getsockname),
                 remote_address=_address_or_none(wire.socket.getpeername),
-                # The origin's: what a proxy agreed on is told elsewhere.
-                tls=_tls.facts(tls) if tls is not None and is_tls else None,
+                tls=_facts(line.tls) if key.has_tls else None,
                 opened_at=trio.current_time(),
+                proxy=None if key.proxy is None else _facts_of_proxy(key.proxy, key, line),
             )
-            return HTTP1Connection(wire, tls, info, key, self._deadlines)
+            return HTTP1Connection(wire, line.tls, info, key, self._deadlines)
         except BaseException:
             line.close()
             raise
+
+
+def _facts(tls: TLSStream | None) -> TLSInfo:
+    assert tls is not None
+    return _tls.facts(tls)
+
+
+def _facts_of_proxy(proxy: Proxy, key: PoolKey, line: Line) -> ProxyInfo:
+    # The last proxy is the last one that TLS was spoken with, if it is spoken with that one.
+    tls = _facts(line.proxy_tls) if proxy.origin.scheme == "https" else None
+    return ProxyInfo(proxy.url, tls, key.forwarded)
 
 
 def _address_or_none(address_of: Callable[[], Any]) -> Any:

@@ -19,75 +19,27 @@ asked for, on a new connection (:class:`~.socks.AnotherAddress`).
 
 from __future__ import annotations
 
-import contextlib
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from .._errors import ProxyError, ResolveError, TLSError
 from .._origin import Origin
 from .._pool_key import PoolKey
+from .._proxy.proxy import Proxy
 from ..abc import AddressInfo
 from .asking import Errand
 from .happy_eyeballs import interleave
 from .line import Line
 from .names import Names
 from .report import DialReport
-from .socks import Socks, check_target
+from .socks import Socks, can_be_asked_for
 from .tunnel import Tunnel
 
 MOST_ADDRESSES = 4
 """As many addresses of a host are asked of a SOCKS proxy, each on a new connection."""
 
 _WHY_NONE = "SOCKS4 has IPv4 only (use socks5://), and no kind of SOCKS has zones"
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class ProxyHop:
-    """What a dial has to know of a proxy. No part of it is shown but *url*.
-
-    Attributes:
-      url: for messages, without credentials.
-      scheme: http, https, socks5, socks5h, socks4 or socks4a.
-      host, port: where it is; an IPv6 address without brackets.
-      fields: sent with CONNECT: User-Agent, its credentials, what else it is to get.
-      credentials: for SOCKS, a name and a password; None for none.
-      ssl_context: for https; None for our own.
-      server_hostname: for https: to be verified in place of the host.
-      unix_socket: where it listens, whatever its host; for the first proxy only.
-    """
-
-    url: str
-    scheme: str
-    host: str
-    port: int
-    fields: Sequence[tuple[bytes, bytes]] = ()
-    credentials: tuple[str, str] | None = None
-    ssl_context: ssl.SSLContext | None = None
-    server_hostname: str | None = None
-    unix_socket: str | None = None
-
-    @property
-    def origin(self) -> Origin:
-        return Origin(self.scheme, self.host, self.port)
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """The way to an origin.
-
-    Attributes:
-      proxies: in the order in which they are reached; none for the direct way.
-      forwards: whether the last one is to be sent requests for whatever origin, so that the way
-        ends with it.
-    """
-
-    proxies: Sequence[ProxyHop] = ()
-    forwards: bool = False
-
-
-DIRECTLY = Route()
 
 
 class Step(Protocol):
@@ -104,7 +56,7 @@ class Step(Protocol):
 class ProxyTLS:
     """TLS with a proxy, which is no business of the origin's: a trust and a name of its own."""
 
-    def __init__(self, proxy: ProxyHop, context: ssl.SSLContext, errand: Errand) -> None:
+    def __init__(self, proxy: Proxy, context: ssl.SSLContext, errand: Errand) -> None:
         self._key = PoolKey(proxy.origin, proxy.server_hostname)
         self._context = context
         self._errand = errand
@@ -123,19 +75,15 @@ class ProxyTLS:
                 origin=self._errand.origin,
                 phase="connect",
             ) from exc.__cause__
+        line.proxy_tls = line.tls
 
 
 class OriginTLS:
-    """TLS with the origin.
+    """TLS with the origin."""
 
-    Args:
-      through: the URL of the proxy that leads there; None if the line does so by itself.
-    """
-
-    def __init__(self, key: PoolKey, context: ssl.SSLContext, through: str | None) -> None:
+    def __init__(self, key: PoolKey, context: ssl.SSLContext) -> None:
         self._key = key
         self._context = context
-        self._through = through
 
     def doing(self, line: Line) -> str:
         return f"TLS handshake with {line.peer}"
@@ -144,17 +92,16 @@ class OriginTLS:
         try:
             await line.shake_hands(self._context, self._key)
         except TLSError as exc:
-            if self._through is None:
+            if self._key.proxy is None:
                 raise  # It is told of one of the origin's addresses.
             raise TLSError(
-                f"could not connect to {self._key} through {self._through}: {exc}",
+                f"could not connect to {self._key}: {exc}",
                 origin=self._key.origin,
                 phase="connect",
             ) from exc.__cause__
 
 
 async def plan(
-    route: Route,
     key: PoolKey,
     names: Names,
     report: DialReport,
@@ -171,57 +118,49 @@ async def plan(
     Raises:
       ResolveError: a name that is looked up on our side has no address.
       ProxyError: it has none that the proxy can be asked for.
-      LocalProtocolError: a field for a proxy is not legal.
-      ValueError: a proxy can't be asked for this host.
     """
     steps: list[Step] = []
-    for number, proxy in enumerate(route.proxies, start=1):
-        following = route.proxies[number : number + 1]
-        target = following[0].origin if following else key.origin
-        errand = Errand(proxy.url, following[0].url if following else str(target), key.origin)
-        if proxy.scheme == "https":
+    proxies = key.proxies
+    for number, proxy in enumerate(proxies, start=1):
+        following = proxies[number] if number < len(proxies) else None
+        target = key.origin if following is None else following.origin
+        errand = Errand(proxy.url, str(target), key.origin)
+        if proxy.origin.scheme == "https":
             lent_or_own = proxy.ssl_context or own_context
             assert lent_or_own is not None
             steps.append(ProxyTLS(proxy, lent_or_own, errand))
-        if not following and route.forwards:
+        if following is None and key.forwarded:
             break
         try:
             steps.append(await _ask_for(target, proxy, errand, names, report))
         except ResolveError as exc:
-            if not following:
+            if following is None:
                 raise
-            raise unreached(following[0], key, exc) from exc
+            raise unreached(following, key, exc) from exc
     if context is not None:
-        through = route.proxies[-1].url if route.proxies else None
-        steps.append(OriginTLS(key, context, through))
+        steps.append(OriginTLS(key, context))
     return steps
 
 
 async def _ask_for(
-    target: Origin, proxy: ProxyHop, errand: Errand, names: Names, report: DialReport
+    target: Origin, proxy: Proxy, errand: Errand, names: Names, report: DialReport
 ) -> Step:
-    check_target(proxy.scheme, target.host)
-    if proxy.scheme in ("http", "https"):
+    if proxy.speaks_http:
         return Tunnel(errand, target.host, target.port, proxy.fields)
+    version = 5 if proxy.origin.scheme in ("socks5", "socks5h") else 4
     hosts = [target.host]
-    if proxy.scheme in ("socks5", "socks4"):
+    if proxy.needs_addresses:
         report.doing("looking up the host's addresses")
-        hosts = _to_ask_for(proxy.scheme, (await names.addresses(target)).to_try)
+        hosts = _to_ask_for(version, (await names.addresses(target)).to_try)
         if not hosts:
             raise errand.error(f"can't reach any of the addresses of {errand.to}: {_WHY_NONE}")
-    version = 5 if proxy.scheme in ("socks5", "socks5h") else 4
-    return Socks(errand, version, hosts, target.port, proxy.credentials)
+    return Socks(errand, version, hosts, target.port, proxy.socks_credentials)
 
 
-def _to_ask_for(scheme: str, found: Sequence[AddressInfo]) -> list[str]:
+def _to_ask_for(version: int, found: Sequence[AddressInfo]) -> list[str]:
     """The addresses that a proxy can be asked for, as text."""
-    hosts = []
-    for address in interleave(found):
-        host = str(address.sockaddr[0])
-        with contextlib.suppress(ValueError):
-            check_target(scheme, host)
-            hosts.append(host)
-    return hosts[:MOST_ADDRESSES]
+    hosts = (str(address.sockaddr[0]) for address in interleave(found))
+    return [host for host in hosts if can_be_asked_for(version, host)][:MOST_ADDRESSES]
 
 
 async def travel(line: Line, steps: Sequence[Step], report: DialReport) -> None:
@@ -235,6 +174,6 @@ async def travel(line: Line, steps: Sequence[Step], report: DialReport) -> None:
         raise
 
 
-def unreached(proxy: ProxyHop, key: PoolKey, exc: ResolveError) -> ProxyError:
+def unreached(proxy: Proxy, key: PoolKey, exc: ResolveError) -> ProxyError:
     """The error of a dial that goes through a proxy whose name can't be resolved."""
     return Errand(proxy.url, str(key.origin), key.origin).error(f"can't be reached: {exc}")

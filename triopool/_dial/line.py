@@ -20,6 +20,7 @@ class Line:
     Attributes:
       wire: at the bottom.
       tls: the topmost layer of TLS; None if there is none.
+      proxy_tls: the topmost of those that end at a proxy; None if there is none.
       peer: what is at the other end, in words: an address, a proxy, an origin.
       answered: whether a proxy has said something. Before that the address at which we are may be
         the wrong one; an answer is an answer.
@@ -28,6 +29,7 @@ class Line:
     def __init__(self, wire: Wire, peer: str) -> None:
         self.wire = wire
         self.tls: TLSStream | None = None
+        self.proxy_tls: TLSStream | None = None
         self.peer = peer
         self.answered = False
 

@@ -70,23 +70,20 @@ class AnotherAddress(Exception):
 # ── What can be asked for ──────────────────────────────────────────────────────────────────────
 
 
-def check_target(scheme: str, host: str) -> None:
-    """See whether a proxy can be asked for *host*. To be called before anything is taken.
+def can_be_asked_for(version: int, address: str) -> bool:
+    """Whether an address can be told to a proxy.
 
-    Args:
-      scheme: of the proxy.
-
-    Raises:
-      ValueError: it can't.
+    No kind of SOCKS has zones, which mean something on our own machine only. SOCKS 4 has IPv4; and
+    its addresses that begin with three zeros say that a name follows, for which a proxy would wait.
     """
-    if "%" in host:
-        raise ValueError(f"the zone of {host!r} means nothing to a proxy: leave it out")
-    if scheme in ("socks5h", "socks4a"):
-        _packed(host)
-    if scheme in ("socks4", "socks4a"):
-        address = _literal(host)
-        if address is not None:
-            _packed_4(address)
+    if "%" in address:
+        return False
+    if version == 4:
+        try:
+            _packed_4(ipaddress.ip_address(address))
+        except ValueError:
+            return False
+    return True
 
 
 def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

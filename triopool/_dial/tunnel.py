@@ -25,11 +25,7 @@ class Tunnel:
       errand: who is asked for what, for messages.
       host: where to; an IPv6 address without brackets.
       port: always told.
-      fields: User-Agent, and what the proxy is to get, its credentials included; Host is added.
-        Nothing of a request.
-
-    Raises:
-      LocalProtocolError: a field is not legal.
+      fields: what the proxy is to get, its credentials included.
     """
 
     def __init__(
@@ -38,7 +34,6 @@ class Tunnel:
         self._errand = errand
         self._where = (host, port)
         self._fields = fields
-        Connect(*self._where, fields)  # Now, before anything is open: a field may not be legal.
 
     def doing(self, line: Line) -> str:
         return f"waiting for {self._errand.proxy} to open a tunnel"

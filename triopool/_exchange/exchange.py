@@ -387,10 +387,10 @@ class Exchange:
 
     def _doing(self) -> str:
         """What is going on, for a note on a cancellation."""
-        key, codec = self.request.key, self.codec
+        way, codec = self.request.way, self.codec
         if self._state == "reading":
-            return f"reading the response from {key}, {codec.how_far}"
+            return f"reading the response from {way}, {codec.how_far}"
         if self._state == "whole" or not codec.sent_whole:
-            return f"sending the request to {key}: {codec.bytes_sent} bytes had been sent"
+            return f"sending the request to {way}: {codec.bytes_sent} bytes had been sent"
         waited = "" if codec.waited is None else f", for {codec.waited:.3g} s"
-        return f"waiting for the head of the response from {key}{waited}"
+        return f"waiting for the head of the response from {way}{waited}"

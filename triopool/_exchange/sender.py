@@ -77,7 +77,12 @@ class Sender:
         body = self._body_for_one_write()
         try:
             written = codec.start(
-                request.head, body, request.timeouts, reused=reused, just_seen=just_seen
+                request.url.origin,
+                request.head,
+                body,
+                request.timeouts,
+                reused=reused,
+                just_seen=just_seen,
             )
             if body is None:
                 await codec.flush()

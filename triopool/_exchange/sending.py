@@ -68,4 +68,5 @@ class Sending:
             self.followed,
             self.id,
             self.redirected_from,
+            None if request.proxy is None else request.proxy.url,
         )

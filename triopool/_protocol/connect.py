@@ -11,11 +11,11 @@ The rest is as for every head: its form and its bounds are the scanner's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from .heads import Doubt, NotLegal, Told
-from .request_head import make_head
+from .request_head import USER_AGENT, make_head
 from .scanner import NOTHING_TOLD, Scanner
 from .seam import RawHeaders
 
@@ -43,7 +43,7 @@ class Connect:
     Args:
       host: where to; an IPv6 address without brackets.
       port: always told.
-      fields: besides Host.
+      fields: what the proxy is to get, besides Host and User-Agent; nothing of a request.
 
     Raises:
       LocalProtocolError: a field is not legal.
@@ -52,11 +52,12 @@ class Connect:
       request: what is to be sent.
     """
 
-    def __init__(
-        self, host: str, port: int, fields: Iterable[tuple[str | bytes, str | bytes]]
-    ) -> None:
+    def __init__(self, host: str, port: int, fields: Sequence[tuple[bytes, bytes]]) -> None:
         authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        head = make_head("CONNECT", authority, [("Host", authority), *fields])
+        ours: list[tuple[str | bytes, str | bytes]] = [("Host", authority)]
+        if all(name.lower() != b"user-agent" for name, _ in fields):
+            ours.append(("User-Agent", USER_AGENT))
+        head = make_head("CONNECT", authority, [*ours, *fields])
         lines = (b"%b: %b\r\n" % line for line in head.fields.lines)
         self.request = b"CONNECT %b HTTP/1.1\r\n%b\r\n" % (head.target, b"".join(lines))
         self._scanner = Scanner(_without_doubt, _status_only)

@@ -36,6 +36,7 @@ from .._errors import (
     WriteTimeout,
 )
 from .._facts import Condition, ConnectionInfo, Spent
+from .._origin import Origin
 from .._pool_key import PoolKey
 from .._transport.tls import TLSStream
 from .._transport.tls_errors import why_broken
@@ -79,7 +80,8 @@ class HTTP1Connection:
         self.info = info
         self.spent: Spent | None = None
         self.writes_at_once = tls is None
-        self._name = str(key)
+        self._key = key
+        self._origin = key.origin
         self._wire = wire
         self._tls = tls
         self._stream: Wire | TLSStream = wire if tls is None else tls
@@ -169,6 +171,7 @@ class HTTP1Connection:
 
     def start(
         self,
+        origin: Origin,
         head: RequestHead,
         body: bytes | None,
         timeouts: Timeouts,
@@ -176,6 +179,7 @@ class HTTP1Connection:
         reused: bool,
         just_seen: bool,
     ) -> bool:
+        self._origin = origin
         self._limits = timeouts
         self._reused = reused
         self._wire.look_before_write = reused and not just_seen
@@ -194,7 +198,7 @@ class HTTP1Connection:
         except DoesNotFit as exc:
             raise LocalProtocolError(
                 f"the body does not fit the request's Content-Length: {exc}",
-                origin=self.info.origin,
+                origin=self._origin,
                 phase="write",
             ) from None
         self._owed = framed[0] if len(framed) == 1 else b"".join(framed)
@@ -267,9 +271,9 @@ class HTTP1Connection:
         if isinstance(exc, trio.ClosedResourceError):
             self._raise_closed("write", exc)
         self._spend(Spent.STALE if isinstance(exc, Stale) else Spent.BROKEN)
-        origin = self.info.origin
+        origin = self._origin
         raise WriteError(
-            f"the connection to {origin} broke while the request was sent: {why_broken(exc)}",
+            f"the connection to {self._way} broke while the request was sent: {why_broken(exc)}",
             origin=origin,
             phase="write",
         ) from exc
@@ -290,7 +294,7 @@ class HTTP1Connection:
             data = await self._stream.receive_some(rest)
         except trio.BrokenResourceError as exc:
             self._spend(Spent.BROKEN)
-            why = f"the connection to {self.info.origin} broke while the response was read: "
+            why = f"the connection to {self._way} broke while the response was read: "
             raise self._read_error(why + why_broken(exc)) from exc
         except trio.ClosedResourceError as exc:
             self._raise_closed("read", exc)
@@ -344,7 +348,7 @@ class HTTP1Connection:
             return
         if tls is not None and tls.was_cut:
             raise self._read_error(
-                f"{self.info.origin} closed the connection without TLS's close_notify, so the body "
+                f"{self._way} closed the connection without TLS's close_notify, so the body "
                 "may have been cut (RFC 9112 section 9.8)"
             )
 
@@ -381,6 +385,10 @@ class HTTP1Connection:
 
     # ── Errors ─────────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def _way(self) -> str:
+        return self._key.way_to(self._origin)
+
     def check_open(self) -> None:
         if self.closed:
             self._raise_closed("write", None)
@@ -397,18 +405,18 @@ class HTTP1Connection:
             self._spend(Spent.TIMED_OUT)
             raise self._read_timeout() from None
         raise PoolClosed(
-            f"the exchange with {self.info.origin} was under way when the pool, or the lease of "
+            f"the exchange with {self._way} was under way when the pool, or the lease of "
             "its connection, was left",
-            origin=self.info.origin,
+            origin=self._origin,
             phase=phase,
         ) from exc
 
     def _write_timeout(self) -> WriteTimeout:
         seconds = self._limits.write
         return WriteTimeout(
-            f"{self._name} took nothing of the request for {seconds} s "
+            f"{self._way} took nothing of the request for {seconds} s "
             f"({self.bytes_sent} bytes sent so far)",
-            origin=self.info.origin,
+            origin=self._origin,
             phase="write",
             seconds=seconds,
         )
@@ -420,17 +428,17 @@ class HTTP1Connection:
         else:
             so_far = f", {self.how_far}"
         return ReadTimeout(
-            f"{self._name} sent nothing for {seconds} s{so_far}",
-            origin=self.info.origin,
+            f"{self._way} sent nothing for {seconds} s{so_far}",
+            origin=self._origin,
             phase="read",
             seconds=seconds,
         )
 
     def _raise_what_is_wrong(self, exc: NotLegal | CutShort) -> NoReturn:
-        origin = self.info.origin
+        origin = self._origin
         if isinstance(exc, NotLegal):
             self._spend(Spent.NOT_LEGAL)
-            message = f"{origin} sent {exc}"
+            message = f"{self._way} sent {exc}"
             raise RemoteProtocolError(message, origin=origin, phase="read") from None
         if not self.bytes_received:
             where = "without sending a response"
@@ -438,12 +446,12 @@ class HTTP1Connection:
             where = f"in the middle of a head, after {self.bytes_received} bytes"
         else:
             where = "in the middle of the response"
-        raise self._read_error(f"{origin} closed the connection {where}") from exc
+        raise self._read_error(f"{self._way} closed the connection {where}") from exc
 
     def _read_error(self, message: str) -> ReadError:
         if not self._is_in_head:
             message = f"{message}, {self.how_far}"
-        return ReadError(message, origin=self.info.origin, phase="read")
+        return ReadError(message, origin=self._origin, phase="read")
 
     @property
     def how_far(self) -> str:

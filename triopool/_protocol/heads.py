@@ -59,8 +59,11 @@ _CONTROL = re.compile(rb"[^%b]" % TEXT)
 # Fields that say how the body ends, what it is, and how long the connection lasts.
 _LENGTH, _CODING = b"content-length", b"transfer-encoding"
 _ENCODING, _KEEP_ALIVE = b"content-encoding", b"keep-alive"
+_PROXY_CONNECTION = b"proxy-connection"
 _SPECIAL = re.compile(
-    rb"\n(%b|%b|%b|%b):[ \t]*+([^\r\n]*+)" % (_LENGTH, _CODING, _ENCODING, _KEEP_ALIVE), re.I
+    rb"\n(%b|%b|%b|%b|%b):[ \t]*+([^\r\n]*+)"
+    % (_LENGTH, _CODING, _ENCODING, _KEEP_ALIVE, _PROXY_CONNECTION),
+    re.I,
 )
 BEGINNING = b"HTTP/"
 
@@ -183,6 +186,11 @@ def read_head(head: bytes, doubt: Doubt) -> Told:
     # says the same to all, and many servers tell it with each 204.)
     if (status < 200 or status == 204) and (chunked or length):
         doubt(Spent.DOUBTFUL)
+    # RFC 9112 appendix C.2.2: what old proxies say instead of Connection. We heed it, and never
+    # send it.
+    words = b",".join(found.get(_PROXY_CONNECTION, ())).lower().split(b",")
+    if b"close" in (word.strip(b" \t") for word in words):
+        doubt(Spent.ASKED_TO_CLOSE)
     encoding = b", ".join(found[_ENCODING]).decode("latin-1") if _ENCODING in found else ""
     limit = _read_keep_alive(b",".join(found[_KEEP_ALIVE]), doubt) if _KEEP_ALIVE in found else None
     return Told(status, length, chunked, encoding, limit)

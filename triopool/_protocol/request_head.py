@@ -13,9 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from importlib.metadata import version
 from typing import Any
 
 from .._errors import LocalProtocolError
+
+USER_AGENT = f"triopool/{version('triopool')}"
+"""What we call ourselves, to servers and to proxies."""
 
 # RFC 9110 section 5.5: these have no business in a value.
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from .._config import Timeouts
     from .._facts import Condition, ConnectionInfo, Spent
+    from .._origin import Origin
     from .request_head import RequestHead
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
@@ -81,6 +82,7 @@ class Codec(Protocol):
 
     def start(
         self,
+        origin: Origin,
         head: RequestHead,
         body: bytes | None,
         timeouts: Timeouts,
@@ -93,6 +95,7 @@ class Codec(Protocol):
         Not a checkpoint. Nothing is written if the body is None, which is for pieces to come.
 
         Args:
+          origin: whom the request is for, for errors: a proxy may forward those of all origins.
           timeouts: of which those for reading and writing are kept here.
           reused: whether the server may have ended the connection, or sent bytes unasked: then it
             is looked at in the step in which we write.

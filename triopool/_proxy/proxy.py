@@ -37,6 +37,8 @@ DEFAULT_PORTS = {
 MAX_SOCKS_BYTES = 255
 """Of a name or a password: their length is one byte (RFC 1929). SOCKS4 has the same bound here."""
 
+# SOCKS 4a says so that a name follows.
+_FOR_A_NAME = re.compile(r"0\.0\.0\.(?!0\Z)[0-9]+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,15}://")
 _OF_THE_MESSAGE = frozenset(
     {
@@ -200,6 +202,11 @@ class Proxy:
         return self.origin.scheme in ("socks5", "socks4")
 
     @property
+    def needs_our_trust(self) -> bool:
+        """Whether TLS is spoken with it, and trusts whom we trust."""
+        return self.origin.scheme == "https" and self.ssl_context is None
+
+    @property
     def fields(self) -> tuple[tuple[bytes, bytes], ...]:
         """What an HTTP proxy gets with CONNECT, and with each request that it forwards.
 
@@ -208,11 +215,11 @@ class Proxy:
         return self._fields
 
     @property
-    def socks_credentials(self) -> tuple[bytes, bytes] | None:
+    def socks_credentials(self) -> tuple[str, str] | None:
         """The name and the password for a SOCKS proxy; None without."""
         if self.speaks_http or not isinstance(self.auth, BasicAuth):
             return None
-        return self.auth.username.encode(), self.auth.password.encode()
+        return self.auth.username, self.auth.password
 
     @property
     def chain(self) -> tuple[Proxy, ...]:
@@ -239,8 +246,15 @@ class Proxy:
                 f"{self} can't reach {origin}: a zone means something on this machine only",
                 origin=origin,
             )
-        if self.origin.scheme in ("socks4", "socks4a") and ":" in origin.host:
-            raise InvalidURL("SOCKS4 can't reach IPv6 addresses: use socks5://", origin=origin)
+        if self.origin.scheme in ("socks4", "socks4a"):
+            if ":" in origin.host:
+                raise InvalidURL("SOCKS4 can't reach IPv6 addresses: use socks5://", origin=origin)
+            if _FOR_A_NAME.fullmatch(origin.host):
+                raise InvalidURL(
+                    f"SOCKS4 can't reach {origin.host}, which stands for a name there: use "
+                    "socks5://",
+                    origin=origin,
+                )
 
 
 # ── The URL ────────────────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,8 @@ tunnel, or ``forwarded``. Which one, by scheme of the URL and kind of the proxy:
     ==============================================  ============================  ===============
 
 What is forwarded has another target than what the origin itself would get, and the proxy's fields.
-Both are made here, for the head that goes to that proxy; a request has neither.
+Both are made here, when the head is written that goes to that proxy. They are no part of what a
+redirect takes along.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ from collections.abc import Sequence
 
 from .._origin import Origin
 from .._pool_key import PoolKey
+from .._request.fields import Field, lower, names_of
 from .._request.url import URL
-from .proxy import Direct, Proxy
+from .proxy import Proxy
 
 
 def route(
     origin: Origin,
     server_hostname: str | None,
-    proxy: Proxy | Direct,
+    proxy: Proxy,
     *,
     may_switch: bool = False,
 ) -> PoolKey:
@@ -40,8 +42,6 @@ def route(
     Raises:
       InvalidURL: the proxy can't be told to connect to that origin.
     """
-    if isinstance(proxy, Direct):
-        return PoolKey(origin, server_hostname)
     proxy.check_reaches(origin)
     if not proxy.forwards(origin, may_switch=may_switch):
         return PoolKey(origin, server_hostname, proxy)
@@ -63,12 +63,10 @@ def forwarded_target(method: str, url: URL, target: str | None = None) -> str:
     return origin + target if target.startswith("/") else target
 
 
-def forwarded_fields(
-    given: Sequence[tuple[bytes, bytes]], proxy: Proxy
-) -> list[tuple[bytes, bytes]]:
-    """The fields of a request that *proxy* forwards: its own come last.
+def forwarded_fields(given: Sequence[Field], proxy: Proxy) -> list[tuple[bytes, bytes]]:
+    """The fields that *proxy* gets with a request that it forwards, behind the request's own.
 
-    A field that the request has itself is not repeated.
+    One that the request has itself is not repeated.
     """
-    names = {name.lower() for name, _ in given}
-    return [*given, *(line for line in proxy.fields if line[0].lower() not in names)]
+    names = names_of(given)
+    return [line for line in proxy.fields if lower(line[0]) not in names]

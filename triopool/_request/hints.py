@@ -21,6 +21,10 @@ OF_A_REQUEST: Mapping[str, str] = {
     "data": "form= or content=",
     "fields": "form= or multipart=",
     "files": "multipart=",
+    "mounts": "proxy=",
+    "proxies": "proxy=",
+    "proxy_auth": "proxy=triopool.Proxy(url, auth=...)",
+    "proxy_headers": "proxy=triopool.Proxy(url, headers=...)",
     "max_redirects": "follow_redirects=triopool.Redirects(limit=...)",
     "query": "params=",
     "redirect": "follow_redirects=",
@@ -44,9 +48,12 @@ OF_A_POOL: Mapping[str, str] = {
     "limits": "max_connections= and max_idle=",
     "max_keepalive_connections": "max_idle=",
     "maxsize": "max_connections=",
+    "mounts": "proxy=, a function of the origin",
     "network_backend": "socket_factory=",
+    "proxies": "proxy=",
     "ssl": _A_CONTEXT,
     "timeout": _A_LIMIT,
+    "trust_env": "proxy=triopool.ProxyRules.from_environment()",
     "ttl_dns_cache": "dns_ttl=",
     "uds": "unix_socket=",
     "verify": _A_CONTEXT,
@@ -70,8 +77,6 @@ def refuse(caller: str, names: Iterable[str], meant: Mapping[str, str]) -> None:
     """
     for name in names:
         hint = f": did you mean {meant[name]}?" if name in meant else ""
-        if name in ("proxy", "proxies"):
-            hint = ": triopool can't use a proxy yet"
         raise TypeError(f"{caller} got an unexpected keyword argument {name!r}{hint}")
 
 

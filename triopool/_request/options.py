@@ -14,6 +14,7 @@ from .._body.form import Params
 from .._body.multipart import MultipartFields
 from .._config import Redirects, Timeouts
 from .._facts import OnProgress
+from .._proxy.choice import ProxyOption
 from . import hints as _hints
 from .auth import AuthOption
 from .fields import Headers
@@ -33,6 +34,7 @@ class RequestOptions(TypedDict, total=False):
     auth: AuthOption | None
     timeouts: Timeouts | None
     server_hostname: str | None
+    proxy: ProxyOption | None
     target: str | None
     idempotent: bool | None
     expect_continue: bool

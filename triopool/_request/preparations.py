@@ -11,8 +11,11 @@ it. A URL that a server has sent (a redirect's) is never kept.
 from __future__ import annotations
 
 import re
+from typing import Unpack
 
 from .._config import Timeouts
+from .._proxy.chooser import Chooser
+from .options import RequestOptions
 from .places import Places
 from .prepare import prepare
 from .request import Request
@@ -32,10 +35,12 @@ class Preparations:
     Attributes:
       timeouts: the pool's own, which a request has unless the caller gives others.
       places: what it keeps of where they went, for those that are not quite alike.
+      chooser: which proxy they go through; None if they go directly.
     """
 
-    def __init__(self, timeouts: Timeouts) -> None:
+    def __init__(self, timeouts: Timeouts, chooser: Chooser | None = None) -> None:
         self.timeouts = timeouts
+        self.chooser = chooser
         self._kept: dict[tuple[str, str], Request] = {}
         self.places = Places()
 
@@ -49,12 +54,25 @@ class Preparations:
           InvalidURL, LocalProtocolError, TypeError: it can't be sent.
         """
         if type(method) is not str or type(url) is not str:
-            return prepare(method, url, default_timeouts=self.timeouts, places=self.places)
+            return self.special(method, url)
         # The same object each time: a request never changes. What does stands in its Sending.
         return self._kept.get((method, url)) or self._first(method, url)
 
+    def special(self, method: str, url: str, **options: Unpack[RequestOptions]) -> Request:
+        """:func:`prepare`, for any request."""
+        return prepare(
+            method,
+            url,
+            default_timeouts=self.timeouts,
+            places=self.places,
+            chooser=self.chooser,
+            **options,
+        )
+
     def _first(self, method: str, url: str) -> Request:
-        request = prepare(method, url, default_timeouts=self.timeouts, places=self.places)
+        request = self.special(method, url)
+        if self.chooser is not None and not self.chooser.settled:
+            return request  # The next one may have to go through another proxy.
         if len(method) + len(url) <= MAX_CHARACTERS and not _MAY_HOLD_SECRETS.search(url):
             if len(self._kept) >= MAX_KEPT:
                 del self._kept[next(iter(self._kept))]  # The oldest.

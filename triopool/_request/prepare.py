@@ -10,6 +10,8 @@ from typing import Any, Unpack
 from .._body.body import Body, to_body
 from .._config import Timeouts, check_bool, check_count, check_redirects, described
 from .._errors import LocalProtocolError
+from .._proxy.choice import ProxyOption, proxy_or_none
+from .._proxy.chooser import Chooser
 from . import fields as _fields
 from .auth import Auth, check_auth
 from .options import RequestOptions
@@ -30,6 +32,7 @@ def prepare(
     *,
     default_timeouts: Timeouts,
     places: Places,
+    chooser: Chooser | None = None,
     **options: Unpack[RequestOptions],
 ) -> Request:
     """Check everything that the caller gave; see :meth:`ConnectionPool.request`.
@@ -37,10 +40,12 @@ def prepare(
     Args:
       default_timeouts: the pool's.
       places: what the pool remembers of earlier requests.
+      chooser: the pool's, for requests that name no proxy; None if they go directly.
       options: by the names of the request's options; nothing has looked at their values.
 
     Raises:
       LocalProtocolError, InvalidURL, TypeError, ValueError: an argument is wrong.
+      Exception: what the user's own chooser raises, as itself.
     """
     if not isinstance(method, str):
         raise TypeError(f"method must be a str, not {type(method).__name__}")
@@ -50,7 +55,12 @@ def prepare(
     if not options and method != "CONNECT":
         # What a method and a URL say is most of what there is to check.
         return Request(
-            places=places, method=method, url=parsed, timeouts=default_timeouts, auth=parsed.auth
+            places=_usable(places, chooser),
+            method=method,
+            url=parsed,
+            timeouts=default_timeouts,
+            auth=parsed.auth,
+            **_way(None, parsed, chooser),
         )
     timeouts = options.get("timeouts")
     if timeouts is not None and not isinstance(timeouts, Timeouts):
@@ -63,7 +73,10 @@ def prepare(
     names = _fields.names_of(fields) if fields else set()
     target = attributes.get("target")
     if target is None and "proxy-authorization" in names:
-        raise LocalProtocolError("header 'Proxy-Authorization': proxies are not supported")
+        raise LocalProtocolError(
+            "a header 'Proxy-Authorization' would reach the origin: a proxy's credentials stand in "
+            "its URL, or in Proxy(auth=)"
+        )
     multipart = options.get("multipart")
     body, content_type = to_body(
         content=options.get("content"),
@@ -75,8 +88,9 @@ def prepare(
         raise ValueError("multipart= makes its own Content-Type, with its boundary: leave it out")
     if method == "CONNECT":
         _check_connect(target, body)
+    named = options.get("proxy")
     return Request(
-        places=places,
+        places=_usable(places, chooser) if named is None else None,
         method=method,
         url=parsed,
         timeouts=timeouts or default_timeouts,
@@ -88,8 +102,23 @@ def prepare(
         server_hostname=_server_hostname(options.get("server_hostname"), parsed),
         expect_continue=_expects_continue(options, fields, names, body),
         redirects=check_redirects(options.get("follow_redirects", False)),
+        **_way(named, parsed, chooser),
         **attributes,
     )
+
+
+def _way(named: ProxyOption | None, url: URL, chooser: Chooser | None) -> dict[str, Any]:
+    """The attributes of a request that say which proxy it goes through, if any."""
+    if named is not None:
+        return {"proxy": proxy_or_none("proxy", named)}
+    if chooser is not None:
+        return {"proxy": chooser(url.origin), "chooser": chooser}
+    return {}
+
+
+def _usable(places: Places, chooser: Chooser | None) -> Places | None:
+    """What may be remembered: the fields for a proxy only if the pool has it for good."""
+    return places if chooser is None or chooser.settled else None
 
 
 def refuse_switch(request: Request) -> None:

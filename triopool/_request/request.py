@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from typing import Any
 
 from .._body.body import Body, Measured
@@ -13,6 +12,9 @@ from .._decoding import ACCEPT_ENCODING
 from .._facts import OnProgress
 from .._pool_key import PoolKey
 from .._protocol import request_head as _head
+from .._proxy.chooser import Chooser
+from .._proxy.proxy import Proxy
+from .._proxy.route import forwarded_fields, forwarded_target, route
 from . import fields as _fields
 from .auth import Auth
 from .fields import Field
@@ -27,7 +29,6 @@ PUT and DELETE are idempotent by the book, but a server may have acted on the fi
 the second one otherwise. A program that knows better says ``idempotent=True``.
 """
 
-_USER_AGENT = f"triopool/{version('triopool')}"
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
 
 
@@ -48,8 +49,11 @@ class Request:
       content_type: what the body suggests.
       idempotent: whether the request may be sent twice; None for: if its method is safe.
       redirects: which ones to follow; None for none.
+      proxy: which one it goes through; None for the direct way.
+      chooser: whom to ask for the proxy of a redirect; None if the caller has named this one, or
+        the pool has none.
       head: what goes over the wire, written from all the above.
-      key: where to.
+      key: where to, and on which way.
     """
 
     method: str
@@ -70,6 +74,8 @@ class Request:
     on_informational: OnInformational | None = None
     on_progress: OnProgress | None = None
     max_body_bytes: int | None = None
+    proxy: Proxy | None = None
+    chooser: Chooser | None = None
     head: _head.RequestHead = field(init=False)
     key: PoolKey = field(init=False)
 
@@ -80,34 +86,47 @@ class Request:
         of them, of which most requests need three.
 
         Args:
-          places: what is known of the place, so that the head need not be checked again.
+          places: what is known of the place, so that the head need not be checked again. None
+            where nothing of the head may be kept, which has the credentials of a proxy in it.
           attributes: as named above; those that are left out have the default of the class.
 
         Raises:
           LocalProtocolError: the head would not be legal.
+          InvalidURL: the proxy can't be told to connect there.
         """
         mine = vars(self)
         mine.update(attributes)
-        mine["key"] = PoolKey(self.url.origin, self.server_hostname)
+        if self.proxy is None:
+            mine["key"] = PoolKey(self.url.origin, self.server_hostname)
+        else:
+            mine["key"] = route(
+                self.url.origin, self.server_hostname, self.proxy, may_switch=self.may_switch
+            )
         mine["head"] = self._compose(places)
 
     # ── The head ───────────────────────────────────────────────────────────────────────────────
 
     def _compose(self, places: Places | None) -> _head.RequestHead:
         target = self.target or self.url.target
+        forwarder = self.key.proxy if self.key.forwarded else None
+        if forwarder is not None:
+            target = forwarded_target(self.method, self.url, self.target)
         if places is not None and self._is_usual:
-            place = self.url.host_header, self.decode
+            place = self.url.host_header, self.decode, forwarder
             usual = places.usual_head(place)
             if usual is None:
-                fields = _fields.complete((), self._defaults())
-                usual = _head.make_head("GET", "/", fields)
+                usual = _head.make_head("GET", "/", self._lines(forwarder))
                 places.keep_usual_head(place, usual)
             return _head.make_head_like(usual, self.method, target)
-        lines = self.fields if self.verbatim else _fields.complete(self.fields, self._defaults())
-        head = _head.make_head(self.method, target, lines)
+        head = _head.make_head(self.method, target, self._lines(forwarder))
         if self.fields:
             _fields.check(head.fields.lines, self.body_length)
         return head
+
+    def _lines(self, forwarder: Proxy | None) -> Sequence[Field]:
+        """All fields; the last ones are for the proxy, if it forwards the request."""
+        lines = self.fields if self.verbatim else _fields.complete(self.fields, self._defaults())
+        return lines if forwarder is None else [*lines, *forwarded_fields(lines, forwarder)]
 
     @property
     def _is_usual(self) -> bool:
@@ -120,8 +139,8 @@ class Request:
         given = _fields.names_of(self.fields)
         if self.method == "CONNECT":
             # RFC 9110 section 9.3.6: whom to connect to, and no body.
-            return {"Host": self.target or "", "User-Agent": _USER_AGENT}
-        wanted = {"Host": self.url.host_header, "Accept": "*/*", "User-Agent": _USER_AGENT}
+            return {"Host": self.target or "", "User-Agent": _head.USER_AGENT}
+        wanted = {"Host": self.url.host_header, "Accept": "*/*", "User-Agent": _head.USER_AGENT}
         # A range is one of the encoded bytes (RFC 9110 section 14.1.2): it could not be decoded.
         if self.decode and "range" not in given:
             wanted["Accept-Encoding"] = ACCEPT_ENCODING
@@ -144,6 +163,11 @@ class Request:
         if self.body != b"" or self.method in {"POST", "PUT", "PATCH"}:
             return {"Content-Length": str(self.body_length)}
         return {}
+
+    @property
+    def way(self) -> str:
+        """Where it goes, and through which proxy, for messages."""
+        return self.key.way_to(self.url.origin)
 
     @property
     def may_switch(self) -> bool:
