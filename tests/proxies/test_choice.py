@@ -57,7 +57,7 @@ def test_a_pool_refuses_a_url_that_can_t_be_used() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "expected"),
-    [(PROXY, PROXY), ("http://proxy:3128", PROXY), (DIRECT, DIRECT)],
+    [(PROXY, PROXY), ("http://proxy:3128", PROXY), (DIRECT, None)],
 )
 def test_a_chooser_is_asked_with_the_origin_each_time(answer: Any, expected: Any) -> None:
     asked = []
