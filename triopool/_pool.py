@@ -36,6 +36,7 @@ from ._errors import PoolClosed
 from ._facts import ConnectionInfo
 from ._instruments.combine import combine
 from ._own_nursery import OwnNursery
+from ._protocol.parsers import ParserOption, choose_parser
 from ._proxy.choice import ProxyOption
 from ._proxy.chooser import chooser_of_pool
 from ._request import hints as _hints
@@ -100,6 +101,9 @@ class ConnectionPool:
         a :class:`triopool.Proxy` has its own, while ``socket_factory``, ``resolver`` and
         ``local_address`` are for the first proxy. None, or :data:`triopool.DIRECT`, for no proxy;
         the environment's variables count only if asked: ``ProxyRules.from_environment()``.
+      http_parser: ``"h11"``; ``"httptools"``, which takes half the time for a small response, and
+        has to be installed (``triopool[fast]``); or ``"auto"`` for httptools if it is installed,
+        and else h11. Both accept and refuse the same.
       instruments: are told what happens; see :class:`triopool.abc.Instrument`.
     """
 
@@ -123,6 +127,7 @@ class ConnectionPool:
         happy_eyeballs_delay: float = 0.25,
         unix_socket: str | os.PathLike[str] | None = None,
         proxy: ProxyOption | ProxyChooser | None = None,
+        http_parser: ParserOption = "auto",
         instruments: Iterable[Instrument] = (),
     ) -> None:
         if not isinstance(timeouts, Timeouts):
@@ -151,6 +156,7 @@ class ConnectionPool:
             local_address=check_local_address(local_address),
             unix_socket=None if unix_socket is None else os.fspath(unix_socket),
             happy_eyeballs_delay=check_delay(happy_eyeballs_delay),
+            parser=choose_parser(http_parser),
         )
         self._slots = Slots(
             dialler.dial,

@@ -29,6 +29,7 @@ from .._errors import ProxyError, ResolveError, TLSError
 from .._facts import ConnectionInfo, ProxyInfo, TLSInfo
 from .._pool_key import PoolKey
 from .._protocol.connection import HTTP1Connection
+from .._protocol.parsers import H11, ParserKind
 from .._protocol.seam import Connection
 from .._proxy.proxy import Proxy
 from .._transport import tls as _tls
@@ -55,6 +56,7 @@ class Dialler:
       local_address: address and port to connect from; None to leave that to the system.
       unix_socket: the path to connect to, whatever the origin; None to look the host up.
       happy_eyeballs_delay: seconds between the starts of two attempts.
+      parser: reads what comes on the connections.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Dialler:
         local_address: tuple[str, int] | None = None,
         unix_socket: str | None = None,
         happy_eyeballs_delay: float = 0.25,
+        parser: ParserKind = H11,
     ) -> None:
         self._names = names
         self._deadlines = deadlines
@@ -76,6 +79,7 @@ class Dialler:
         self._sockets = Sockets(socket_factory, local_address)
         self._unix_socket = unix_socket
         self._delay = happy_eyeballs_delay
+        self._parser = parser
         self._ids = itertools.count(1)
 
     async def dial(self, key: PoolKey, notes: list[str]) -> Connection:
@@ -159,7 +163,7 @@ class Dialler:
                 opened_at=trio.current_time(),
                 proxy=None if key.proxy is None else _facts_of_proxy(key.proxy, key, line),
             )
-            return HTTP1Connection(wire, line.tls, info, key, self._deadlines)
+            return HTTP1Connection(wire, line.tls, info, key, self._deadlines, self._parser.make)
         except BaseException:
             line.close()
             raise

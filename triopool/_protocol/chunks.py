@@ -52,7 +52,7 @@ class Chunks:
         self.budget = CHUNKS_IN_A_ROW
 
     def take(self, data: bytes | bytearray, at: int, most: int) -> tuple[bytes, int]:
-        """The data of the chunks in *data* from *at* on, as one chunk, and where they end.
+        """The data of the chunks in *data* from *at* on, in one piece, and where they end.
 
         Args:
           most: how many bytes it may have.
@@ -62,7 +62,7 @@ class Chunks:
             then it is found again.)
         """
         view = memoryview(data)
-        parts: list[bytes | memoryview] = [b""]
+        parts: list[bytes | memoryview] = []
         size = 0
         in_chunk = self._in_chunk
         try:
@@ -85,9 +85,6 @@ class Chunks:
             if not size:
                 self._in_chunk = in_chunk  # as we go back to *at*
                 raise
-        if size:
-            parts[0] = b"%x\r\n" % size
-            parts.append(b"\r\n")
         return b"".join(parts), at
 
     def _begin_chunk(self, data: bytes | bytearray, at: int) -> int:

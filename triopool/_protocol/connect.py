@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .heads import Doubt, NotLegal, Told
-from .request_head import USER_AGENT, make_head
+from .heads import Doubt, NotLegal, Told, split_fields
+from .request_head import USER_AGENT, make_head, write_head
 from .scanner import NOTHING_TOLD, Scanner
 from .seam import RawHeaders
 
@@ -58,8 +58,7 @@ class Connect:
         if all(name.lower() != b"user-agent" for name, _ in fields):
             ours.append(("User-Agent", USER_AGENT))
         head = make_head("CONNECT", authority, [*ours, *fields])
-        lines = (b"%b: %b\r\n" % line for line in head.fields.lines)
-        self.request = b"CONNECT %b HTTP/1.1\r\n%b\r\n" % (head.target, b"".join(lines))
+        self.request = write_head(head)
         self._scanner = Scanner(_without_doubt, _status_only)
         self._scanner.start(b"CONNECT")
         self._informational = 0
@@ -74,12 +73,11 @@ class Connect:
         Raises:
           NotLegal: what came is not legal, or exceeds a bound.
         """
-        while head := bytes(self._scanner.take()):
+        while head := self._scanner.take_head():
             status = self._scanner.told.status
-            if status == 101:
-                raise NotLegal("101 Switching Protocols, which was not asked for")
             if status >= 200:
-                return _read(head)
+                reason = head[13 : head.index(b"\r\n")]
+                return Answer(status, reason, split_fields(head))
             self._informational += 1
             if self._informational > MAX_INFORMATIONAL:
                 raise NotLegal(f"more than {MAX_INFORMATIONAL} informational responses")
@@ -89,15 +87,6 @@ class Connect:
     def has_rest(self) -> bool:
         """Whether something has been put in behind the head of a 2xx."""
         return self._scanner.has_rest
-
-
-def _read(head: bytes) -> Answer:
-    """Split a head that has passed the scanner; behind it there may be some of a body."""
-    first, *lines = head[: head.index(b"\r\n\r\n")].split(b"\r\n")
-    fields = (line.partition(b":") for line in lines)
-    return Answer(
-        int(first[9:12]), first[13:], [(name, at.strip(b" \t")) for name, _, at in fields]
-    )
 
 
 def _status_only(head: bytes, doubt: Doubt) -> Told:

@@ -2,7 +2,7 @@
 
 It is both sides of the seam. For the pool it is a :class:`~.seam.Connection`; for one exchange
 after the other it is their :class:`~.seam.Codec`. What is legal, and how a message is framed, the
-parser says (``http11.py``); a second parser takes that one's place, and nothing here changes.
+parser says (``parser.py``), of which there are two.
 
 *Clocks.* The server is given so much time for each gap. There is a clock for each direction, for an
 upload and its response may go on side by side. When one runs out it closes the wire, and the task
@@ -41,8 +41,8 @@ from .._pool_key import PoolKey
 from .._transport.tls import TLSStream
 from .._transport.tls_errors import why_broken
 from .._transport.wire import Stale, Wire
-from .heads import NotLegal
-from .http11 import H11, CutShort, DoesNotFit
+from .heads import Doubt, NotLegal
+from .parser import CutShort, DoesNotFit, Parser
 from .request_head import RequestHead
 from .scanner import Stage
 from .seam import Bytes, Head, RawHeaders, Upgraded
@@ -76,6 +76,7 @@ class HTTP1Connection:
         info: ConnectionInfo,
         key: PoolKey,
         deadlines: Deadlines,
+        make_parser: Callable[[Doubt], Parser],
     ) -> None:
         self.info = info
         self.spent: Spent | None = None
@@ -85,7 +86,7 @@ class HTTP1Connection:
         self._wire = wire
         self._tls = tls
         self._stream: Wire | TLSStream = wire if tls is None else tls
-        self._parser = H11(self._spend)
+        self._parser = make_parser(self._spend)
         self._write_clock = Deadline(deadlines, self._write_stalled)
         self._read_clock = Deadline(deadlines, wire.close)
         # Of the exchange on it:

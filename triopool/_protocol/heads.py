@@ -59,10 +59,10 @@ _CONTROL = re.compile(rb"[^%b]" % TEXT)
 # Fields that say how the body ends, what it is, and how long the connection lasts.
 _LENGTH, _CODING = b"content-length", b"transfer-encoding"
 _ENCODING, _KEEP_ALIVE = b"content-encoding", b"keep-alive"
-_PROXY_CONNECTION = b"proxy-connection"
+_CONNECTION, _PROXY_CONNECTION = b"connection", b"proxy-connection"
 _SPECIAL = re.compile(
-    rb"\n(%b|%b|%b|%b|%b):[ \t]*+([^\r\n]*+)"
-    % (_LENGTH, _CODING, _ENCODING, _KEEP_ALIVE, _PROXY_CONNECTION),
+    rb"\n(%b|%b|%b|%b|%b|%b):[ \t]*+([^\r\n]*+)"
+    % (_LENGTH, _CODING, _ENCODING, _KEEP_ALIVE, _CONNECTION, _PROXY_CONNECTION),
     re.I,
 )
 BEGINNING = b"HTTP/"
@@ -186,11 +186,10 @@ def read_head(head: bytes, doubt: Doubt) -> Told:
     # says the same to all, and many servers tell it with each 204.)
     if (status < 200 or status == 204) and (chunked or length):
         doubt(Spent.DOUBTFUL)
-    # RFC 9112 appendix C.2.2: what old proxies say instead of Connection. We heed it, and never
-    # send it.
-    words = b",".join(found.get(_PROXY_CONNECTION, ())).lower().split(b",")
-    if b"close" in (word.strip(b" \t") for word in words):
-        doubt(Spent.ASKED_TO_CLOSE)
+    # RFC 9112 appendix C.2.2: old proxies say the other one. We heed it, and never send it.
+    for name in (_CONNECTION, _PROXY_CONNECTION):
+        if name in found and has_word(b"close", b",".join(found[name])):
+            doubt(Spent.ASKED_TO_CLOSE)
     encoding = b", ".join(found[_ENCODING]).decode("latin-1") if _ENCODING in found else ""
     limit = _read_keep_alive(b",".join(found[_KEEP_ALIVE]), doubt) if _KEEP_ALIVE in found else None
     return Told(status, length, chunked, encoding, limit)
@@ -252,6 +251,22 @@ def _read_keep_alive(value: bytes, doubt: Doubt) -> float | None:
         elif name.lower() == b"max" and int(number[:9]) == 0:
             doubt(Spent.ASKED_TO_CLOSE)
     return limit
+
+
+def split_fields(section: bytes) -> list[tuple[bytes, bytes]]:
+    """The fields of a head, or of trailers behind their first line, as they were sent.
+
+    Args:
+      section: to its blank line; it has passed the scanner.
+    """
+    lines = section[: section.index(b"\r\n\r\n")].split(b"\r\n")
+    fields = (line.partition(b":") for line in lines[1:])
+    return [(name, value.strip(b" \t")) for name, _, value in fields]
+
+
+def has_word(word: bytes, value: bytes) -> bool:
+    """Whether a list of words, between commas, has one that is in lower case here."""
+    return word in (part.strip(b" \t") for part in value.lower().split(b","))
 
 
 # ── What to say of what is wrong ───────────────────────────────────────────────────────────────

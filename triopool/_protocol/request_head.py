@@ -4,9 +4,9 @@ These are the rules of RFC 9110 and 9112 for what we send, and no parser's. They
 h11's: control characters have no business in a value, and what is legal alone must be legal
 together. So an adaptor never has to refuse a head; it only writes it.
 
-A head is written many times: a pool keeps those of its usual requests. What an adaptor makes of one
-(h11 wants an object of its own) takes longer than all that the pool does for a request. So it keeps
-that beside the head, in :attr:`Fields.kept` and :attr:`RequestHead.kept`.
+A head is written many times: a pool keeps those of its usual requests. What a parser makes of one
+(h11 wants an object of its own) may take longer than all that the pool does for a request. So it
+keeps that beside the head, in :attr:`Fields.kept` and :attr:`RequestHead.kept`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from importlib.metadata import version
 from typing import Any
 
 from .._errors import LocalProtocolError
+from .heads import has_word
 
 USER_AGENT = f"triopool/{version('triopool')}"
 """What we call ourselves, to servers and to proxies."""
@@ -35,14 +36,22 @@ class Fields:
     Attributes:
       lines: names as they were written, and values; in order.
       ask_to_switch: whether they name another protocol for the connection to go on with.
-      kept: what an adaptor has made of them; for that one only.
+      ask_to_close: whether they say that the connection ends with the response.
+      body_length: of the body that follows; None if that is sent in chunks.
+      kept: what a parser has made of them; for parsers of that kind only.
     """
 
-    __slots__ = ("ask_to_switch", "kept", "lines")
+    __slots__ = ("ask_to_close", "ask_to_switch", "body_length", "kept", "lines")
 
-    def __init__(self, lines: list[tuple[bytes, bytes]], *, ask_to_switch: bool) -> None:
+    def __init__(self, lines: list[tuple[bytes, bytes]]) -> None:
+        values: dict[bytes, list[bytes]] = {}
+        for name, value in lines:
+            values.setdefault(name.lower(), []).append(value)
         self.lines = lines
-        self.ask_to_switch = ask_to_switch
+        self.ask_to_switch = b"upgrade" in values
+        self.ask_to_close = has_word(b"close", b",".join(values.get(b"connection", ())))
+        length = int(values.get(b"content-length", [b"0"])[0])
+        self.body_length = None if b"transfer-encoding" in values else length
         self.kept: object = None
 
 
@@ -53,7 +62,7 @@ class RequestHead:
       method, target: of the request line.
       fields: may be shared with other heads.
       may_switch: whether a response could turn the connection into something else than HTTP.
-      kept: what an adaptor has made of it; for that one only.
+      kept: what a parser has made of it; for parsers of that kind only.
     """
 
     __slots__ = ("fields", "kept", "may_switch", "method", "target")
@@ -64,6 +73,17 @@ class RequestHead:
         self.fields = fields
         self.may_switch = method == b"CONNECT" or fields.ask_to_switch
         self.kept: object = None
+
+
+def write_head(head: RequestHead) -> bytes:
+    """A head as it goes over the wire."""
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (head.method, head.target, write_fields(head.fields))
+
+
+def write_fields(fields: Fields) -> bytes:
+    """Fields as they go over the wire; Host goes first (RFC 9110 section 7.2)."""
+    lines = sorted(fields.lines, key=lambda line: line[0].lower() != b"host")
+    return b"".join(b"%b: %b\r\n" % line for line in lines)
 
 
 def make_head(method: str, target: str, fields: Iterable[tuple[Any, Any]]) -> RequestHead:
@@ -145,7 +165,7 @@ def _check_together(lines: list[tuple[bytes, bytes]]) -> Fields:
         raise _not_legal("multiple Transfer-Encoding fields")
     if names.count(b"content-length") > 1:
         lines = _with_one_length(lines)
-    return Fields(lines, ask_to_switch=b"upgrade" in names)
+    return Fields(lines)
 
 
 def _with_one_length(lines: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

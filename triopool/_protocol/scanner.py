@@ -15,7 +15,8 @@ what comes next. A parser behind it can rest on four things:
 - :attr:`Scanner.told` says how the body is framed, and how long the connection lasts.
 - *doubt* has been told if others may read the response differently.
 
-A parser written in C needs nothing else from here than the one in Python does.
+A parser may have all of that as one stream (:meth:`Scanner.take`, where chunks are framed anew), or
+each section by itself.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class Scanner:
     """Takes what arrives on one connection; gives a parser what has been checked.
 
     :meth:`start` begins an exchange, :meth:`put` takes in what has been read, and :meth:`take`
-    gives it out until it gives out nothing.
+    gives it out until it gives out nothing; or :meth:`take_head` and the like, as :attr:`stage`
+    says.
 
     Args:
       doubt: is told of each reason why others may read the response differently.
@@ -90,11 +92,16 @@ class Scanner:
         self._chunks = Chunks(doubt)
         self.start(b"")
 
-    def start(self, method: bytes) -> None:
-        """Begin an exchange: a request with this method has been sent, or will be."""
+    def start(self, method: bytes, *, asks_to_switch: bool = False) -> None:
+        """Begin an exchange: a request with this method has been sent, or will be.
+
+        Args:
+          asks_to_switch: whether it names another protocol, so that 101 may come.
+        """
         self.stage = Stage.HEAD
         self.told = NOTHING_TOLD
         self._method = method
+        self._asks_to_switch = asks_to_switch
         self._head_bytes = self._fields = 0
 
     def put(self, data: bytes) -> None:
@@ -122,12 +129,21 @@ class Scanner:
         if self._at == len(self._data):
             return b""
         if self.stage is Stage.HEAD:
-            return self._take_head()
+            return self._take_head_and_more()
         if self.stage is Stage.BODY:
-            return self._take_body()
-        if self.stage is Stage.CHUNKS and (chunk := self._take_chunks()):
-            return chunk
-        return self._take_trailers() if self.stage is Stage.TRAILERS else b""
+            return self._take_some_of_body()
+        if self.stage is Stage.CHUNKS and (data := self.take_chunks()):
+            return b"%x\r\n%b\r\n" % (len(data), data)
+        if self.stage is Stage.TRAILERS and (trailers := self.take_trailers()) is not None:
+            return b"0\r\n" + trailers
+        return b""
+
+    def _take_head_and_more(self) -> bytes:
+        head = self.take_head()
+        if self.stage is Stage.BODY and self._at < len(self._data):
+            # A small response comes in one piece: the parser gets it in one, too.
+            return b"".join((head, self._take_some_of_body()))
+        return head
 
     @property
     def paused(self) -> bool:
@@ -150,13 +166,13 @@ class Scanner:
 
     # ── Heads and trailers ─────────────────────────────────────────────────────────────────────
 
-    def _take_head(self) -> bytes:
+    def take_head(self) -> bytes:
+        """The next head, to its blank line; ``b""`` if it has not ended. Raises as :meth:`take`."""
+        if self._at == len(self._data):
+            return b""
         head = self._take_section(CLEAN_HEAD)
         if head:
             self._go_on_behind(head)
-            if self.stage is Stage.BODY and self._at < len(self._data):
-                # A small response comes in one piece: the parser gets it in one, too.
-                return b"".join((head, self._take_body()))
         return head
 
     def _go_on_behind(self, head: bytes) -> None:
@@ -164,6 +180,8 @@ class Scanner:
         self.told = told = self._read(head, self._doubt)
         if told.status < 200:
             if told.status == 101:
+                if not self._asks_to_switch:
+                    raise NotLegal("101 Switching Protocols, which was not asked for")
                 self.stage = Stage.NOTHING
             return
         if told.idle_limit is not None:
@@ -176,19 +194,23 @@ class Scanner:
         else:
             self.stage = Stage.BODY
 
-    def _take_trailers(self) -> bytes:
+    def take_trailers(self) -> bytes | None:
+        """The fields behind a chunked body, and the blank line; None if they have not ended.
+
+        Raises as :meth:`take`.
+        """
         behind = self._at + self._chunks.last_line_bytes
         if self._data.startswith(b"\r\n", behind):  # as most of the time
             self.stage = Stage.NOTHING
             self._go_to(behind + 2)
-            return b"0\r\n\r\n"
+            return b"\r\n"
         trailers = self._take_section(CLEAN_TRAILERS)
         if not trailers:
-            return b""
+            return None
         self.stage = Stage.NOTHING
         fields = trailers[trailers.index(b"\n") + 1 :]
         check_trailers(fields, self._doubt)
-        return b"0\r\n" + fields
+        return fields
 
     def _take_section(self, clean: re.Pattern[bytes]) -> bytes:
         """A line, fields, and a blank line, as they have passed; ``b""`` if it has not ended.
@@ -240,18 +262,27 @@ class Scanner:
 
     # ── Bodies ─────────────────────────────────────────────────────────────────────────────────
 
-    def _take_body(self) -> memoryview:
+    def take_body(self, most: int | None) -> bytes:
+        """What has come of a body that is not chunked; at most so many bytes."""
+        data, at = self._data, self._at
+        if at or type(data) is not bytes or (most is not None and most < len(data)):
+            data = bytes(data[at:] if most is None else data[at : at + most])
+        self._at += len(data)
+        self._forget()
+        return data
+
+    def _take_some_of_body(self) -> memoryview:
         some = memoryview(self._data)[self._at : self._at + GIVEN_AT_ONCE]
         self._at += len(some)
         self._forget()
         return some
 
-    def _take_chunks(self) -> bytes:
-        """The data of the chunks that have come, as one chunk."""
-        chunk, self._at = self._chunks.take(self._data, self._at, GIVEN_AT_ONCE)
+    def take_chunks(self) -> bytes:
+        """The data of the chunks that have come. Raises as :meth:`take`."""
+        data, self._at = self._chunks.take(self._data, self._at, GIVEN_AT_ONCE)
         if self._chunks.last_line_bytes:
             self.stage = Stage.TRAILERS
             # Not a blank line that was searched for already: nothing of the trailers was.
             self._searched = 0
         self._forget()
-        return chunk
+        return data

@@ -17,37 +17,22 @@ import h11
 
 from .._facts import Spent
 from .heads import Doubt, NotLegal, not_legal
+from .parser import CutShort, DoesNotFit
 from .request_head import RequestHead
 from .scanner import MAX_HEAD_BYTES, Scanner
-from .seam import NO_FIELDS, Bytes, Head
+from .seam import NO_FIELDS, Bytes, Head, RawHeaders
 
 _END_OF_MESSAGE = h11.EndOfMessage()
 
 
-class CutShort(Exception):
-    """The server ended the connection in the middle of a message."""
-
-
-class DoesNotFit(Exception):
-    """A body is not as long as its request said. How it differs, as the end of a sentence."""
-
-
-class H11:
-    """One side of one connection: frames requests, reads responses.
-
-    Attributes:
-      scanner: what the server's bytes pass before h11 gets them.
-      ended: whether the response has been taken to its end.
-      trailers: the fields behind a chunked body, once it has ended.
-      body_bytes: how much of the body has been given out.
-      may_switch: whether a response could be the end of HTTP on this connection.
-    """
+class H11Parser:
+    """A :class:`~.parser.Parser`, which says what its methods promise."""
 
     def __init__(self, doubt: Doubt) -> None:
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
         self.scanner = Scanner(doubt)
-        self.ended = False
-        self.trailers = NO_FIELDS
+        self._ended = False
+        self.trailers: RawHeaders = NO_FIELDS
         self.body_bytes = 0
         self.may_switch = False
         self._at_eof = False
@@ -59,8 +44,8 @@ class H11:
 
     def start(self, head: RequestHead, body: bytes | None) -> bytes:
         """Begin an exchange: the head as it goes over the wire, and the *body* if that is all."""
-        self.scanner.start(head.method)
-        self.ended = self._goes_as_read = False
+        self.scanner.start(head.method, asks_to_switch=head.fields.ask_to_switch)
+        self._ended = self._goes_as_read = False
         self.trailers = NO_FIELDS
         self.body_bytes = 0
         self.may_switch = head.may_switch
@@ -150,10 +135,10 @@ class H11:
             self.body_bytes += len(data)
             return data
         if type(event) is h11.EndOfMessage:
-            self.ended = True
+            self._ended = True
             if self.scanner.told.chunked:
                 self.trailers = event.headers.raw_items()
-        return None if self.ended else b""
+        return None if self._ended else b""
 
     def _next_event(self) -> Any:
         """What h11 makes of the bytes so far."""
@@ -172,8 +157,6 @@ class H11:
         """Why h11 refuses what came; from what we know ourselves, and not from its message."""
         if self._at_eof:
             return CutShort("the end of the connection, in the middle of a message")
-        if self.scanner.told.status == 101 and not self.may_switch:
-            return NotLegal("101 Switching Protocols, which was not asked for")
         return not_legal("h11 refuses its head, or its trailers")
 
     @property
