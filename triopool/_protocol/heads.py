@@ -172,9 +172,7 @@ def _tidy_field(line: bytes, doubt: Doubt) -> bytes:
 def read_head(head: bytes, doubt: Doubt) -> Told:
     """Read what a head says about the body, and about the connection."""
     status = int(head[9:12])
-    found: dict[bytes, list[bytes]] = {}
-    for name, value in _SPECIAL.findall(head):
-        found.setdefault(name.lower(), []).append(value.rstrip(b" \t"))
+    found = _find_special(head)
     length = _read_length(found[_LENGTH], doubt) if _LENGTH in found else None
     chunked = _CODING in found
     if chunked:
@@ -195,6 +193,14 @@ def read_head(head: bytes, doubt: Doubt) -> Told:
     return Told(status, length, chunked, encoding, limit)
 
 
+def _find_special(section: bytes) -> dict[bytes, list[bytes]]:
+    """The values of the fields that matter to us, by name in lower case."""
+    found: dict[bytes, list[bytes]] = {}
+    for name, value in _SPECIAL.findall(section):
+        found.setdefault(name.lower(), []).append(value.rstrip(b" \t"))
+    return found
+
+
 def has_no_body(status: int, method: bytes) -> bool:
     """Whether a final response ends with its head (RFC 9112 section 6.3)."""
     return (
@@ -208,8 +214,12 @@ def has_no_body(status: int, method: bytes) -> bool:
 def check_trailers(fields: bytes, doubt: Doubt) -> None:
     """See whether trailers are nothing but that."""
     # RFC 9110 section 6.5.1: these must not be in trailers, and some programs merge the two.
-    if _SPECIAL.search(b"\n" + fields):
+    if found := _find_special(b"\n" + fields):
         doubt(Spent.DOUBTFUL)
+    if _LENGTH in found:
+        _read_length(found[_LENGTH], doubt)
+    if _CODING in found:
+        _check_coding(found[_CODING])
 
 
 def _read_length(values: list[bytes], doubt: Doubt) -> int:

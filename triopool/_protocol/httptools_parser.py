@@ -1,9 +1,12 @@
 """HTTP/1.1 with llhttp, the parser of Node.js, by way of httptools. No I/O. Knows httptools alone.
 
-llhttp judges each head, strictly: no lenient flag is set. It gets no bodies. How long a body is was
-read from its head (``heads.py``), and to count bytes takes no parser: so a body is given out as it
-was read, without a copy. What comes in chunks was put together, and checked, by the scanner
-(``chunks.py``).
+llhttp judges each head, strictly: no lenient flag is set. (But for those of which our own rules have
+told that others may read them differently, which cost the connection. h11 accepts some of them that
+llhttp refuses: a length that is told twice, a control character.)
+
+It gets no bodies. How long a body is was read from its head (``heads.py``), and to count bytes takes
+no parser: so a body is given out as it was read, without a copy. What comes in chunks was put
+together, and checked, by the scanner (``chunks.py``).
 
 The head of a request was checked when it was made. It is written once, and kept with the head.
 """
@@ -33,7 +36,9 @@ class HttptoolsParser:
     """A :class:`~.parser.Parser`, which says what its methods promise."""
 
     def __init__(self, doubt: Doubt) -> None:
-        self.scanner = Scanner(doubt)
+        self.scanner = Scanner(self._doubted)
+        self._doubt = doubt
+        self._is_doubtful = False
         self.trailers: RawHeaders = NO_FIELDS
         self.body_bytes = 0
         self.may_switch = False
@@ -43,6 +48,10 @@ class HttptoolsParser:
         # Of the request: whether it asks for the close, and how much of its body is missing.
         self._closes = False
         self._to_send: int | None = 0
+
+    def _doubted(self, why: Spent) -> None:
+        self._is_doubtful = True
+        self._doubt(why)
 
     # ── Requests ───────────────────────────────────────────────────────────────────────────────
 
@@ -88,13 +97,7 @@ class HttptoolsParser:
         if not head:
             self._check_not_cut()
             return None
-        try:
-            httptools.HttpResponseParser(_NO_CALLBACKS).feed_data(head)
-        except httptools.HttpParserUpgrade:
-            pass  # After 101, or what may be one: we see for ourselves.
-        except httptools.HttpParserError:
-            head = b""
-        if not head:  # Here, so that llhttp's error, which quotes, is not the context of ours.
+        if not (self._is_doubtful or _is_legal(head)):
             raise not_legal("llhttp refuses its head")
         told = self.scanner.told
         is_final = told.status >= 200
@@ -173,6 +176,16 @@ class HttptoolsParser:
 
     def next_cycle(self) -> None:
         """Nothing is kept from one exchange to the next."""
+
+
+def _is_legal(head: bytes) -> bool:
+    try:
+        httptools.HttpResponseParser(_NO_CALLBACKS).feed_data(head)
+    except httptools.HttpParserUpgrade:
+        pass  # After 101, or what may be one: we see for ourselves.
+    except httptools.HttpParserError:
+        return False
+    return True
 
 
 def _write(head: RequestHead) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
+from .._config import described
 from .h11_parser import H11Parser
 from .heads import Doubt
 from .parser import Parser
@@ -36,7 +37,9 @@ def choose_parser(option: ParserOption) -> ParserKind:
       ImportError: httptools was asked for by name, and is not installed.
     """
     if option not in get_args(ParserOption):
-        raise ValueError(f"http_parser must be 'auto', 'h11' or 'httptools', not {option!r}")
+        raise ValueError(
+            f"http_parser must be 'auto', 'h11' or 'httptools', not {described(option)}"
+        )
     if option == "h11":
         return H11
     try:
