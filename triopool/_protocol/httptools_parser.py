@@ -1,11 +1,11 @@
 """HTTP/1.1 with llhttp, the parser of Node.js, by way of httptools. No I/O. Knows httptools alone.
 
-llhttp judges each head, strictly: no lenient flag is set. (But for those of which our own rules have
-told that others may read them differently, which cost the connection. h11 accepts some of them that
-llhttp refuses: a length that is told twice, a control character.)
+llhttp judges each head, strictly: no lenient flag is set. Only those are spared of which our own
+rules have told that others may read them differently, and which cost the connection: h11 accepts
+some of them, and llhttp refuses them (a length that is told twice, a control character).
 
-It gets no bodies. How long a body is was read from its head (``heads.py``), and to count bytes takes
-no parser: so a body is given out as it was read, without a copy. What comes in chunks was put
+It gets no bodies. How long a body is was read from its head (``heads.py``), and it takes no parser
+to count bytes: so a body is given out as it was read, without a copy. What comes in chunks was put
 together, and checked, by the scanner (``chunks.py``).
 
 The head of a request was checked when it was made. It is written once, and kept with the head.
