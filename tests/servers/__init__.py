@@ -14,7 +14,14 @@ from ._haproxy import Haproxy, run_haproxy
 from ._hypercorn import ROUTES, app, respond, serve_hypercorn
 from ._microsocks import MICROSOCKS_CREDENTIALS, Microsocks, run_microsocks
 from ._nginx import BAD_CERTIFICATES, Nginx, NginxServer, run_nginx
-from ._programs import START_SECONDS, open_sockets, require_program, server_certificate
+from ._programs import (
+    START_SECONDS,
+    kill,
+    open_sockets,
+    require_program,
+    running_again,
+    server_certificate,
+)
 from ._squid import SQUID_CREDENTIALS, Squid, run_squid
 from ._tinyproxy import TINYPROXY_CREDENTIALS, Tinyproxy, run_tinyproxy
 from ._tls_front import TLSFront, run_tls_front
@@ -38,6 +45,7 @@ __all__ = [
     "Tinyproxy",
     "WebSocketServer",
     "app",
+    "kill",
     "open_sockets",
     "require_program",
     "respond",
@@ -49,6 +57,7 @@ __all__ = [
     "run_tinyproxy",
     "run_tls_front",
     "run_websockets",
+    "running_again",
     "serve_hypercorn",
     "server_certificate",
 ]
