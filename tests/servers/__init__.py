@@ -6,7 +6,8 @@ with a certificate that ``trustme`` made. The fixtures around them are in ``conf
 
 The ones that are programs are started in a race-free way: the sockets are bound to port 0 here and
 inherited by the program, each in its own way. No port is ever closed and hoped to be still free a
-moment later. The proxies can't inherit sockets: they bind ports that are kept for them.
+moment later. The proxies can't inherit sockets: they bind ports that are kept for them, also while
+a test has killed one and not yet started it again.
 """
 
 from ._dante import FORBIDDEN_PORT, Dante, run_dante
