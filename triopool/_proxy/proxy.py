@@ -22,6 +22,7 @@ from .._config import check_bool, described
 from .._errors import InvalidURL
 from .._origin import Origin
 from .._request import fields as _fields
+from .._request import hints as _hints
 from .._request import url as _url
 from .._request.auth import Auth, AuthOption, BasicAuth, check_auth
 from .._request.fields import Headers
@@ -106,6 +107,7 @@ class Proxy:
     _fields: tuple[tuple[bytes, bytes], ...] = field(init=False, compare=False)
     _hash: int = field(init=False, compare=False)
 
+    @_hints.given("Proxy()", _hints.OF_A_PROXY)
     def __init__(
         self,
         url: str,
@@ -285,9 +287,16 @@ def _tell(url: str) -> str:
 
 
 def _instead(url: str) -> str:
-    """The scheme, if there is no doubt that it is one, and not a part of credentials."""
+    """How this one begins, if there is no doubt that it is with a scheme, and not a password."""
+    if "://" not in url:
+        return ": this one has no '://'"
     match = _SCHEME.match(url)
-    return f", not {match[0].lower()}" if match and "@" not in url else ""
+    if match is None or "@" in url:
+        return ""
+    scheme = match[0].lower()
+    # Some desktops write it into the environment, and mean the version that everybody has.
+    hint = ": write the version, mostly socks5:// or socks5h://" if scheme == "socks://" else ""
+    return f", not {scheme}{hint}"
 
 
 # ── The other arguments ────────────────────────────────────────────────────────────────────────
