@@ -61,8 +61,8 @@ def chooser_of_pool(value: ProxyOption | ProxyChooser | None) -> Chooser | None:
         return Chooser(value, settled=type(value) is ProxyRules)
     if not isinstance(value, Proxy | str):
         raise TypeError(
-            f"proxy must be {WHAT_IT_IS}, or a function of the origin, such as triopool.ProxyRules, "
-            f"not {described(value)}{for_each(value)}"
+            f"proxy must be {WHAT_IT_IS}, or a function of the origin, such as "
+            f"triopool.ProxyRules, not {described(value)}{for_each(value)}"
         )
     proxy = check_proxy("proxy", value)
     return Chooser(lambda origin: proxy, settled=True)
