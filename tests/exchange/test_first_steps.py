@@ -77,6 +77,7 @@ HINTS = {
     "verify": "did you mean ConnectionPool(ssl_context=...)?",
     "cookies": "did you mean headers={'Cookie': ...}?",
     "proxies": "did you mean proxy=?",
+    "proxy_auth": "did you mean proxy=triopool.Proxy(url, auth=...)?",
 }
 
 
@@ -112,6 +113,7 @@ async def test_the_keyword_of_another_client_is_told_with_the_one_that_was_meant
         ("headers", ": did you mean the same argument of each request?"),
         ("proxies", ": did you mean proxy=, or proxy=triopool.ProxyRules(http=..., https=...)?"),
         ("proxy_auth", ": did you mean proxy=triopool.Proxy(url, auth=...)?"),
+        ("trust_env", ": did you mean proxy=triopool.ProxyRules.from_environment()?"),
         ("nonsense", ""),
     ],
 )
