@@ -55,9 +55,12 @@ async def serve_client(
 
 
 async def read_head(client: trio.SocketStream) -> bytes:
-    """The head of a request; what has come of it if the client has closed the connection."""
+    """The head of a request; nothing if the client has closed the connection."""
     head = b""
-    while not head.endswith(b"\r\n\r\n") and (data := await client.receive_some()):
+    while not head.endswith(b"\r\n\r\n"):
+        data = await client.receive_some()
+        if not data:
+            return b""
         head += data
     return head
 

@@ -380,7 +380,9 @@ def python_blocks(markdown: str) -> list[Block]:
 
 def program(block: Block, url: str) -> str:
     """The program to run for a block of the README, with the server at *url*."""
-    code = re.sub(r"https?://(?:[a-z]+\.)?example\.(?:org|com)", url, block.code)
+    host = url.removeprefix("http://")  # As a proxy, too, perhaps with credentials.
+    known = r"https?://(\w+:\w+@)?(?:[a-z]+\.)?example\.(?:org|com)(?::3128)?"
+    code = re.sub(known, lambda match: f"http://{match[1] or ''}{host}", block.code)
     if block.how == "":
         return code
     assert block.how == "in a pool", f"README.md, line {block.line}: what is {block.how!r}?"
