@@ -51,7 +51,15 @@ _OF_THE_MESSAGE = frozenset(
 
 
 class Direct(enum.Enum):
-    """The type of :data:`triopool.DIRECT`, which says: no proxy."""
+    """The type of :data:`triopool.DIRECT`, which says: no proxy.
+
+    A request that has it goes past the pool's proxy; a function of the origin returns it for those
+    that need none::
+
+        response = await pool.get(url, proxy=triopool.DIRECT)
+
+    None does not say so: for a request it is the pool's proxy, and of a function a mistake.
+    """
 
     DIRECT = "direct"
 
@@ -60,14 +68,26 @@ class Direct(enum.Enum):
 
 
 DIRECT: Final = Direct.DIRECT
+"""No proxy."""
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class Proxy:
-    """A proxy, and how to speak with it.
+    """A proxy, and how to speak with it, for a pool or for a request.
 
-    Two of them are equal if all of this is, credentials and TLS context included; only then their
-    connections are shared. Neither ``repr()`` nor ``str()`` shows credentials or fields.
+    Where its URL says it all, the URL may be given instead. Else::
+
+        proxy = triopool.Proxy("https://proxy.example.org", auth=("ada", "secret"))
+        async with triopool.ConnectionPool(proxy=proxy) as pool:
+            response = await pool.get("https://www.example.org/")
+            print(response.connection.proxy)
+
+    For an http URL an HTTP proxy forwards single requests; what it answers itself is a response.
+    For an https URL, and for what becomes another protocol, it opens a tunnel to the origin; all
+    that it answers instead is a :class:`ProxyError`. A SOCKS proxy opens tunnels only.
+
+    Two of them are equal if all of the following is, credentials and TLS context included; only
+    then their connections are shared. Neither ``repr()`` nor ``str()`` shows credentials or fields.
 
     Attributes:
       url: ``scheme://host:port``. The scheme is ``http``, ``https`` (TLS to the proxy), ``socks5``
@@ -83,7 +103,7 @@ class Proxy:
       server_hostname: the name to verify, and to send as SNI, instead of the URL's host.
       tunnel: whether http URLs, too, get a tunnel (CONNECT). SOCKS has nothing else.
       share_connections: whether requests that the proxy forwards share its connections, whatever
-        their origins. False for a proxy that can't do with that, or is not trusted to keep the
+        their origins. False for a proxy that can't cope with that, or is not trusted to keep the
         responses of different origins apart.
       unix_socket: where the proxy listens, whatever the URL's host.
       via: the proxy through which this one is reached.
