@@ -56,7 +56,7 @@ def chooser_of_pool(value: ProxyOption | ProxyChooser | None) -> Chooser | None:
     if callable(value) and not isinstance(value, type):
         if inspect.iscoroutinefunction(value):
             raise TypeError(
-                "proxy can't be an async function: ask first, and give each request its"
+                "proxy can't be an async function: ask first, and give each request its proxy="
             )
         return Chooser(value, settled=type(value) is ProxyRules)
     if not isinstance(value, Proxy | str):
