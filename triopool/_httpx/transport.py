@@ -38,6 +38,7 @@ from .._request.url import check_server_hostname
 from .._trio_only import check_trio
 from .errors import Errors
 from .network_stream import NetworkStream
+from .opened import Opened, opened_by_this_task
 from .trace import Trace, Tracer, traced
 
 # WebSockets begin as HTTP, and httpx-ws leaves it to the transport to know that.
@@ -64,7 +65,8 @@ class Bridge:
             raise TypeError("timeouts= has no meaning here: those of the client hold")
         self._owns = pool is None
         self._entered = 0
-        self._entered_by: trio.lowlevel.Task | None = None
+        # With those of the task that has entered; None before.
+        self._opened: Opened | None = None
         self.pool = ConnectionPool(**options) if pool is None else pool
 
     # ── Open and close ─────────────────────────────────────────────────────────────────────────
@@ -72,11 +74,11 @@ class Bridge:
     async def __aenter__(self) -> Self:
         """Open the pool, if it is our own. A client enters its transport again for each mount."""
         check_trio()
-        task = trio.lowlevel.current_task()
+        opened = opened_by_this_task()
         if self._owns and not self._entered:
-            await self.pool.__aenter__()
-            self._entered_by = task
-        elif self._owns and task is not self._entered_by:
+            await opened.open(self.pool)
+            self._opened = opened
+        elif self._owns and opened is not self._opened:
             # The last task to leave would close a nursery that another task has opened.
             raise RuntimeError(
                 "this transport is open in another task: to share a pool, lend it to a transport "
@@ -93,8 +95,8 @@ class Bridge:
     ) -> None:
         """Leave the pool, if it is our own, and was entered as often as it has been left now."""
         self._entered -= 1
-        if self._owns and not self._entered:
-            await self.pool.__aexit__(exc_type, exc_value, traceback)
+        if self._opened is not None and not self._entered:
+            await self._opened.close(self.pool)
 
     async def aclose(self) -> None:
         """Close all connections, if the pool is our own. It is left where it was opened."""
