@@ -7,7 +7,7 @@ it. Each room's ``__init__.py`` says more of it.
     httpx httpx2   a transport and a client under the API of these libraries, and with them
         -> _httpx _pool
     _httpx         what the two have in common
-        -> _pool _client _request _body the ground
+        -> _pool _client _proxy _request _body the ground
     _pool          what a program opens, asks and leaves; it wires the parts together
         -> _client _proxy _slots _dial _request _instruments the ground
     _client        the way of a request, from what the caller asks to the response that it gets
