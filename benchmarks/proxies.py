@@ -11,8 +11,6 @@ too. All three are measured in one process, in turn, several times.
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
-
 from .experiment import Bench, Experiment, Point, Values
 from .loads import repeat
 
@@ -27,18 +25,18 @@ async def _measure(bench: Bench, point: Point) -> Values:
         here, relay = server.https, server.relay_https
     else:
         here, relay = server.http, server.relay_http
-    ways = {"": (here, server.proxy), "relayed_": (relay, None), "direct_": (here, None)}
     shorter = bench._replace(seconds=bench.seconds / GOES)
     found: dict[str, list[float]] = {}
-    async with AsyncExitStack() as stack:
-        loads = {}
-        for way, (origin, proxy) in ways.items():
-            client = bench.open(at_once, proxy=proxy)
-            await client.__aenter__()
-            stack.push_async_exit(client)
-            loads[way] = [(await client.caller(origin), f"{origin}/2000")] * at_once
+    async with (
+        bench.open(at_once, proxy=server.proxy) as through,
+        bench.open(at_once) as relayed,
+        bench.open(at_once) as direct,
+    ):
+        ways = {"": (through, here), "relayed_": (relayed, relay), "direct_": (direct, here)}
+        callers = {way: await client.caller(origin) for way, (client, origin) in ways.items()}
         for _ in range(GOES):
-            for way, load in loads.items():
+            for way, (_, origin) in ways.items():
+                load = [(callers[way], f"{origin}/2000")] * at_once
                 for what, value in (await repeat(shorter, load)).items():
                     assert isinstance(value, float | int)
                     found.setdefault(way + what, []).append(value)
