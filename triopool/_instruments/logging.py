@@ -49,7 +49,7 @@ class LoggingInstrument(Instrument):
         self._log(
             "connection %d to %s is open, at %s, after %.3f s",
             connection.id,
-            connection.origin,
+            _where(connection),
             connection.remote_address,
             seconds,
         )
@@ -58,13 +58,13 @@ class LoggingInstrument(Instrument):
         self._log("dial to %s ended: %s", origin, "called off" if error is None else _why(error))
 
     def reused(self, connection: ConnectionInfo) -> None:
-        self._log("connection %d to %s is reused", connection.id, connection.origin)
+        self._log("connection %d to %s is reused", connection.id, _where(connection))
 
     def handed_over(self, connection: ConnectionInfo, seconds: float) -> None:
         self._log(
             "connection %d to %s is handed over after a wait of %.3f s",
             connection.id,
-            connection.origin,
+            _where(connection),
             seconds,
         )
 
@@ -72,7 +72,7 @@ class LoggingInstrument(Instrument):
         self._log(
             "connection %d to %s is closed: %s%s",
             connection.id,
-            connection.origin,
+            _where(connection),
             reason.value,
             "" if connection.spent is None else f" ({connection.spent.value})",
         )
@@ -134,7 +134,14 @@ class LoggingInstrument(Instrument):
 
 def _line(request: RequestInfo) -> str:
     path = "" if request.redirects else request.target.partition("?")[0]
-    return f"#{request.id} {request.method} {request.origin}{path}"
+    way = "" if request.proxy is None else f" through {request.proxy}"
+    return f"#{request.id} {request.method} {request.origin}{path}{way}"
+
+
+def _where(connection: ConnectionInfo) -> str:
+    """Where a connection leads. One whose proxy forwards for all origins leads to that proxy."""
+    origin, proxy = str(connection.origin), connection.proxy
+    return origin if proxy is None or proxy.url == origin else f"{origin} through {proxy.url}"
 
 
 def _why(error: BaseException) -> str:

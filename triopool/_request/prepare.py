@@ -55,7 +55,7 @@ def prepare(
     if not options and method != "CONNECT":
         # What a method and a URL say is most of what there is to check.
         return Request(
-            places=_usable(places, chooser),
+            places=places,
             method=method,
             url=parsed,
             timeouts=default_timeouts,
@@ -88,9 +88,8 @@ def prepare(
         raise ValueError("multipart= makes its own Content-Type, with its boundary: leave it out")
     if method == "CONNECT":
         _check_connect(target, body)
-    named = options.get("proxy")
     return Request(
-        places=_usable(places, chooser) if named is None else None,
+        places=places,
         method=method,
         url=parsed,
         timeouts=timeouts or default_timeouts,
@@ -102,7 +101,7 @@ def prepare(
         server_hostname=_server_hostname(options.get("server_hostname"), parsed),
         expect_continue=_expects_continue(options, fields, names, body),
         redirects=check_redirects(options.get("follow_redirects", False)),
-        **_way(named, parsed, chooser),
+        **_way(options.get("proxy"), parsed, chooser),
         **attributes,
     )
 
@@ -114,11 +113,6 @@ def _way(named: ProxyOption | None, url: URL, chooser: Chooser | None) -> dict[s
     if chooser is not None:
         return {"proxy": chooser(url.origin), "chooser": chooser}
     return {}
-
-
-def _usable(places: Places, chooser: Chooser | None) -> Places | None:
-    """What may be remembered: the fields for a proxy only if the pool has it for good."""
-    return places if chooser is None or chooser.settled else None
 
 
 def refuse_switch(request: Request) -> None:

@@ -86,8 +86,7 @@ class Request:
         of them, of which most requests need three.
 
         Args:
-          places: what is known of the place, so that the head need not be checked again. None
-            where nothing of the head may be kept, which has the credentials of a proxy in it.
+          places: what is known of the place, so that the head need not be checked again.
           attributes: as named above; those that are left out have the default of the class.
 
         Raises:
@@ -111,7 +110,7 @@ class Request:
         forwarder = self.key.proxy if self.key.forwarded else None
         if forwarder is not None:
             target = forwarded_target(self.method, self.url, self.target)
-        if places is not None and self._is_usual:
+        if places is not None and self._is_usual and self._may_be_kept:
             place = self.url.host_header, self.decode, forwarder
             usual = places.usual_head(place)
             if usual is None:
@@ -133,6 +132,11 @@ class Request:
         """Whether the fields are those of all requests to the same place."""
         special = self.fields or self.auth or self.content_type or self.expect_continue
         return self.method in SAFE and self.body == b"" and not special
+
+    @property
+    def _may_be_kept(self) -> bool:
+        """Whether nothing is in the fields of what only this request has: a proxy's credentials."""
+        return not self.key.forwarded or (self.chooser is not None and self.chooser.settled)
 
     def _defaults(self) -> dict[str, str]:
         """The fields that are sent unless the caller gave them."""
