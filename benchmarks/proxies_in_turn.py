@@ -7,7 +7,8 @@ one in two as a URL and forwarded, the others as a :class:`triopool.Proxy` and t
 pool keeps its usual 100 connections, so most are closed to make room for others. After each lap
 we look at the heap, the resident set, the open files, and the objects that belong to a proxy. The
 latter can't be more than those of the connections that are open; and once these are closed, too,
-there should be none, and the files should be those that were open before.
+there should be as many as before, and so of the files. (A head is kept for the place that the
+tunnels lead to, with nothing of a proxy in it.)
 
 It runs in a fresh process. What the figures mean, and what is taken for growth, is told at the top
 of :mod:`benchmarks.memory`.
