@@ -12,7 +12,7 @@ that beside the head, in :attr:`Fields.kept` and :attr:`RequestHead.kept`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -78,9 +78,18 @@ def make_head(method: str, target: str, fields: Iterable[tuple[Any, Any]]) -> Re
     return RequestHead(*line, _check_together(lines))
 
 
-def make_head_like(head: RequestHead, method: str, target: str) -> RequestHead:
-    """:func:`make_head`, with the fields of another one, which need not be checked again."""
-    return RequestHead(*_check_line(method, target), head.fields)
+def make_head_like(
+    head: RequestHead, method: str, target: str, more: Sequence[tuple[bytes, bytes]] = ()
+) -> RequestHead:
+    """:func:`make_head`, with the fields of another one, which need not be checked again.
+
+    Args:
+      more: fields that go behind those, checked each by itself, and of other names.
+    """
+    fields = head.fields
+    if more:
+        fields = Fields([*fields.lines, *more], ask_to_switch=fields.ask_to_switch)
+    return RequestHead(*_check_line(method, target), fields)
 
 
 def _check_line(method: str, target: str) -> tuple[bytes, bytes]:
