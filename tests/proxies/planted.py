@@ -8,27 +8,12 @@ arguments, plants only the bugs whose names contain one of them.
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-PATIENCE = 300
-"""How long one run may take, in seconds. A planted bug may well make the tests hang."""
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
-
-class Bug(NamedTuple):
-    name: str
-    file: str
-    old: str
-    new: str
-
+from planting import Bug, main
 
 BUGS = [
     # ── The proxy ──────────────────────────────────────────────────────────────────────────────
@@ -450,58 +435,5 @@ BUGS = [
 ]
 
 
-def plant(bug: Bug | None, copy: Path) -> None:
-    """Copy the package and its tests to *copy*, with *bug*."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "triopool", copy / "triopool", ignore=ignored)
-    shutil.copytree(ROOT / "tests", copy / "tests", ignore=ignored)
-    shutil.copy(ROOT / "pyproject.toml", copy)
-    if bug is not None:
-        file = copy / "triopool" / bug.file
-        text = file.read_text()
-        if (times := text.count(bug.old)) != 1:
-            raise LookupError(f"{bug.name}: found {times} times:\n{bug.old}")
-        file.write_text(text.replace(bug.old, bug.new))
-
-
-def first_failure(bug: Bug | None) -> str | None:
-    """The name of the first test that fails; None if all pass."""
-    with tempfile.TemporaryDirectory(prefix="triopool-") as directory:
-        copy = Path(directory)
-        plant(bug, copy)
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-        try:
-            run = subprocess.run(
-                [*command, "tests/proxies"],
-                cwd=copy,
-                env={**os.environ, "PYTHONPATH": str(copy)},
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE,
-            )
-        except subprocess.TimeoutExpired:
-            return "(the tests do not end)"
-    if run.returncode == 0:
-        return None
-    found = re.search(r"^(?:FAILED|ERROR) \S*?(\w+\.py\S*)", run.stdout, re.MULTILINE)
-    if found is None:
-        raise RuntimeError(run.stdout + run.stderr)
-    return found[1]
-
-
-def main(words: list[str]) -> int:
-    bugs = [bug for bug in BUGS if not words or any(word in bug.name for word in words)]
-    if failure := first_failure(None):
-        print(f"without any bug planted, {failure} fails")
-        return 1
-    survivors = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for bug, failure in zip(bugs, pool.map(first_failure, bugs), strict=True):
-            survivors += failure is None
-            print(f"{bug.name:<58} → {failure or 'NOT FOUND'}", flush=True)
-    print(f"{len(bugs) - survivors} of {len(bugs)} found")
-    return 1 if survivors else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(BUGS, ["-m", "not exhaustive", "tests/proxies"], sys.argv[1:]))
