@@ -53,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("_errors", "_facts", "_origin", "_pool_key", "abc"),
     },
     "_proxy": {
-        *("_request.auth", "_request.url", "_request.fields"),
+        *("_request.auth", "_request.url", "_request.fields", "_request.hints"),
         *("_config", "_errors", "_facts", "_origin", "_pool_key", "abc"),
     },
     "_request": {

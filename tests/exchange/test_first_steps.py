@@ -76,8 +76,8 @@ HINTS = {
     "allow_redirects": "did you mean follow_redirects=?",
     "verify": "did you mean ConnectionPool(ssl_context=...)?",
     "cookies": "did you mean headers={'Cookie': ...}?",
-    "proxies": "triopool can't use a proxy yet",
-    "proxy": "triopool can't use a proxy yet",
+    "proxies": "did you mean proxy=?",
+    "proxy_auth": "did you mean proxy=triopool.Proxy(url, auth=...)?",
 }
 
 
@@ -111,7 +111,9 @@ async def test_the_keyword_of_another_client_is_told_with_the_one_that_was_meant
         ("verify", ": did you mean ssl_context=?"),
         ("limits", ": did you mean max_connections= and max_idle=?"),
         ("headers", ": did you mean the same argument of each request?"),
-        ("proxies", ": triopool can't use a proxy yet"),
+        ("proxies", ": did you mean proxy=, or proxy=triopool.ProxyRules(http=..., https=...)?"),
+        ("proxy_auth", ": did you mean proxy=triopool.Proxy(url, auth=...)?"),
+        ("trust_env", ": did you mean proxy=triopool.ProxyRules.from_environment()?"),
         ("nonsense", ""),
     ],
 )

@@ -79,5 +79,5 @@ class Receiving:
 
 def not_accepted(request: Request, what: str) -> RemoteProtocolError:
     """The error that says that the server sent *what*, which its parser has no objection to."""
-    origin = request.key.origin
-    return RemoteProtocolError(f"{origin} sent {what}", origin=origin, phase="read")
+    origin = request.url.origin
+    return RemoteProtocolError(f"{request.way} sent {what}", origin=origin, phase="read")

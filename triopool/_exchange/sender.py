@@ -206,7 +206,7 @@ class Sender:
           TriopoolError: the connection was closed under us, which is why.
         """
         self._codec.check_open()
-        origin = self._sending.request.key.origin
+        origin = self._sending.request.url.origin
         error = WriteError(
             f"{origin} answered with {status_code} to a request whose end it has not taken: "
             f"{self.body_sent} bytes of the body were sent",
