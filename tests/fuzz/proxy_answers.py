@@ -10,7 +10,8 @@ from proxies.test_connect import NONSENSE, TUNNELS
 from proxies.test_socks import FIXTURES
 
 from .proxies import HOWS, KINDS, ProxyCase, properly
-from .responses import ENDS, FIELDS, GAPS, INFORMATIONAL, STATUS_LINES, mostly
+from .responses import FIELDS, INFORMATIONAL, STATUS_LINES, mostly
+from .target import ENDS, GAPS
 
 CHALLENGES = [
     b"Proxy-Authenticate: Basic realm=x", b'Proxy-Authenticate: Digest realm="a, b", nonce=c',
