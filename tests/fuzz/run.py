@@ -60,7 +60,7 @@ def search(
 ) -> None:
     @seeded(seed)
     @settings(
-        max_examples=2000,
+        max_examples=500,
         database=None,
         deadline=None,
         print_blob=False,
