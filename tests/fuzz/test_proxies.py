@@ -51,6 +51,14 @@ def test_a_proxy_that_does_as_it_should_leads_to_a_tunnel(kind: str) -> None:
     assert play(properly(kind)) == "a tunnel"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("behind", [b"x", b"\r\n", b"HTTP/1.1 200 OK\r\n\r\n", b"\x05\0"])
+def test_what_comes_with_the_last_answer_is_an_error(kind: str, behind: bytes) -> None:
+    case = properly(kind)
+    outcome = play(dataclasses.replace(case, raw=case.raw + behind))
+    assert "sent something before it was asked for anything" in outcome
+
+
 # ── In whatever pieces ─────────────────────────────────────────────────────────────────────────
 
 

@@ -419,6 +419,22 @@ async def test_the_connect_timeout_bounds_all_hops_together(
         assert not t.network.open_sockets
 
 
+async def test_our_trust_is_for_the_first_proxy_of_a_chain_too(
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    ca: trustme.CA,
+    client_ssl_context: ssl.SSLContext,
+) -> None:
+    """Where the last one needs none, neither does the origin."""
+    monkeypatch.setattr("triopool._dial.trust.default_context", lambda: client_ssl_context)
+    async with town() as t:
+        context = server_context(ca.issue_cert("p.test"))
+        t.network.listen("192.0.2.3", 443, t.p, ssl_context=context)
+        await t.get(A, proxy=Proxy(Q, via="https://ada:secret@p.test"))
+        assert t.seen_by_p == [("CONNECT", "q.test:3128")]
+        assert len(t.q.requests) == 1
+
+
 @pytest.mark.parametrize("refusal", ["refused", "unknown", "403"])
 @pytest.mark.parametrize("scheme", ["http", "socks5", "socks5h", "socks4a"])
 async def test_no_failure_of_a_proxy_leads_past_it(
