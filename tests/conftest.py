@@ -66,6 +66,7 @@ _EXHAUSTIVE = {
     "exchange/test_cancel_sweep.py",
     "fuzz/test_fuzz.py",
     "pool/test_sweep.py",
+    "proxies/test_pool_sweep.py",
     "proxies/test_sweep.py",
     "slots/test_machine.py",
     "slots/test_sweep.py",

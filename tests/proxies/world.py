@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -158,8 +158,10 @@ async def world(
     *,
     credentials: tuple[str, str] | None = None,
     max_connections: int | None = 2,
+    is_watched: bool = True,
     **options: Any,
 ) -> AsyncIterator[World]:
+    """*is_watched*: whether all sockets have to be this pool's."""
     async with Network() as network:
         if made is not None:
             options = {"ssl_context": made.pool, **options}
@@ -167,7 +169,7 @@ async def world(
             max_connections=max_connections,
             **{"resolver": network.resolve, "socket_factory": network.socket, **options},
         ) as pool:
-            with one_socket_for_one_slot(network, pool):
+            with one_socket_for_one_slot(network, pool) if is_watched else nullcontext():
                 yield World(network, pool, made, credentials)
         assert not network.open_sockets, "a socket outlived its pool"
 
