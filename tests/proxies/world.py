@@ -99,8 +99,12 @@ class World:
         network.listen("192.0.2.9", 3128, self.http, connect_delay=0.1)
         network.listen("192.0.2.10", 1080, self.socks, connect_delay=0.1)
         if self.made is not None:
-            network.listen("192.0.2.1", 443, self.a, ssl_context=self.made.origin)
-            network.listen("192.0.2.9", 3129, self.https, ssl_context=self.made.proxy)
+            network.listen(
+                "192.0.2.1", 443, self.a, ssl_context=self.made.origin, connect_delay=0.01
+            )
+            network.listen(
+                "192.0.2.9", 3129, self.https, ssl_context=self.made.proxy, connect_delay=0.1
+            )
 
     async def _answer(self, request: Request) -> Reply:
         return Reply(
