@@ -1740,7 +1740,7 @@ async def test_origins_are_forgotten_when_they_are_empty(autojump_clock: MockClo
 
 async def test_an_origin_that_is_forgotten_is_in_no_line(autojump_clock: MockClock) -> None:
     """Its key would stay in memory, and with that the credentials of a proxy."""
-    async with bench() as pool:
+    async with bench(max_connections=1) as pool:
         await exchange(pool, A, 0)
         pool.slots.close_idle()
         assert not pool.origins
