@@ -67,6 +67,7 @@ _EXHAUSTIVE = {
     "fuzz/test_fuzz.py",
     "fuzz/test_proxies.py",
     "pool/test_sweep.py",
+    "proxies/test_pool_sweep.py",
     "proxies/test_sweep.py",
     "slots/test_machine.py",
     "slots/test_sweep.py",

@@ -67,7 +67,7 @@ BUGS = [
         [
             Edit(
                 "_protocol/connection.py",
-                "look_before_write = reused and not just_seen",
+                "look_before_write = self._looks and not just_seen",
                 "look_before_write = False",
             )
         ],
