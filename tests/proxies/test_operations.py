@@ -261,8 +261,9 @@ async def test_errors_of_waiting_name_the_proxy_and_no_credentials(
             await trio.sleep(0.5)
             nursery.start_soon(w.get, f"{B}/x")
             await trio.sleep(0.5)
-            with pytest.raises(PoolFull):
+            with pytest.raises(PoolFull) as full:
                 await w.pool.get(f"{B}/y")
+        assert str(full.value.origin) == f"{B}:80"
         w.delay = 5.0
         async with trio.open_nursery() as nursery:
             nursery.start_soon(w.get, f"{A}/x")
@@ -271,6 +272,7 @@ async def test_errors_of_waiting_name_the_proxy_and_no_credentials(
                 await w.pool.get(f"{B}/y", timeouts=Timeouts(pool=1.0))
         assert str(caught.value).startswith("no connection to the proxy http://proxy.test:3128 ")
         assert "secret" not in str(caught.value)
+        assert str(caught.value.origin) == f"{B}:80"
 
 
 # ── Figures ────────────────────────────────────────────────────────────────────────────────────
