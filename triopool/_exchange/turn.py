@@ -25,22 +25,23 @@ TURN_SECONDS = 0.001
 class Turn:
     """Counts what was done in it. The first one begins when this is made."""
 
-    __slots__ = ("_ends_at", "_left")
+    __slots__ = ("_ends_at", "_left", "_now")
 
     def __init__(self) -> None:
+        self._now = trio.lowlevel.current_clock().current_time
         self.begin()
 
     def begin(self) -> None:
         """Others have just run."""
         self._left = TURN_BYTES
-        self._ends_at = trio.current_time() + TURN_SECONDS
+        self._ends_at = self._now() + TURN_SECONDS
 
     def is_over(self, size: int) -> bool:
         """Whether others shall run before the next piece goes out, which has *size* bytes.
 
         If so, a new turn begins with that piece: the caller lets them run at once.
         """
-        over = self._left < size or trio.current_time() >= self._ends_at
+        over = self._left < size or self._now() >= self._ends_at
         if over:
             self.begin()
         self._left -= size + PIECE_COST_BYTES

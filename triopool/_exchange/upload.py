@@ -23,12 +23,11 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import AsyncIterable, Callable
-from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import trio
 
-from .._body.pieces import checked_pieces, refuse_result
+from .._body.pieces import checked_piece, close_body, refuse_result
 from .._errors import ReadError, TriopoolError, WriteError
 from .._groups import most_urgent
 from .turn import Turn
@@ -250,10 +249,13 @@ class Upload:
         await self._send(last, last=True)
 
     async def _send_pieces(self, body: AsyncIterable[object]) -> None:
-        async with aclosing(checked_pieces(body, "the body's iterator")) as pieces:
-            async for piece in pieces:
-                for part in _cut(piece):
+        iterator = aiter(body)
+        try:
+            async for piece in iterator:
+                for part in _cut(checked_piece(piece, "the body's iterator")):
                     await self._send(part)
+        finally:
+            await close_body(iterator)
         await self._send(b"", last=True)
 
     async def _send(self, piece: Bytes, *, last: bool = False) -> None:
