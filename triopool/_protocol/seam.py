@@ -111,10 +111,14 @@ class Codec(Protocol):
         ...
 
     def send_now(self, piece: Bytes, *, last: bool = False) -> bool:
-        """Frame a piece of the body, and its end if it is the *last* one; write what is taken at once.
+        """Frame a piece of the body, and write what is taken of it at once.
 
         Not a checkpoint: to let others run is the caller's task. If this raises, nothing more can
-        be sent. Only the last piece may be empty.
+        be sent.
+
+        Args:
+          piece: only the last one may be empty.
+          last: whether it is the last one; then the body's end is framed with it.
 
         Returns:
           Whether everything was written; else :meth:`flush` writes the rest.
