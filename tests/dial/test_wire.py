@@ -94,42 +94,6 @@ async def test_what_was_sent_before_a_cancellation_is_counted(
     assert wire.bytes_sent == 100
 
 
-async def test_to_send_is_a_checkpoint_and_counts_in_the_step_in_which_it_sends(
-    autojump_clock: MockClock, network: Network, at_once: bool
-) -> None:
-    wire, _ = await connected(network)
-    with trio.CancelScope() as scope:
-        scope.cancel()
-        await wire.send_all(b"abc")
-    assert scope.cancelled_caught
-    assert wire.bytes_sent == 0
-    if at_once:
-        assert not wire.torn  # Nothing was sent: another write may follow.
-        with assert_checkpoints():
-            await wire.send_all(b"abc")
-        assert wire.bytes_sent == 3
-
-
-@pytest.mark.parametrize("full", [False, True])
-async def test_progress_is_told_where_some_was_taken_and_not_all(
-    autojump_clock: MockClock, network: Network, full: bool, at_once: bool
-) -> None:
-    wire, server = await connected(network)
-    if full:
-        await wire.send_all(bytes(100))
-    before, told = wire.bytes_sent, []
-    wire.on_progress = lambda: told.append(wire.bytes_sent - before)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wire.send_all, bytes(250))
-        await wait_all_tasks_blocked()
-        assert told == ([] if full else [100])
-        received = 0
-        while received < 250 + before:
-            received += len(await server.recv(50))
-            await wait_all_tasks_blocked()
-    assert told == ([50, 100, 150, 200] if full else [100, 150, 200])
-
-
 async def test_what_goes_out_at_once_is_counted_and_the_rest_is_told(
     autojump_clock: MockClock, network: Network, at_once: bool
 ) -> None:

@@ -211,9 +211,13 @@ class HTTP1Connection:
         return True
 
     async def flush(self) -> None:
+        # Let others run before and not after, so that what has been taken is counted at once.
+        await trio.lowlevel.checkpoint()
         if self._reused and not self.bytes_sent:
-            self._wire.look_before_write = True  # It is not written in this step, perhaps.
-        # No clock runs for what the kernel took at once.
+            self._wire.look_before_write = True  # It has not been seen in this step.
+        if self._write_now():
+            return
+        # No clock runs for what the kernel takes at once.
         clock, limit = self._write_clock, self._limits.write
         self._wire.on_progress = lambda: clock.begin(limit)
         clock.begin(limit)

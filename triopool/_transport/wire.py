@@ -145,22 +145,9 @@ class Wire(trio.abc.Stream):
         if self._allowance is not None:
             self._send_all_now(data)
             return
-        if self._nowait is None:
-            if self.look_before_write and not self.closed:
-                self._look_before_first_write()
-            await self._send_torn(data)
-            return
-        # Others run before and not after: what has been taken is counted in the same step.
-        await trio.lowlevel.checkpoint()
-        sent = self.send_now(data)
-        if sent < len(data):
-            if sent and self.on_progress is not None:
-                self.on_progress()
-            await self._send_torn(memoryview(data)[sent:])
-
-    async def _send_torn(self, data: bytes | bytearray | memoryview) -> None:
-        """Send with the methods of Trio's socket, which wait; until the end, the wire is torn."""
-        self.torn = True
+        if self.look_before_write and not self.closed:
+            self._look_before_first_write()
+        self.torn = True  # until proved otherwise
         try:
             sent = await self.socket.send(data)
             self.bytes_sent += sent
