@@ -43,10 +43,10 @@ BUGS = [
         [
             Edit(
                 "_protocol/connection.py",
-                "            await self.flush()\n        else:\n",
+                "            return self._write_now()\n        assert last",
                 "            if last:\n"
                 '                self._sent = "whole"\n'
-                "            await self.flush()\n        else:\n",
+                "            return self._write_now()\n        assert last",
             ),
             Edit(
                 "_exchange/exchange.py",

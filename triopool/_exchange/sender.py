@@ -85,7 +85,8 @@ class Sender:
                 just_seen=just_seen,
             )
             if body is None:
-                await codec.flush()
+                if not written:
+                    await codec.flush()
                 self._start_upload(background, crashed, is_framed=False)
                 return
             if not written:

@@ -194,9 +194,9 @@ class HTTP1Connection:
         self._head = None
         self._owed = self._parser.start(head, body)
         self._owes_the_end = body is not None
-        return body is not None and self._write_now()
+        return self._write_now()
 
-    async def send(self, piece: Bytes, *, last: bool = False) -> None:
+    def send_now(self, piece: Bytes, *, last: bool = False) -> bool:
         try:
             framed = self._parser.frame(piece, last=last)
         except DoesNotFit as exc:
@@ -208,10 +208,10 @@ class HTTP1Connection:
         self._owed = framed[0] if len(framed) == 1 else b"".join(framed)
         self._owes_the_end = last
         if self._owed:
-            await self.flush()
-        else:
-            assert last  # of a body whose length was told: its end is not framed
-            self._pay()
+            return self._write_now()
+        assert last  # of a body whose length was told: its end is not framed
+        self._pay()
+        return True
 
     async def flush(self) -> None:
         # Let others run before and not after, so that what has been taken is counted at once.
