@@ -274,6 +274,26 @@ def split_fields(section: bytes) -> list[tuple[bytes, bytes]]:
     return [(name, value.strip(b" \t")) for name, _, value in fields]
 
 
+def fields_to_show(section: bytes) -> list[tuple[bytes, bytes]]:
+    """The fields of a response, with a length once, and a coding in lower case, as h11 has it.
+
+    RFC 9110 section 8.6 allows it, and a program that makes a number of a length is glad of it.
+    """
+    shown: list[tuple[bytes, bytes]] = []
+    has_length = False
+    for name, value in split_fields(section):
+        lower = name.lower()
+        if lower == _CODING:
+            value = value.lower()
+        elif lower == _LENGTH:
+            if has_length:
+                continue
+            has_length = True
+            value = value.partition(b",")[0].rstrip(b" \t")
+        shown.append((name, value))
+    return shown
+
+
 def has_word(word: bytes, value: bytes) -> bool:
     """Whether a list of words, between commas, has one that is in lower case here."""
     return word in (part.strip(b" \t") for part in value.lower().split(b","))
