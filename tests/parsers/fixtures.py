@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -55,7 +56,11 @@ def _is_plain(node: ast.expr, module: ModuleType) -> bool:
             function = getattr(module, name, None)
             arguments = [*args, *(keyword.value for keyword in keywords)]
             makes = getattr(function, "__annotations__", {}).get("return")
-            return makes == "bytes" and all(_is_plain(part, module) for part in arguments)
+            return (
+                makes == "bytes"
+                and not inspect.iscoroutinefunction(function)
+                and all(_is_plain(part, module) for part in arguments)
+            )
     return False
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
@@ -18,7 +19,6 @@ from triopool._deadlines import Deadlines
 from triopool._protocol.connection import HTTP1Connection
 from triopool._protocol.h11_parser import H11Parser
 from triopool._protocol.heads import Doubt
-from triopool._protocol.httptools_parser import HttptoolsParser
 from triopool._protocol.parser import DoesNotFit, Parser
 from triopool._protocol.request_head import RequestHead, make_head
 from triopool._protocol.scanner import Stage
@@ -26,7 +26,13 @@ from triopool._protocol.scanner import Stage
 MakeParser: TypeAlias = Callable[[Doubt], Parser]
 Seen: TypeAlias = list[tuple[object, ...]]
 
-PARSERS: dict[str, MakeParser] = {"h11": H11Parser, "httptools": HttptoolsParser}
+PARSERS: dict[str, MakeParser] = {"h11": H11Parser}
+"""Those that are installed here."""
+with suppress(ImportError):
+    from triopool._protocol.httptools_parser import HttptoolsParser
+
+    PARSERS["httptools"] = HttptoolsParser
+
 END = b""
 """As a piece: the server has ended the connection."""
 
