@@ -68,6 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
         sweeping.share = 1.0
     if config.getoption("--http-parser") == "h11":
         # From here on no import finds it. triopool looks for it once a pool is made.
+        assert "httptools" not in sys.modules, "a conftest.py has imported it already"
         sys.modules["httptools"] = None  # type: ignore[assignment]
 
 

@@ -71,7 +71,8 @@ NOT_LEGAL = {
     CHUNKED + b"0\r\nX: s3cr3t\0\r\n\r\n": (
         "the value of field 'X' (of 7 bytes) is malformed, byte 7 is 0x00"
     ),
-    CHUNKED + b"0\r\nContent-Length: s3cr3t\r\n\r\n": "its Content-Length is no number, or too large",
+    CHUNKED
+    + b"0\r\nContent-Length: s3cr3t\r\n\r\n": "its Content-Length is no number, or too large",
 }
 
 

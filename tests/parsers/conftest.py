@@ -6,12 +6,13 @@ import os
 
 import pytest
 
-from .reading import PARSERS
-
 
 @pytest.fixture
 def both_parsers(request: pytest.FixtureRequest) -> None:
     """Skips the test where httptools is not installed, or is not to be used."""
+    # Not before now: the option has to have been seen.
+    from .reading import PARSERS
+
     if "httptools" not in PARSERS:
         if os.environ.get("CI") and request.config.getoption("--http-parser") == "auto":
             pytest.fail("httptools is not installed")
