@@ -29,18 +29,18 @@ The layers; imports point down only:
     report  plots                what is written
     targets                      what should hold
     rounds                       whose turn it is                   worker   the process of a client
-    results                      what was measured, compared        insights  phases  memory
-    experiments                  all of them
-    latency  cost  crowd  scale  transfer
+    results                      what was measured, compared        insights
+    experiments                  all of them                        phases  proxies_in_turn
+    latency  cost  crowd  scale  transfer  proxies                  memory
     loads                        what is asked, and how often
     experiment                   what an experiment is
     bare  pools  pools_asyncio   the clients, imported where they are measured
     pooled                       what those with a pool share
     clients  runtimes            their names, and their one shape
     server                       what all of them ask
-    nginx_server  granian_server
+    nginx_server  granian_server                    detour   a proxy that leads to it
     programs  answers  descriptors
 
 ``insights`` are what is measured of triopool's inside: ``phases`` tells where the time of a request
-goes, and ``memory`` what a pool keeps.
+goes, ``memory`` what a pool keeps, ``proxies_in_turn`` whether many proxies leave anything behind.
 """

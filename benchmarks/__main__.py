@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         insights = {}
         for name in [name for name in INSIGHTS if name in wanted]:
             tell(name)
-            insights[name] = INSIGHTS[name].measure(f"{server.http}/2000", options.quick)
+            insights[name] = INSIGHTS[name].measure(server, options.quick)
     settings = {"quick": options.quick, "rounds": options.rounds, "seconds": plan.seconds}
     about = report.circumstances(server.name, options.clients, settings)
     report.write(results, about, directory, insights)

@@ -35,10 +35,12 @@ class Options(NamedTuple):
     Attributes:
       connections: how many it may have open at once.
       certificate: the file with the authority to trust.
+      proxy: the URL of the proxy for all requests, for those that have a pool; None for none.
     """
 
     connections: int
     certificate: str
+    proxy: str | None = None
 
     def ssl_context(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self.certificate)

@@ -32,8 +32,8 @@ class Bench(NamedTuple):
     server: Server
     seconds: float
 
-    def open(self, connections: int) -> Client:
-        return self.kind.open(Options(connections, self.server.certificate))
+    def open(self, connections: int, *, proxy: str | None = None) -> Client:
+        return self.kind.open(Options(connections, self.server.certificate, proxy))
 
 
 class Experiment(NamedTuple):

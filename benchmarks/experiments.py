@@ -5,10 +5,11 @@ from __future__ import annotations
 from .cost import COST
 from .crowd import CROWD
 from .latency import LATENCY
+from .proxies import PROXIES
 from .scale import IDLE, ORIGINS, WAITING
 from .transfer import TRANSFER
 
 EXPERIMENTS = {
     experiment.name: experiment
-    for experiment in (LATENCY, COST, CROWD, IDLE, ORIGINS, WAITING, TRANSFER)
+    for experiment in (LATENCY, COST, CROWD, IDLE, ORIGINS, WAITING, TRANSFER, PROXIES)
 }

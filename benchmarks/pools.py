@@ -20,6 +20,7 @@ class Triopool(Pooled):
             max_connections=options.connections,
             idle_timeout=KEEP_SECONDS,
             ssl_context=options.ssl_context(),
+            proxy=options.proxy,
         )
 
     async def get(self, url: str) -> bytes:
@@ -58,7 +59,11 @@ class Httpx(Pooled):
             keepalive_expiry=KEEP_SECONDS,
         )
         return library.AsyncClient(
-            limits=limits, verify=options.ssl_context(), timeout=PATIENCE_SECONDS, trust_env=False
+            limits=limits,
+            verify=options.ssl_context(),
+            proxy=options.proxy,
+            timeout=PATIENCE_SECONDS,
+            trust_env=False,
         )
 
     async def get(self, url: str) -> bytes:
@@ -94,6 +99,7 @@ class TriopoolUnderHttpx(Httpx):
             max_connections=options.connections,
             idle_timeout=KEEP_SECONDS,
             ssl_context=options.ssl_context(),
+            proxy=options.proxy,
         )
         return library.AsyncClient(transport=transport, timeout=PATIENCE_SECONDS, trust_env=False)
 
@@ -109,7 +115,9 @@ class Httpcore(Pooled):
     library = "httpcore"
 
     def _make(self, options: Options) -> Any:
-        return importlib.import_module(self.library).AsyncConnectionPool(
+        library = importlib.import_module(self.library)
+        return library.AsyncConnectionPool(
+            proxy=None if options.proxy is None else library.Proxy(options.proxy),
             ssl_context=options.ssl_context(),
             max_connections=options.connections,
             max_keepalive_connections=options.connections,

@@ -19,7 +19,7 @@ class Aiohttp(Pooled):
             keepalive_timeout=KEEP_SECONDS,
             ssl=options.ssl_context(),
         )
-        return aiohttp.ClientSession(connector=connector)
+        return aiohttp.ClientSession(connector=connector, proxy=options.proxy)
 
     async def get(self, url: str) -> bytes:
         async with self._inner.get(url) as response:

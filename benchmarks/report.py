@@ -259,11 +259,39 @@ def _transfer(results: Results, name: str) -> list[str]:
     return parts
 
 
+def _proxies(results: Results, name: str) -> list[str]:
+    def to(other: str, of: str = "cpu") -> Cell:
+        def ratio(client: str, point: Point) -> str | None:
+            unit = Series(name, client, point, other)
+            return _ratio(results.ratio(Series(name, client, point, of), unit))
+
+        return ratio
+
+    def microseconds(client: str, point: Point) -> str | None:
+        return _scaled(results.median(Series(name, client, point, "cpu")), 1e6)
+
+    grid, parts = _Grid(results, name), []
+    for over, what in (("TCP", "forwarded"), ("TLS", "in a tunnel, with TLS inside")):
+        points = [point for point in results.points(name) if point["over"] == over]
+        parts += [
+            f"CPU time of a request that is {what}; directly, from as far away, = 1.00:",
+            grid.table(points, to("relayed_cpu")),
+            "The same; directly, from the server itself, = 1.00:",
+            grid.table(points, to("direct_cpu")),
+            "From as far away; from the server itself = 1.00:",
+            grid.table(points, to("direct_cpu", "relayed_cpu")),
+            f"CPU time of a request that is {what}, in µs:",
+            grid.table(points, microseconds),
+        ]
+    return parts
+
+
 _SECTIONS: dict[str, Callable[[Results, str], list[str]]] = {
     "cost": _cost,
     "latency": _latency,
     "crowd": _crowd,
     "transfer": _transfer,
+    "proxies": _proxies,
 }
 
 

@@ -9,7 +9,8 @@ and with TLS:
                 the length that was announced, and how many bytes were read, perhaps with the head
 
 It listens on every address of this machine, so that http://127.x.y.z is the same server by another
-name. Linux has 16 million of those: as many origins as anybody could want.
+name. Linux has 16 million of those: as many origins as anybody could want. Beside it runs a proxy
+that leads to it, in a process of its own (:mod:`benchmarks.detour`).
 
 Nothing is logged, and idle connections are left open for an hour. (But granian closes one after a
 minute.)
@@ -25,7 +26,7 @@ from typing import NamedTuple
 
 import trustme
 
-from . import descriptors, granian_server, nginx_server
+from . import descriptors, detour, granian_server, nginx_server
 from .answers import SIZES, body, check_upload
 from .programs import Place, ask
 
@@ -38,12 +39,18 @@ class Server(NamedTuple):
       http: its URL, without a slash at the end.
       https: the same, with TLS.
       certificate: the file with the authority to trust.
+      proxy: the URL of a proxy that leads to it.
+      relay_http: its URL by way of the relay, which is where that proxy is.
+      relay_https: the same, with TLS.
     """
 
     name: str
     http: str
     https: str
     certificate: str
+    proxy: str
+    relay_http: str
+    relay_https: str
 
 
 @contextmanager
@@ -68,10 +75,16 @@ def serve(sizes: Sequence[int] = SIZES) -> Iterator[Server]:
         place = _furnish(Path(directory), sizes, authority)
         certificate = place.directory / "authority.pem"
         authority.cert_pem.write_to_path(certificate)
-        with run(place) as (name, plain, tls):
+        with run(place) as (name, plain, tls), detour.run(plain, tls) as way:
             _check(name, plain)
             yield Server(
-                name, f"http://127.0.0.1:{plain}", f"https://127.0.0.1:{tls}", str(certificate)
+                name,
+                http=f"http://127.0.0.1:{plain}",
+                https=f"https://127.0.0.1:{tls}",
+                certificate=str(certificate),
+                proxy=f"http://127.0.0.1:{way.proxy}",
+                relay_http=f"http://127.0.0.1:{way.plain}",
+                relay_https=f"https://127.0.0.1:{way.tls}",
             )
 
 

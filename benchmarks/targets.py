@@ -108,6 +108,17 @@ def _transfer(way: str, over: str, quantity: str, other: str, limit: float) -> T
     )
 
 
+def _through_a_proxy(over: str, title: str) -> Target:
+    def series(at_once: int, quantity: str) -> Series:
+        return Series("proxies", "triopool", {"over": over, "at_once": at_once}, quantity)
+
+    return Target(
+        f"triopool, {title} / directly, from as far away: CPU, the larger of 1 and 20 at a time",
+        1.1,
+        tuple((series(n, "cpu"), series(n, "relayed_cpu")) for n in (1, 20)),
+    )
+
+
 TARGETS = (
     # It was 1.2 before a scanner checked what comes, and the wire what came unasked.
     _cost(1, "triopool", 1.25),
@@ -128,4 +139,6 @@ TARGETS = (
     _transfer("download", "TLS", "wall", UNIT, 1.1),
     _transfer("upload", "TCP", "wall", "aiohttp", 1.0),
     _transfer("upload", "TLS", "wall", "aiohttp", 1.0),
+    _through_a_proxy("TCP", "forwarded by a proxy"),
+    _through_a_proxy("TLS", "in a tunnel"),
 )

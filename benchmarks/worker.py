@@ -7,7 +7,7 @@ Each task has an event loop of its own, and a client that it opens. Between two 
 sleeps, while others have their turn. An experiment that fails says so, {"error": "..."}, and the
 next one may do better.
 
-    python -m benchmarks.worker CLIENT SERVER       (the latter as JSON: its four strings)
+    python -m benchmarks.worker CLIENT SERVER       (the latter as JSON: its strings)
 """
 
 from __future__ import annotations

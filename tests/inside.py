@@ -28,6 +28,13 @@ def check_slots(pool: ConnectionPool) -> None:
     check(pool._slots)
 
 
+def tasks_of(pool: ConnectionPool) -> list[str]:
+    """The names of the tasks that the pool runs: its keepers, and dials, drains, look-ups."""
+    nursery = pool._nursery._nursery
+    assert nursery is not None
+    return sorted(task.name for task in nursery.child_tasks)
+
+
 def connections(pool: ConnectionPool) -> list[Any]:
     """Those that are open: idle, or held by a request."""
     return [slot.connection for slot in pool._slots.books.bounds.slots if slot.connection]

@@ -10,19 +10,9 @@ arguments, plants only the bugs whose names contain one of them.
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 180
-"""How long one run may take, in seconds. A planted bug may well make the tests hang."""
+from planting import Bug, main
 
 # The quick ones first.
 ALL_TESTS = (
@@ -33,17 +23,6 @@ ALL_TESTS = (
     "test_sweep.py",
     "test_machine.py",
 )
-
-
-class Bug(NamedTuple):
-    """What to replace by what; *also* is a second file and pair, where one alone does no harm."""
-
-    name: str
-    file: str
-    old: str
-    new: str
-    also: tuple[str, str, str] | None = None
-
 
 BUGS = [
     Bug(
@@ -654,60 +633,8 @@ BUGS = [
 ]
 
 
-def plant(bug: Bug | None, copy: Path) -> None:
-    """Copy the package and its slot tests to *copy*, with *bug*."""
-    shutil.copytree(ROOT / "triopool", copy / "triopool")
-    shutil.copytree(ROOT / "tests" / "slots", copy / "tests" / "slots")
-    shutil.copy(ROOT / "tests" / "sweeping.py", copy / "tests")
-    shutil.copy(ROOT / "pyproject.toml", copy)
-    if bug is not None:
-        for path, old, new in filter(None, [(bug.file, bug.old, bug.new), bug.also]):
-            file = copy / "triopool" / path
-            text = file.read_text()
-            if text.count(old) != 1:
-                raise LookupError(f"{bug.name}: found {text.count(old)} times:\n{old}")
-            file.write_text(text.replace(old, new))
-
-
-def first_failure(bug: Bug | None, tests: tuple[str, ...]) -> str | None:
-    """The name of the first test that fails; None if all pass."""
-    with tempfile.TemporaryDirectory(prefix="triopool-") as directory:
-        copy = Path(directory)
-        plant(bug, copy)
-        paths = [f"tests/slots/{name}" for name in tests]
-        options = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-profile=unshrunk"]
-        command = [sys.executable, "-m", "pytest", *options, *paths]
-        environment = {**os.environ, "PYTHONPATH": str(copy)}
-        try:
-            run = subprocess.run(
-                command, cwd=copy, env=environment, capture_output=True, text=True, timeout=PATIENCE
-            )
-        except subprocess.TimeoutExpired:
-            return "(the tests do not end)"
-    if run.returncode == 0:
-        return None
-    found = re.search(r"^(?:FAILED|ERROR) \S*?(\w+\.py\S*)", run.stdout, re.MULTILINE)
-    if found is None:
-        raise RuntimeError(run.stdout + run.stderr)
-    return found[1]
-
-
-def main(arguments: list[str]) -> int:
-    tests = ("test_machine.py",) if "--machine" in arguments else ALL_TESTS
-    words = [argument for argument in arguments if not argument.startswith("--")]
-    bugs = [bug for bug in BUGS if not words or any(word in bug.name for word in words)]
-    if failure := first_failure(None, tests):
-        print(f"without any bug planted, {failure} fails")
-        return 1
-    survivors = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        failures = pool.map(lambda bug: first_failure(bug, tests), bugs)
-        for bug, failure in zip(bugs, failures, strict=True):
-            survivors += failure is None
-            print(f"{bug.name:<68} → {failure or 'NOT FOUND'}", flush=True)
-    print(f"{len(bugs) - survivors} of {len(bugs)} found")
-    return 1 if survivors else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    names = ("test_machine.py",) if "--machine" in sys.argv else ALL_TESTS
+    tests = ["--hypothesis-profile=unshrunk", *(f"tests/slots/{name}" for name in names)]
+    words = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
+    sys.exit(main(BUGS, tests, words))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import trio
+from servers import require_program
 
 import triopool
 from triopool._request.preparations import Preparations
@@ -19,7 +20,8 @@ from triopool._request.preparations import Preparations
 # A part of the benchmarks, and tested with them: what runs the tests need not wait for it.
 pytest.importorskip("matplotlib", reason='the benchmarks need pip install -e ".[benchmarks]"')
 
-from benchmarks import memory, phases
+from benchmarks import memory, phases, proxies_in_turn
+from benchmarks.server import serve
 
 
 @pytest.fixture(scope="module")
@@ -253,3 +255,18 @@ def test_the_gate_holds_requests_and_lets_them_go(gate: memory.Gate) -> None:
 
     trio.run(main)
     assert gate.held() == 0
+
+
+# ── A thousand proxies ─────────────────────────────────────────────────────────────────────────
+
+
+def test_of_many_proxies_nothing_is_left_but_what_is_open() -> None:
+    require_program("nginx")
+    with serve(sizes=()) as server:
+        found = proxies_in_turn.run(f"{server.http}/2000", server.proxy, laps=2, lap=150)
+    for one in found["looks"]:
+        assert one["open"] == 100
+        assert one["objects"]["Proxy"] <= 100
+    assert found["after"]["descriptors"] == found["before"]["descriptors"]
+    assert found["after"]["objects"] == found["before"]["objects"]
+    assert "300 proxies" in proxies_in_turn.show(json.loads(json.dumps(found)))

@@ -50,15 +50,15 @@ def cost(client: str, at_once: int = 20) -> Series:
 # ── The server ─────────────────────────────────────────────────────────────────────────────────
 
 
-def port(server: Server) -> int:
-    return int(server.http.rpartition(":")[2])
+def port(url: str) -> int:
+    return int(url.rpartition(":")[2])
 
 
 def test_nginx_serves_and_reads_what_the_benchmarks_need(server: Server) -> None:
     assert server.name.startswith("nginx ")
-    assert ask(port(server), "GET", "/2000") == body(2000)
-    assert ask(port(server), "GET", f"/bytes/{SIZE}") == body(SIZE)
-    check_upload(ask(port(server), "POST", "/upload", body(3_000_000)), 3_000_000)
+    assert ask(port(server.http), "GET", "/2000") == body(2000)
+    assert ask(port(server.http), "GET", f"/bytes/{SIZE}") == body(SIZE)
+    check_upload(ask(port(server.http), "POST", "/upload", body(3_000_000)), 3_000_000)
 
 
 def test_granian_does_so_where_there_is_no_nginx(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,11 +66,19 @@ def test_granian_does_so_where_there_is_no_nginx(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(nginx_server, "is_installed", lambda: False)
     with serve([SIZE]) as server:
         assert server.name.startswith("granian ")
-        assert ask(port(server), "GET", f"/bytes/{SIZE}") == body(SIZE)
-        check_upload(ask(port(server), "POST", "/upload", body(3_000_000)), 3_000_000)
+        assert ask(port(server.http), "GET", f"/bytes/{SIZE}") == body(SIZE)
+        check_upload(ask(port(server.http), "POST", "/upload", body(3_000_000)), 3_000_000)
         task = {"experiment": "transfer", "seconds": 0.01}
         point = {"way": "download", "over": "TLS", "size": SIZE}
         assert "values" in worker.perform("triopool", server, {**task, "point": point})
+
+
+def test_a_proxy_leads_to_the_server_and_nowhere_else(server: Server) -> None:
+    proxy = port(server.proxy)
+    elsewhere = server.proxy.replace("127.0.0.1", "example.org")
+    assert ask(proxy, "GET", f"{server.http}/2000") == body(2000)
+    assert ask(proxy, "GET", f"{elsewhere}/2000") == b""
+    assert ask(port(server.relay_http), "GET", "/2000") == body(2000)
 
 
 def test_without_either_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,6 +109,7 @@ SMALLEST: dict[str, list[dict[str, Any]]] = {
         for way in ("download", "upload")
         for over in ("TCP", "TLS")
     ],
+    "proxies": [{"over": over, "at_once": 2} for over in ("TCP", "TLS")],
 }
 
 

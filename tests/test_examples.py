@@ -156,6 +156,21 @@ EXPECTED = {
         r"rebinding, after: ConnectError",
         r"saw a packet of ours: 93\.184\.215\.14\n",
     ],
+    "proxies": [
+        r"one origin: 200, through the red proxy\n",
+        r"another origin: 200, through the red proxy, on a connection of before\n",
+        r"tunnel=True: 200, in a tunnel of the red proxy\n",
+        r"DIRECT: 200, directly\n",
+        r"the pool has none: 200, directly\n",
+        r"red: 200, through the red proxy\n",
+        r"blue, no credentials: 407, through the blue proxy\n",
+        r"blue, with credentials: 200, through the blue proxy\n",
+        r"one origin: 200, through the red proxy\n",
+        r"the one in no_proxy: 200, directly\n",
+        r"proxy 1: ProxyError, status code None\n",
+        r"proxy 2: ProxyError, status code 407\n",
+        r"the third one: 200, through the red proxy\n",
+    ],
     "deadlines": [
         r"move_on_after\(0\.5\): cancelled = True\n",
         r"fail_after\(0\.5\): TooSlowError\n",
@@ -365,7 +380,9 @@ def python_blocks(markdown: str) -> list[Block]:
 
 def program(block: Block, url: str) -> str:
     """The program to run for a block of the README, with the server at *url*."""
-    code = re.sub(r"https?://(?:[a-z]+\.)?example\.(?:org|com)", url, block.code)
+    host = url.removeprefix("http://")  # As a proxy, too, perhaps with credentials.
+    known = r"https?://(\w+:\w+@)?(?:[a-z]+\.)?example\.(?:org|com)(?::3128)?"
+    code = re.sub(known, lambda match: f"http://{match[1] or ''}{host}", block.code)
     if block.how == "":
         return code
     assert block.how == "in a pool", f"README.md, line {block.line}: what is {block.how!r}?"

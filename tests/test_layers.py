@@ -26,7 +26,7 @@ GROUND = {
 MAY_IMPORT: dict[str, set[str]] = {
     "httpx": {"_httpx", "_pool"},
     "httpx2": {"_httpx", "_pool"},
-    "_httpx": {"_pool", "_client", "_request", "_body", *GROUND},
+    "_httpx": {"_pool", "_client", "_proxy", "_request", "_body", *GROUND},
     "_pool": {
         *("_client", "_proxy", "_slots", "_dial", "_protocol.parsers", "_request", "_instruments"),
         *GROUND,
@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("_errors", "_facts", "_origin", "_pool_key", "abc"),
     },
     "_proxy": {
-        *("_request.auth", "_request.url", "_request.fields"),
+        *("_request.auth", "_request.url", "_request.fields", "_request.hints"),
         *("_config", "_errors", "_facts", "_origin", "_pool_key", "abc"),
     },
     "_request": {

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from triopool import ConnectionPool, RequestOptions, Timeouts
+from triopool import ConnectionPool, Proxy, RequestOptions, Timeouts
 from triopool._dial.dialler import Dialler
-from triopool._request.hints import OF_A_POOL, OF_A_REQUEST
+from triopool._request.hints import OF_A_POOL, OF_A_PROXY, OF_A_REQUEST
 from triopool._request.places import Places
 from triopool._request.prepare import prepare
 from triopool._slots.engine import Slots
@@ -66,3 +66,4 @@ def test_a_part_of_the_pool_has_the_defaults_that_the_pool_has(part: type) -> No
 def test_what_other_clients_call_it_is_the_name_of_nothing_of_ours() -> None:
     assert not set(OF_A_REQUEST) & set(OF_REQUESTS)
     assert not set(OF_A_POOL) & set(OF_POOLS)
+    assert not set(OF_A_PROXY) & set(inspect.signature(Proxy).parameters)

@@ -7,7 +7,7 @@ it. Each room's ``__init__.py`` says more of it.
     httpx httpx2   a transport and a client under the API of these libraries, and with them
         -> _httpx _pool
     _httpx         what the two have in common
-        -> _pool _client _request _body the ground
+        -> _pool _client _proxy _request _body the ground
     _pool          what a program opens, asks and leaves; it wires the parts together
         -> _client _proxy _slots _dial _protocol.parsers _request _instruments the ground
     _client        the way of a request, from what the caller asks to the response that it gets
@@ -20,7 +20,8 @@ it. Each room's ``__init__.py`` says more of it.
         -> _protocol _proxy.proxy _transport _deadlines _threads _control_c _config _errors _facts
            _origin _pool_key abc
     _proxy         which proxy, and on which way through it
-        -> _request.auth _request.url _request.fields _config _errors _facts _origin _pool_key abc
+        -> _request.auth _request.url _request.fields _request.hints _config _errors _facts _origin
+           _pool_key abc
     _request       what is sent, checked
         -> _proxy _body _protocol.request_head _decoding _config _errors _facts _origin _pool_key
     _protocol      HTTP/1.1 over one connection

@@ -83,7 +83,17 @@ class TLSError(ConnectError):
 class ProxyError(ConnectError):
     """The proxy can't be reached, refused, or did not speak its protocol.
 
-    Nothing was sent to the origin, so the request may be tried again through another proxy.
+    Nothing was sent to the origin, so the request may be tried again through another proxy, if its
+    body can be produced again. (The same is true of :class:`ConnectTimeout`.)::
+
+        for proxy in proxies:
+            try:
+                return await pool.get(url, proxy=proxy)
+            except (triopool.ProxyError, triopool.ConnectTimeout):
+                continue
+
+    What an HTTP proxy answers to a request that it should forward (407, 502) is no error but a
+    response, because it may be the origin's as well; see ``Response.raise_for_status()``.
 
     Attributes:
       proxy: its URL, without credentials.

@@ -73,7 +73,9 @@ class ConnectionPool:
     Args:
       max_connections: how many connections may be open at once; idle, busy and dialling ones all
         counted. None for no limit. May be changed while running: :attr:`max_connections`.
-      max_connections_per_origin: how many of them to one origin. None for no limit of its own.
+      max_connections_per_origin: how many of them to one origin. Those through a proxy are counted
+        for each proxy; what it forwards is counted together, whatever the origins. None for no
+        limit of its own.
       max_waiting: how many requests may wait for a slot; one more gets :class:`PoolFull` at once.
         None for no limit.
       max_idle: how many connections may be idle at once; with one more, the least recently used is

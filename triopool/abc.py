@@ -91,6 +91,15 @@ class NowaitSocket(Protocol):
 ProxyChooser: TypeAlias = "Callable[[Origin], Proxy | str | Direct]"
 """Says which proxy the requests for an origin go through: any function of this shape.
 
+:class:`triopool.ProxyRules` is one. One of your own::
+
+    TOR = triopool.Proxy("socks5h://127.0.0.1:9050")
+
+    def choose(origin):
+        return TOR if origin.host.endswith(".onion") else triopool.DIRECT
+
+    async with triopool.ConnectionPool(proxy=choose) as pool: ...
+
 Called with each request, and with each redirect, in the task that sends it and before anything is
 taken; so it should be quick. It has to answer: :data:`triopool.DIRECT` is the word for no proxy,
 and None is a ``TypeError``. What it raises reaches the caller as itself.

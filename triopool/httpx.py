@@ -9,7 +9,7 @@
         response = await client.get("https://www.example.org/")
 
 or, where the client is given what would be lost with ``transport=`` (``verify``, ``cert``,
-``limits``)::
+``limits``, ``proxy``)::
 
     async with triopool.httpx.AsyncClient(verify=ssl_context) as client: ...
 
@@ -28,6 +28,7 @@ except ImportError as exc:
 
 from ._httpx.client import client_options
 from ._httpx.errors import Errors
+from ._httpx.proxies import with_none_as
 from ._httpx.transport import Bridge, BridgeStream
 from ._pool import ConnectionPool
 
@@ -62,12 +63,27 @@ class TriopoolTransport(Bridge, httpx.AsyncBaseTransport):
         return response
 
 
+class _Directly(httpx.AsyncBaseTransport):
+    """What None stands for among the mounts of a client: its transport, but past the proxies."""
+
+    def __init__(self, transport: TriopoolTransport) -> None:
+        self._transport = transport
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response: httpx.Response = await self._transport.handle(request, _Stream, directly=True)
+        return response
+
+
 class AsyncClient(httpx.AsyncClient):
     """``httpx.AsyncClient`` on a pool of ours; takes the arguments of that one.
 
-    ``verify``, ``cert``, ``trust_env`` and ``limits`` are carried over to the pool. What it can't
-    do (``proxy``, ``http2=True``) is refused rather than ignored, and so is a proxy that the
-    environment names, unless ``trust_env=False``.
+    ``verify``, ``cert``, ``limits``, ``proxy`` and ``trust_env`` are carried over to the pool. What
+    it can't do (``http2=True``) is refused rather than ignored.
+
+    With ``trust_env``, and without ``proxy``, the environment says which proxies to use, as
+    :meth:`triopool.ProxyRules.from_environment` has it. A ``socks5`` proxy resolves the names, as
+    it is usual in httpx: ours is called ``socks5h``. ``proxy`` may also be what a pool takes, such
+    as a :class:`triopool.Proxy`, and means there what it means to a pool.
 
     Args:
       pool: a pool to borrow; see :class:`TriopoolTransport`.
@@ -76,4 +92,7 @@ class AsyncClient(httpx.AsyncClient):
 
     def __init__(self, *, pool: ConnectionPool | None = None, **options: Any) -> None:
         for_pool, rest = client_options(httpx, pool, options)
-        super().__init__(transport=TriopoolTransport(pool, **for_pool), **rest)
+        transport = TriopoolTransport(pool, **for_pool)
+        if pool is None:
+            rest["mounts"] = with_none_as(_Directly(transport), rest.get("mounts"))
+        super().__init__(transport=transport, **rest)

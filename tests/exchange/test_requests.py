@@ -308,7 +308,7 @@ def all_text(exc: BaseException) -> str:
             {"headers": {"Content-Length": "4", "Transfer-Encoding": "chunked"}},
             "exclude each other",
         ),
-        ({"headers": {"Proxy-Authorization": SECRET}}, "would reach the origin: .* in Proxy.auth=."),
+        ({"headers": {"Proxy-Authorization": SECRET}}, "would reach the origin: .* Proxy.auth="),
         ({"method": f"GET / HTTP/1.1\r\n{SECRET}"}, "method is not a token"),
         ({"method": f"GE T{SECRET}"}, "method is not a token"),
         ({"method": f"GÉT{SECRET}"}, "method is not a token"),

@@ -38,6 +38,8 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[HTTP1Connection]:
         (CHUNKED + b"5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n", None),
         (b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", None),
         (ok(b"hello", b"Connection: close"), Spent.ASKED_TO_CLOSE),
+        (ok(b"hello", b"Proxy-Connection: keep-alive,  Close"), Spent.ASKED_TO_CLOSE),
+        (ok(b"hello", b"Proxy-Connection: keep-alive"), None),
         (ok(b"hello", b"Keep-Alive: timeout=0"), Spent.ASKED_TO_CLOSE),
         (ok(b"hello", b"Keep-Alive: max=0"), Spent.ASKED_TO_CLOSE),
         (ok(b"hello").replace(b"1.1", b"1.0"), Spent.OTHER_VERSION),

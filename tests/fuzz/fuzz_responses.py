@@ -1,6 +1,8 @@
 """Look for longer, led by coverage: ``python tests/fuzz/fuzz_responses.py -max_total_time=600``.
 
 Needs atheris (``pip install -e ".[fuzz]"``); the arguments are libFuzzer's. See README.md.
+
+With ``--proxies`` as its first argument a proxy says what it likes, and not a server.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 import atheris
@@ -20,26 +23,36 @@ with atheris.instrument_imports(include=["triopool", "h11"], enable_loader_overr
 
     import triopool  # noqa: F401
 
+from fuzz import proxies, proxy_answers, target
 from fuzz import responses as r
-from fuzz.target import ENDS, KINDS, WHENS, Case, play
+from fuzz.target import ENDS, KINDS, WHENS, Case
 
-HERE = Path(__file__).parent.parent.parent / "build" / "fuzz"
+PROXIES = sys.argv[1:2] == ["--proxies"]
+HERE = Path(__file__).parent.parent.parent / "build" / ("fuzz-proxies" if PROXIES else "fuzz")
 """Where is kept what was learnt, for the next run, and what was found. Git ignores it."""
 
 DEFAULTS = ["-max_len=8192", "-timeout=60", "-rss_limit_mb=1024", f"-artifact_prefix={HERE}/"]
 
 
 def one(data: bytes) -> None:
-    case = Case.from_bytes(data)
+    case = proxies.ProxyCase.from_bytes(data) if PROXIES else Case.from_bytes(data)
     try:
-        play(case)
+        if isinstance(case, Case):
+            target.play(case)
+        else:
+            proxies.play(case)
     except BaseException:
         traceback.print_exc()
         print(f"A finding: {case!r}", flush=True)
         raise
 
 
-def seeds() -> list[Case]:
+def seeds() -> Sequence[Case | proxies.ProxyCase]:
+    """What the search begins with."""
+    return proxy_answers.seeds() if PROXIES else responses()
+
+
+def responses() -> list[Case]:
     """One case at least for each thing that the server may send, the client ask, or be told."""
     raws = [*r.LEGAL, *r.STRAY, r.SWITCHING]
     raws += [line + b"\r\nContent-Length: 0\r\n\r\n" for line in r.STATUS_LINES]
@@ -66,6 +79,8 @@ def seeds() -> list[Case]:
 
 
 def words() -> list[bytes]:
+    if PROXIES:
+        return proxy_answers.words()
     pieces = [*r.WORDS, *r.STATUS_LINES, *r.REDIRECTING, *r.LOCATIONS, *r.FIELDS, *r.INFORMATIONAL]
     pieces += [b"Location: ", b"Content-Encoding: ", *r.ENCODERS]
     return [piece for piece in pieces if 0 < len(piece) < 64]
@@ -83,7 +98,7 @@ def write_seeds() -> list[str]:
 
 
 def main() -> None:
-    given = sys.argv[1:]
+    given = sys.argv[2:] if PROXIES else sys.argv[1:]
     is_to_play_again = any(Path(argument).is_file() for argument in given)
     search = [] if is_to_play_again else write_seeds()
     atheris.Setup([sys.argv[0], *DEFAULTS, *given, *search], one)

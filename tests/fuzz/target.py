@@ -399,7 +399,7 @@ def play(case: Case) -> str:
 
 
 async def _main(case: Case) -> str:
-    guard = _Guard()
+    guard = Guard()
     trio.lowlevel.add_instrument(guard)
     with guard.scope:
         outcome = await _play(case)
@@ -407,7 +407,7 @@ async def _main(case: Case) -> str:
     return outcome
 
 
-class _Guard(trio.abc.Instrument):
+class Guard(trio.abc.Instrument):
     """Ends what hangs, and what spins: there, no time passes."""
 
     def __init__(self) -> None:

@@ -8,27 +8,12 @@ arguments, plants only the bugs whose names contain one of them.
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-PATIENCE = 300
-"""How long one run may take, in seconds. A planted bug may well make the tests hang."""
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
-
-class Bug(NamedTuple):
-    name: str
-    file: str
-    old: str
-    new: str
-
+from planting import Bug, main
 
 BUGS = [
     # ── The proxy ──────────────────────────────────────────────────────────────────────────────
@@ -137,7 +122,7 @@ BUGS = [
     Bug(
         "credentials are sent twice",
         "_proxy/route.py",
-        "if line[0].lower() not in names",
+        "if lower(line[0]) not in names",
         "if line[0] not in names",
     ),
     # ── The choice ─────────────────────────────────────────────────────────────────────────────
@@ -147,9 +132,7 @@ BUGS = [
         "    if isinstance(value, str):\n",
         "    if value is None:\n        return DIRECT\n    if isinstance(value, str):\n",
     ),
-    Bug(
-        "a coroutine is never awaited", "_proxy/choice.py", "        answer.close()", "        pass"
-    ),
+    Bug("a coroutine is never awaited", "_proxy/chooser.py", "answer.close()", "pass"),
     # ── The rules ──────────────────────────────────────────────────────────────────────────────
     Bug("httpoxy", "_proxy/rules.py", 'if "REQUEST_METHOD" in variables:', "if False:"),
     Bug(
@@ -257,12 +240,216 @@ BUGS = [
         'elif not text.startswith(("*.", ".")):',
         "else:",
     ),
+    # ── A request, and its head ────────────────────────────────────────────────────────────────
+    Bug(
+        "credentials in the tunnel",
+        "_request/request.py",
+        "self.key.proxy if self.key.forwarded else None",
+        "self.key.proxy",
+    ),
+    Bug(
+        "the proxy's fields are left out of a head that is kept",
+        "_request/request.py",
+        'make_head("GET", "/", self._lines(forwarder))',
+        'make_head("GET", "/", self._lines(None))',
+    ),
+    Bug(
+        "the proxy's fields are left out of a head that is made anew",
+        "_request/request.py",
+        "make_head(self.method, target, self._lines(forwarder))",
+        "make_head(self.method, target, self._lines(None))",
+    ),
+    Bug(
+        "heads are kept without the proxy that they are for",
+        "_request/request.py",
+        "place = self.url.host_header, self.decode, forwarder\n",
+        "place = self.url.host_header, self.decode, None\n",
+    ),
+    Bug(
+        "a head with the credentials of one request's proxy is kept",
+        "_request/request.py",
+        "return not self.key.forwarded or (self.chooser is not None and self.chooser.settled)",
+        "return True",
+    ),
+    Bug(
+        "a forwarded head's Host is the proxy's",
+        "_request/request.py",
+        '"Host": self.url.host_header',
+        '"Host": self.key.origin.host',
+    ),
+    Bug(
+        "fields that are sent as they were given go without the proxy's",
+        "_request/request.py",
+        "return lines if forwarder is None else",
+        "return lines if forwarder is None or self.verbatim else",
+    ),
+    Bug(
+        "CONNECT is forwarded",
+        "_request/request.py",
+        'return self.method == "CONNECT" or upgrade',
+        "return upgrade",
+    ),
+    Bug(
+        "a target of the caller's own is sent as it is",
+        "_proxy/route.py",
+        'return origin + target if target.startswith("/") else target',
+        "return target",
+    ),
+    Bug(
+        "a header Proxy-Authorization reaches the origin",
+        "_request/prepare.py",
+        'if target is None and "proxy-authorization" in names:',
+        "if False:",
+    ),
+    Bug(
+        "DIRECT is no choice for a request",
+        "_request/prepare.py",
+        "    if named is not None:\n        return",
+        '    if named is not None and proxy_or_none("proxy", named):\n        return',
+    ),
+    # ── From one request to the next ───────────────────────────────────────────────────────────
+    Bug(
+        "the chooser's answer is kept for the next request",
+        "_request/preparations.py",
+        "if self.chooser is not None and not self.chooser.settled:",
+        "if False:",
+    ),
+    Bug(
+        "a function of the user's is asked once",
+        "_proxy/chooser.py",
+        "settled=type(value) is ProxyRules",
+        "settled=True",
+    ),
+    Bug(
+        "nothing is kept where there are rules",
+        "_proxy/chooser.py",
+        "settled=type(value) is ProxyRules",
+        "settled=False",
+    ),
+    Bug(
+        "a named proxy is forgotten at a redirect",
+        "_client/redirect.py",
+        "    if request.chooser is not None:\n"
+        '        changes["proxy"] = request.chooser(url.origin)\n',
+        '    changes["proxy"] = request.chooser and request.chooser(url.origin)\n',
+    ),
+    Bug(
+        "a named proxy gives way to the pool's at a redirect",
+        "_request/prepare.py",
+        '{"proxy": proxy_or_none("proxy", named)}',
+        '{"proxy": proxy_or_none("proxy", named), "chooser": chooser}',
+    ),
+    Bug(
+        "the chooser is not asked about a redirect",
+        "_client/redirect.py",
+        "    if request.chooser is not None:\n",
+        "    if False:\n",
+    ),
+    Bug(
+        "a redirect to what can't be reached is an error of its own",
+        "_client/redirect.py",
+        "    except InvalidURL as exc:\n"
+        "        raise _refused(request, response, f\"can't be followed",
+        "    except KeyError as exc:\n"
+        "        raise _refused(request, response, f\"can't be followed",
+    ),
+    Bug(
+        "Proxy-Connection is not heeded",
+        "_protocol/heads.py",
+        '_PROXY_CONNECTION = b"proxy-connection"',
+        '_PROXY_CONNECTION = b"x-proxy-connection"',
+    ),
+    # ── Leases and the pool ────────────────────────────────────────────────────────────────────
+    Bug(
+        "a lease does not look at the way",
+        "_client/turns.py",
+        "return request.key == leased.key and",
+        "return",
+    ),
+    Bug(
+        "a lease on a shared connection is for all origins",
+        "_client/turns.py",
+        "return request.key == leased.key and request.url.origin == leased.url.origin",
+        "return request.key == leased.key",
+    ),
+    Bug(
+        "a leased connection takes a proxy",
+        "_client/lease.py",
+        'if "proxy" in options:',
+        "if False:",
+    ),
+    Bug(
+        "the requests of a lease go through the pool's proxy",
+        "_client/lease.py",
+        '        options["proxy"] = leased.proxy or DIRECT\n',
+        "",
+    ),
+    Bug(
+        "the requests of a lease without a proxy go through the pool's",
+        "_client/lease.py",
+        "leased.proxy or DIRECT",
+        "leased.proxy",
+    ),
+    Bug(
+        "the proxy of a lease is forgotten",
+        "_pool.py",
+        '            "proxy": proxy,\n',
+        '            "proxy": None,\n',
+    ),
+    Bug(
+        "a socket for the origins is one for the proxy",
+        "_pool.py",
+        "if unix_socket is not None and chooser is not None:",
+        "if False:",
+    ),
     # ── What is shown ──────────────────────────────────────────────────────────────────────────
     Bug(
         "a key shows the URL of its origin only",
         "_pool_key.py",
-        'return f"{origin} through {self.proxy}"',
-        "return origin",
+        'return name if self.proxy is None else f"{name} through {self.proxy}"',
+        "return name",
+    ),
+    Bug(
+        "instruments are not told which proxy",
+        "_exchange/sending.py",
+        "None if request.proxy is None else request.proxy.url",
+        "None",
+    ),
+    Bug(
+        "a connection does not tell its proxy",
+        "_dial/dialler.py",
+        "None if key.proxy is None else _facts_of_proxy(key.proxy, key, line)",
+        "None",
+    ),
+    Bug(
+        "the proxy's TLS is told as the origin's",
+        "_dial/dialler.py",
+        "_facts(line.tls) if key.has_tls else None",
+        "None if line.tls is None else _facts(line.tls)",
+    ),
+    Bug(
+        "the origin's TLS is told as the proxy's",
+        "_dial/dialler.py",
+        "_facts(line.proxy_tls) if",
+        "_facts(line.tls) if",
+    ),
+    Bug(
+        "a message names the origin only",
+        "_request/request.py",
+        "return self.key.way_to(self.url.origin)",
+        "return str(self.url.origin)",
+    ),
+    Bug(
+        "a 407 is told as any status",
+        "_client/response.py",
+        "if self.status_code != 407 or",
+        "if True or",
+    ),
+    Bug(
+        "wrong credentials are told as none",
+        "_dial/tunnel.py",
+        'if any(name.lower() == b"proxy-authorization"',
+        'if False and any(name.lower() == b"proxy-authorization"',
     ),
     Bug(
         "an error loses the proxy's answer",
@@ -282,6 +469,66 @@ BUGS = [
         "_dial/hops.py",
         "    except BaseException:\n        line.close()\n",
         "    except Exception:\n        line.close()\n",
+    ),
+    Bug(
+        "direct after a failure",
+        "_dial/dialler.py",
+        "        raise report.error(left_out)\n",
+        "        if first is not None:\n"
+        "            return await self.dial(PoolKey(key.origin), notes)\n"
+        "        raise report.error(left_out)\n",
+    ),
+    Bug(
+        "direct where the proxy's name is not known",
+        "_dial/dialler.py",
+        "                raise unreached(first, key, exc) from exc\n",
+        "                found = await self._names.addresses(key.origin)\n",
+    ),
+    Bug(
+        "the handshake outside of the timeout",
+        "_dial/hops.py",
+        "            await step.take(line)\n    except",
+        '            with __import__("trio").move_on_after(1000, shield=True):\n'
+        "                await step.take(line)\n"
+        "    except",
+    ),
+    Bug(
+        "each hop has the timeout for itself",
+        "_dial/hops.py",
+        "            await step.take(line)\n    except",
+        '            with __import__("trio").fail_after(10, shield=True):\n'
+        "                await step.take(line)\n"
+        "    except",
+    ),
+    Bug(
+        "a socket for the origins is one for the proxies",
+        "_dial/dialler.py",
+        "self._unix_socket if first is None else first.unix_socket",
+        "self._unix_socket",
+    ),
+    Bug(
+        "our trust is for the last proxy only",
+        "_dial/dialler.py",
+        "for proxy in key.proxies):",
+        "for proxy in key.proxies[-1:]):",
+    ),
+    Bug(
+        "TLS with an origin to which a proxy forwards",
+        "_pool_key.py",
+        " and not self.forwarded\n\n",
+        "\n\n",
+    ),
+    Bug(
+        "two User-Agents",
+        "_protocol/connect.py",
+        'if all(name.lower() != b"user-agent" for name, _ in fields):',
+        "if True:",
+    ),
+    Bug(
+        "the fields of the first proxy for all of them",
+        "_dial/hops.py",
+        "target.port, proxy.fields)",
+        "target.port, [*(proxy.via.fields if proxy.via else ()), *proxy.fields])",
     ),
     Bug(
         "the pool's context for the proxy",
@@ -304,20 +551,20 @@ BUGS = [
     Bug(
         "a forwarding proxy is asked for a tunnel",
         "_dial/hops.py",
-        "        if not following and route.forwards:\n            break\n",
+        "        if following is None and key.forwarded:\n            break\n",
         "",
     ),
     Bug(
         "names are looked up here that the proxy is to resolve",
-        "_dial/hops.py",
-        'if proxy.scheme in ("socks5", "socks4"):',
-        'if proxy.scheme in ("socks5", "socks4", "socks5h"):',
+        "_proxy/proxy.py",
+        'scheme in ("socks5", "socks4")\n',
+        'scheme in ("socks5", "socks4", "socks5h")\n',
     ),
     Bug(
         "addresses of a host without bound",
         "_dial/hops.py",
-        "    return hosts[:MOST_ADDRESSES]\n",
-        "    return hosts\n",
+        "can_be_asked_for(version, host)][:MOST_ADDRESSES]\n",
+        "can_be_asked_for(version, host)]\n",
     ),
     Bug(
         "another address of the proxy after its answer",
@@ -450,58 +697,5 @@ BUGS = [
 ]
 
 
-def plant(bug: Bug | None, copy: Path) -> None:
-    """Copy the package and its tests to *copy*, with *bug*."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "triopool", copy / "triopool", ignore=ignored)
-    shutil.copytree(ROOT / "tests", copy / "tests", ignore=ignored)
-    shutil.copy(ROOT / "pyproject.toml", copy)
-    if bug is not None:
-        file = copy / "triopool" / bug.file
-        text = file.read_text()
-        if (times := text.count(bug.old)) != 1:
-            raise LookupError(f"{bug.name}: found {times} times:\n{bug.old}")
-        file.write_text(text.replace(bug.old, bug.new))
-
-
-def first_failure(bug: Bug | None) -> str | None:
-    """The name of the first test that fails; None if all pass."""
-    with tempfile.TemporaryDirectory(prefix="triopool-") as directory:
-        copy = Path(directory)
-        plant(bug, copy)
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-        try:
-            run = subprocess.run(
-                [*command, "tests/proxies"],
-                cwd=copy,
-                env={**os.environ, "PYTHONPATH": str(copy)},
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE,
-            )
-        except subprocess.TimeoutExpired:
-            return "(the tests do not end)"
-    if run.returncode == 0:
-        return None
-    found = re.search(r"^(?:FAILED|ERROR) \S*?(\w+\.py\S*)", run.stdout, re.MULTILINE)
-    if found is None:
-        raise RuntimeError(run.stdout + run.stderr)
-    return found[1]
-
-
-def main(words: list[str]) -> int:
-    bugs = [bug for bug in BUGS if not words or any(word in bug.name for word in words)]
-    if failure := first_failure(None):
-        print(f"without any bug planted, {failure} fails")
-        return 1
-    survivors = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for bug, failure in zip(bugs, pool.map(first_failure, bugs), strict=True):
-            survivors += failure is None
-            print(f"{bug.name:<58} → {failure or 'NOT FOUND'}", flush=True)
-    print(f"{len(bugs) - survivors} of {len(bugs)} found")
-    return 1 if survivors else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(BUGS, ["-m", "not exhaustive", "tests/proxies"], sys.argv[1:]))

@@ -21,12 +21,32 @@ def test_a_proxy_its_url_and_direct_are_accepted() -> None:
     assert check_proxy("http", DIRECT) is DIRECT
 
 
-@pytest.mark.parametrize("value", [None, False, b"http://proxy", ("a", "b"), Proxy])
+@pytest.mark.parametrize("value", [None, False, b"http://proxy", ("a", "b"), ["http://a:b@c"]])
 def test_all_else_is_a_type_error_that_quotes_nothing(value: Any) -> None:
     with pytest.raises(TypeError) as caught:
         check_proxy("http", value)
     shown = repr(value) if value in (None, False) else type(value).__name__
     assert str(caught.value) == f"http must be {ONE}, not {shown}"
+
+
+@pytest.mark.parametrize("value", [ProxyRules(http=PROXY), ProxyRules, lambda origin: PROXY])
+def test_what_chooses_is_told_to_be_for_the_pool(value: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        check_proxy("proxy", value)
+    assert str(caught.value) == (
+        f"proxy must be {ONE}, not {type(value).__name__}: "
+        "a function of the origin is for ConnectionPool(proxy=)"
+    )
+
+
+@pytest.mark.parametrize("check", [lambda value: check_proxy("proxy", value), chooser_of_pool])
+def test_a_proxy_for_each_scheme_is_told_to_be_rules(check: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        check({"https://": "http://ada:secret@proxy:3128"})
+    assert str(caught.value).endswith(
+        ", not dict: one for each scheme is ProxyRules(http=..., https=...)"
+    )
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [None, DIRECT])
@@ -47,7 +67,10 @@ def test_a_pool_refuses_what_is_none(value: Any) -> None:
     with pytest.raises(TypeError) as caught:
         chooser_of_pool(value)
     shown = "1" if value == 1 else type(value).__name__
-    assert str(caught.value) == f"proxy must be {ONE}, or a function of the origin, not {shown}"
+    assert str(caught.value) == (
+        f"proxy must be {ONE}, or a function of the origin, such as triopool.ProxyRules, "
+        f"not {shown}"
+    )
 
 
 def test_a_pool_refuses_a_url_that_can_t_be_used() -> None:
@@ -86,7 +109,10 @@ async def answer_later(origin: Origin) -> Proxy:
     [
         (chooser_without_return, "None"),
         (lambda origin: b"http://secret@proxy", "bytes"),
-        (lambda origin: chooser_without_return, "function"),
+        (
+            lambda origin: chooser_without_return,
+            "function: a function of the origin is for ConnectionPool(proxy=)",
+        ),
         (lambda origin: answer_later(origin), "coroutine"),
     ],
 )

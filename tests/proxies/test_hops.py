@@ -443,6 +443,36 @@ async def test_a_proxys_certificate_that_is_refused_is_told_as_the_proxys(
     assert message.endswith("; 192.0.2.2:3128: Connection refused")
 
 
+async def test_what_can_be_done_about_a_proxys_tls_is_told_with_the_proxys_options(
+    autojump_clock: MockClock,
+    network: Network,
+    ca: trustme.CA,
+    client_ssl_context: ssl.SSLContext,
+) -> None:
+    trusted = Proxy(HTTPS, ssl_context=client_ssl_context)
+    for address, asked, certificate, hint in (
+        ("192.0.2.3", trusted, ca.issue_cert("a.example"), "or set Proxy(server_hostname=))"),
+        ("192.0.2.4", HTTPS, ca.issue_cert("p.example"), "trust it with Proxy(ssl_context=) if"),
+    ):
+        network.host("p.example", address)
+        network.listen(address, 3128, tls(server_context(certificate), connect(answer_pings)))
+        assert hint in await fails(network, ProxyError, via(asked))
+
+
+async def test_a_proxy_that_speaks_no_tls_is_told_as_that(
+    autojump_clock: MockClock, network: Network, client_ssl_context: ssl.SSLContext
+) -> None:
+    refusal = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+    network.listen("192.0.2.1", 3128, script(Send(refusal), KeepOpen()))
+    message = await fails(network, ProxyError, via(Proxy(HTTPS, ssl_context=client_ssl_context)))
+    assert message.startswith(
+        f"TLS with the proxy {HTTPS}: the TLS handshake with p.example failed"
+    )
+    assert message.endswith(
+        "(does it speak TLS on this port? most proxies are http://, for https URLs, too)"
+    )
+
+
 async def test_a_name_to_verify_of_the_proxys_own(
     autojump_clock: MockClock,
     network: Network,

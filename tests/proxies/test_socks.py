@@ -132,7 +132,9 @@ FIXTURES = {
         b"\x05\x02", "wants credentials: in its URL, or with Proxy(auth=)"
     ),
     "other credentials wanted": first(
-        b"\x05\xff", "takes neither a name and a password nor a guest", credentials=ADA
+        b"\x05\xff",
+        "lets nobody in, neither with a name and a password nor without",
+        credentials=ADA,
     ),
     "GSSAPI wanted": first(
         b"\x05\x01", "wants a kind of authentication (0x01) that was not offered"

@@ -9,6 +9,7 @@ import hashlib
 import json
 import socket
 import ssl
+import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,26 +27,32 @@ from servers import (
     Squid,
     Tinyproxy,
     TLSFront,
+    WebSocketServer,
+    kill,
     run_dante,
     run_microsocks,
     run_squid,
     run_tinyproxy,
     run_tls_front,
+    running_again,
 )
 
 from triopool import (
     DIRECT,
     AddressInfo,
     ConnectionPool,
+    ConnectTimeout,
     Proxy,
     ProxyError,
     ReadError,
     RemoteProtocolError,
     StatusError,
+    Timeouts,
     WriteError,
 )
 
 from .helpers import PATIENCE, all_at_once, nothing_is_held, until
+from .websocket import websocket
 
 Server = Literal["plain", "tls"]
 both = pytest.mark.parametrize("server", ["plain", "tls"])
@@ -92,17 +99,36 @@ WAYS = {
         "closed_microsocks", lambda microsocks: microsocks.url("socks5", credentials=ADA)
     ),
 }
-every_way = pytest.mark.parametrize("way", WAYS)
-HEAVY = ("squid", "squid, TLS", "tinyproxy", "dante, SOCKS5", "microsocks")
+every_way = pytest.mark.parametrize("way", WAYS, indirect=True)
+each_kind_of_way = pytest.mark.parametrize(
+    ("way", "server"),
+    [
+        ("squid", "plain"),
+        ("squid", "tls"),
+        ("squid, TLS", "tls"),
+        ("tinyproxy", "plain"),
+        ("dante, SOCKS5", "plain"),
+        ("microsocks", "tls"),
+    ],
+    indirect=["way"],
+)
+"""Each proxy, and each kind of way, once: for what takes long."""
+
+
+@pytest.fixture(scope="session")
+def way(request: pytest.FixtureRequest) -> Way:
+    """A way, with its proxy running before anything counts the sockets of a test."""
+    chosen = WAYS[request.param]
+    request.getfixturevalue(chosen.fixture)
+    return chosen
 
 
 @pytest.fixture
-def proxy(request: pytest.FixtureRequest, way: str, client_ssl_context: ssl.SSLContext) -> Proxy:
+def proxy(request: pytest.FixtureRequest, way: Way, client_ssl_context: ssl.SSLContext) -> Proxy:
     """The proxy of the test's *way*."""
-    chosen = WAYS[way]
-    url = chosen.url(request.getfixturevalue(chosen.fixture))
+    url = way.url(request.getfixturevalue(way.fixture))
     context = client_ssl_context if url.startswith("https") else None
-    return Proxy(url, ssl_context=context, tunnel=chosen.tunnel)
+    return Proxy(url, ssl_context=context, tunnel=way.tunnel)
 
 
 # ── What works as without one ──────────────────────────────────────────────────────────────────
@@ -111,7 +137,7 @@ def proxy(request: pytest.FixtureRequest, way: str, client_ssl_context: ssl.SSLC
 @both
 @every_way
 async def test_requests_go_through_and_share_a_connection(
-    nginx: Nginx, client_ssl_context: ssl.SSLContext, proxy: Proxy, way: str, server: Server
+    nginx: Nginx, client_ssl_context: ssl.SSLContext, proxy: Proxy, way: Way, server: Server
 ) -> None:
     async with ConnectionPool(ssl_context=client_ssl_context, proxy=proxy) as pool:
         for _ in range(10):
@@ -123,21 +149,20 @@ async def test_requests_go_through_and_share_a_connection(
             assert (info.tls is not None) == proxy.url.startswith("https")
         forwarded = server == "plain" and not proxy.tunnel and proxy.url.startswith("http")
         assert response.connection.proxy.forwards == forwarded
-        expected = 10 if forwarded and not WAYS[way].keeps else 1
+        expected = 10 if forwarded and not way.keeps else 1
         assert pool.statistics().dialled == expected
         nothing_is_held(pool)
 
 
-@both
-@every_way
-async def test_a_hundred_requests_at_once(
-    nginx: Nginx, client_ssl_context: ssl.SSLContext, proxy: Proxy, way: str, server: Server
+@each_kind_of_way
+async def test_a_hundred_requests_at_once_share_twenty_connections(
+    nginx: Nginx, client_ssl_context: ssl.SSLContext, proxy: Proxy, server: Server
 ) -> None:
+    path = f"/2000?{uuid.uuid4()}"
+    urls = [nginx.url(f"{path}-{i}-", server=server) for i in range(100)]
     async with ConnectionPool(
         max_connections=20, ssl_context=client_ssl_context, proxy=proxy
     ) as pool:
-        path = f"/store/{uuid.uuid4()}"
-        urls = [nginx.url(f"/2000?{path}-{i}", server=server) for i in range(100)]
         bodies = await all_at_once(pool, urls)
         assert [len(body) for body in bodies] == [2000] * 100
         assert pool.statistics().open <= 20
@@ -145,8 +170,38 @@ async def test_a_hundred_requests_at_once(
     assert len(nginx.requests(path)) == 100
 
 
-@both
-@pytest.mark.parametrize("way", HEAVY)
+@each_kind_of_way
+async def test_a_hundred_connections_at_once(
+    nginx: Nginx, client_ssl_context: ssl.SSLContext, proxy: Proxy, server: Server
+) -> None:
+    """Each asks for bytes of its own, and keeps its connection until all have theirs."""
+    url = nginx.url("/large", server=server)
+    pieces: dict[int, bytes] = {}
+
+    async def fetch(number: int) -> None:
+        wanted = {"Range": f"bytes={number * 1000}-{number * 1001}"}
+        async with pool.stream("GET", url, headers=wanted) as response:
+            assert response.status_code == 206
+            pieces[number] = await response.read()
+            if len(pieces) == 100:
+                all_here.set()
+            await all_here.wait()
+
+    all_here = trio.Event()
+    async with ConnectionPool(
+        max_connections=100, ssl_context=client_ssl_context, proxy=proxy
+    ) as pool:
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                for number in range(100):
+                    nursery.start_soon(fetch, number)
+        nothing_is_held(pool)
+    large = nginx.directory / "www" / "large"
+    expected = large.read_bytes()
+    assert all(piece == expected[n * 1000 : n * 1001 + 1] for n, piece in pieces.items())
+
+
+@each_kind_of_way
 async def test_fifty_megabytes_both_ways(
     nginx: Nginx, client_ssl_context: ssl.SSLContext, proxy: Proxy, server: Server
 ) -> None:
@@ -190,6 +245,39 @@ async def test_forwarded_requests_of_all_origins_share_a_connection(
         assert pool.statistics().dialled == len(urls)
 
 
+@each_kind_of_way
+async def test_a_websocket_goes_through_a_tunnel(
+    websockets: WebSocketServer, client_ssl_context: ssl.SSLContext, proxy: Proxy, server: Server
+) -> None:
+    async with ConnectionPool(ssl_context=client_ssl_context, proxy=proxy) as pool:
+        with trio.fail_after(PATIENCE):
+            # The first message comes together with the 101.
+            async with websocket(pool, websockets.url("/early", server=server)) as ws:
+                assert await ws.receive() == "early"
+                for message in ("hello", bytes(100_000)):
+                    await ws.send(message)
+                    assert await ws.receive() == message
+        assert pool.statistics().open == 0
+
+
+async def test_an_upgrade_goes_through_squid_beside_forwarded_requests(
+    squid: Squid, hypercorn: str
+) -> None:
+    """What squid forwards loses its Upgrade: so a request with one has to go another way."""
+    async with ConnectionPool(proxy=squid.url()) as pool:
+        with trio.fail_after(PATIENCE):
+            response = await pool.get(f"{hypercorn}/headers")
+            assert response.connection.proxy is not None
+            assert response.connection.proxy.forwards
+            async with websocket(pool, f"{hypercorn}/") as ws:
+                await ws.send("hello")
+                assert await ws.receive() == "hello"
+            again = await pool.get(f"{hypercorn}/headers")
+            assert again.connection.id == response.connection.id
+        assert any("CONNECT" in line for line in squid.requests())
+        nothing_is_held(pool)
+
+
 async def test_session_tickets_inside_of_two_layers_of_tls_do_not_spoil_a_connection(
     squid_tls: TLSFront, nginx: Nginx, client_ssl_context: ssl.SSLContext
 ) -> None:
@@ -202,7 +290,9 @@ async def test_session_tickets_inside_of_two_layers_of_tls_do_not_spoil_a_connec
         assert len({body.split()[0] for body in bodies}) == 4
         assert pool.statistics().dialled == 4
         response = await pool.get(url)
-        assert (response.connection.tls is not None, response.connection.reused) == (True, True)
+        assert response.connection.reused
+        for tls in (response.connection.tls, response.connection.proxy.tls):
+            assert tls.version == "TLSv1.3"  # Before it there are no tickets behind a handshake.
 
 
 async def test_each_request_may_have_its_own_proxy(
@@ -274,9 +364,10 @@ async def test_squid_wants_other_credentials(squid: Squid, nginx: Nginx, credent
     async with ConnectionPool(proxy=url) as pool:
         response = await pool.get(nginx.url("/2000"))
         assert response.status_code == 407
-        with pytest.raises(StatusError, match="the proxy wants credentials"):
+        why = "does not accept these credentials" if credentials else "wants credentials"
+        with pytest.raises(StatusError, match=f"407 .*: the proxy .* {why}"):
             response.raise_for_status()
-        with pytest.raises(ProxyError, match="407") as caught:
+        with pytest.raises(ProxyError, match=f"407 .* {why}") as caught:
             await pool.get(nginx.url("/2000", server="tls"))
         assert caught.value.status_code == 407
         fields = {name.lower(): value for name, value in caught.value.headers}
@@ -353,11 +444,18 @@ async def test_a_proxy_of_another_kind_is_told_as_that(
     squid: Squid, microsocks: Microsocks, nginx: Nginx
 ) -> None:
     async with ConnectionPool() as pool:
-        as_socks = squid.url().replace("http", "socks5")
-        as_http = microsocks.url("http")
-        for proxy in (as_socks, Proxy(as_http, tunnel=True)):
-            with trio.fail_after(PATIENCE), pytest.raises(ProxyError):
+        for proxy, why in (
+            (nginx.url("").replace("http", "socks5"), "answered with HTTP: is it an http:// proxy"),
+            (Proxy(microsocks.url("http"), tunnel=True), "what is not legal HTTP/1.1"),
+        ):
+            with trio.fail_after(PATIENCE), pytest.raises(ProxyError, match=why):
                 await pool.get(nginx.url("/2000"), proxy=proxy)
+        # squid waits for the end of a line, which SOCKS does not have.
+        proxy = squid.url().replace("http", "socks5")
+        why = f"waiting for {proxy} to connect"
+        with pytest.raises(ConnectTimeout, match=why):
+            await pool.get(nginx.url("/2000"), proxy=proxy, timeouts=Timeouts(connect=0.5))
+        await until(lambda: pool.statistics().dialling == 0)
         nothing_is_held(pool)
 
 
@@ -386,11 +484,12 @@ class Mortal:
 
     Attributes:
       proxy: how to reach it.
-      kill: ends it.
+      port: where it listens.
     """
 
     proxy: Proxy
-    kill: Callable[[], object]
+    port: int
+    process: subprocess.Popen[bytes]
 
 
 @contextmanager
@@ -399,27 +498,67 @@ def mortal(
 ) -> Iterator[Mortal]:
     if name == "squid":
         with run_squid(make_directory()) as squid:
-            yield Mortal(Proxy(squid.url()), squid.process.kill)
+            yield Mortal(Proxy(squid.url()), squid.ports["open"], squid.process)
     elif name == "haproxy":
         with (
             run_squid(make_directory()) as squid,
             run_tls_front(make_directory(), ca, squid.ports) as front,
         ):
-            yield Mortal(Proxy(front.url(), ssl_context=context), front.process.kill)
+            proxy = Proxy(front.url(), ssl_context=context)
+            yield Mortal(proxy, front.ports["open"], front.process)
     elif name == "tinyproxy":
         with run_tinyproxy(make_directory(), credentials=False) as tinyproxy:
-            yield Mortal(Proxy(tinyproxy.url()), tinyproxy.process.kill)
+            yield Mortal(Proxy(tinyproxy.url()), tinyproxy.port, tinyproxy.process)
     elif name == "dante":
         with run_dante(make_directory()) as dante:
-            yield Mortal(Proxy(dante.url("socks5")), dante.process.kill)
+            yield Mortal(Proxy(dante.url("socks5")), dante.ports["open"], dante.process)
     else:
         with run_microsocks(make_directory(), credentials=False) as microsocks:
-            yield Mortal(Proxy(microsocks.url()), microsocks.process.kill)
+            yield Mortal(Proxy(microsocks.url()), microsocks.port, microsocks.process)
 
 
 @both
 @pytest.mark.parametrize("name", ["squid", "haproxy", "tinyproxy", "dante", "microsocks"])
-async def test_a_proxy_is_killed_in_the_middle(
+async def test_a_proxy_is_killed_in_the_middle_and_comes_back(
+    nginx: Nginx,
+    client_ssl_context: ssl.SSLContext,
+    reachable_directory: Callable[[], Path],
+    ca: Any,
+    name: str,
+    server: Server,
+) -> None:
+    url = nginx.url("/2000", server=server)
+    with mortal(name, reachable_directory, ca, client_ssl_context) as running:
+        proxy = running.proxy
+        async with ConnectionPool(ssl_context=client_ssl_context, proxy=proxy) as pool:
+            with trio.fail_after(PATIENCE):
+                await all_at_once(pool, [url] * 2)
+                await pool.warm_up(url, 2)  # So that one is idle while one is used.
+                async with pool.stream("GET", nginx.url("/slow", server=server)) as response:
+                    await response.receive_some()
+                    kill(running.process)
+                    with pytest.raises((ReadError, RemoteProtocolError)):
+                        await response.read()
+            for _ in range(3):
+                with (
+                    trio.fail_after(PATIENCE),
+                    pytest.raises(ProxyError, match="Connection refused") as caught,
+                ):
+                    await pool.get(url)
+                assert str(caught.value).startswith(f"the proxy {proxy.url} can't be reached: ")
+                assert (caught.value.proxy, caught.value.status_code) == (proxy.url, None)
+            await until(lambda: pool.statistics().dialling == 0)
+            assert pool.statistics().open == 0
+            # The way past it is open, if asked for, and only then.
+            assert (await pool.get(url, proxy=DIRECT)).status_code == 200
+            with running_again(running.process, running.port), trio.fail_after(PATIENCE):
+                assert [len(body) for body in await all_at_once(pool, [url] * 20)] == [2000] * 20
+                nothing_is_held(pool)
+
+
+@both
+@pytest.mark.parametrize("name", ["squid", "haproxy", "tinyproxy", "dante", "microsocks"])
+async def test_a_proxy_is_killed_under_an_upload(
     nginx: Nginx,
     client_ssl_context: ssl.SSLContext,
     reachable_directory: Callable[[], Path],
@@ -428,46 +567,19 @@ async def test_a_proxy_is_killed_in_the_middle(
     server: Server,
 ) -> None:
     with mortal(name, reachable_directory, ca, client_ssl_context) as running:
-        async with ConnectionPool(ssl_context=client_ssl_context, proxy=running.proxy) as pool:
-            # One is idle, and one is in the middle of a response.
-            with trio.fail_after(PATIENCE):
-                await all_at_once(pool, [nginx.url("/2000", server=server)] * 2)
-                async with pool.stream("GET", nginx.url("/slow", server=server)) as response:
-                    await response.receive_some()
-                    running.kill()
-                    with pytest.raises((ReadError, RemoteProtocolError)):
-                        await response.read()
-            for _ in range(3):
-                with trio.fail_after(PATIENCE), pytest.raises(ProxyError):
-                    await pool.get(nginx.url("/2000", server=server))
-            await until(lambda: pool.statistics().dialling == 0)
-            nothing_is_held(pool)
-            # The way past it is open, if asked for, and only then.
-            response = await pool.get(nginx.url("/2000", server=server), proxy=DIRECT)
-            assert response.status_code == 200
-
-
-@pytest.mark.parametrize("name", ["squid", "dante"])
-async def test_a_proxy_is_killed_under_an_upload(
-    nginx: Nginx,
-    client_ssl_context: ssl.SSLContext,
-    reachable_directory: Callable[[], Path],
-    ca: Any,
-    name: str,
-) -> None:
-    with mortal(name, reachable_directory, ca, client_ssl_context) as running:
 
         async def pieces() -> AsyncIterator[bytes]:
             for number in range(1000):
                 if number == 3:
-                    running.kill()
+                    kill(running.process)
                 yield bytes(100_000)
-                await trio.sleep(0.001)
 
-        async with ConnectionPool(proxy=running.proxy) as pool:
+        async with ConnectionPool(ssl_context=client_ssl_context, proxy=running.proxy) as pool:
+            url = nginx.url(f"/store/{uuid.uuid4()}", server=server)
             with (
                 trio.fail_after(PATIENCE),
                 pytest.raises((ReadError, RemoteProtocolError, WriteError)),
             ):
-                await pool.put(nginx.url(f"/store/{uuid.uuid4()}"), content=pieces())
+                await pool.put(url, content=pieces())
             nothing_is_held(pool)
+            assert pool.statistics().open == 0

@@ -71,5 +71,7 @@ def run_dante(directory: Path) -> Iterator[Dante]:
         return [program, "-f", config, "-p", directory / "danted.pid"]
 
     names: tuple[DantePort, ...] = ("open", "closed")
-    with running_on_ports(names, arguments, directory / "danted.log") as (ports, process):
+    log = directory / "danted.log"
+    # A group of its own, so that all of its processes can be killed at once.
+    with running_on_ports(names, arguments, log, start_new_session=True) as (ports, process):
         yield Dante(ports, process)

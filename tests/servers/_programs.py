@@ -105,14 +105,18 @@ def running_on_ports(
 def _listens(process: subprocess.Popen[bytes], ports: Iterable[int]) -> bool:
     deadline = time.monotonic() + START_SECONDS
     for port in ports:
-        while True:
-            with suppress(OSError):
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
+        while not _connects(port):
             if process.poll() is not None or time.monotonic() > deadline:
                 return False
             time.sleep(0.01)
     return process.poll() is None
+
+
+def _connects(port: int) -> bool:
+    with suppress(OSError):
+        socket.create_connection(("127.0.0.1", port)).close()
+        return True
+    return False
 
 
 def let_nobody_read(directory: Path) -> None:
@@ -137,6 +141,40 @@ def running(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a program, and what it has started if that is a group of its own; wait for its end."""
+    if process.poll() is None:
+        if os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        process.wait()
+
+
+@contextmanager
+def running_again(process: subprocess.Popen[bytes], port: int) -> Iterator[None]:
+    """Run once more, until the block ends, what has been killed: with the same ports and files.
+
+    It was started by :func:`running_on_ports`, whose block still keeps its ports.
+
+    Args:
+      port: one of its ports.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    # One that was killed together with it may need a moment to go.
+    while _connects(port):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    arguments: Any = process.args
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    again = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, start_new_session=True, **quiet)
+    try:
+        assert _listens(again, [port]), f"{process.args} did not start again"
+        yield
+    finally:
+        kill(again)
 
 
 def wait_until_it_answers(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import trustme
 
-from ._programs import listening, require_program, running, server_certificate
+from ._programs import require_program, running_on_ports, server_certificate
 
 _CONFIG = """\
 global
@@ -46,27 +46,24 @@ class TLSFront:
 def run_tls_front(directory: Path, ca: trustme.CA, behind: Mapping[str, int]) -> Iterator[TLSFront]:
     """Run haproxy until the block ends, in front of the ports that *behind* names.
 
-    Its sockets listen from the start, so that there is nothing to wait for.
+    It could inherit sockets. It binds its ports by itself, so that they refuse once it is killed.
     """
     program = require_program("haproxy")
     certificate = directory / "server.pem"
     server_certificate(ca).private_key_and_cert_chain_pem.write_to_path(certificate)
     config = directory / "haproxy.cfg"
-    with ExitStack() as stack:
-        with listening(behind) as sockets:
-            ports = {name: sock.getsockname()[1] for name, sock in sockets.items()}
-            config.write_text(
-                _CONFIG
-                + "".join(
-                    f"listen {name}\n"
-                    f"    bind fd@{sock.fileno()} ssl crt {certificate} alpn http/1.1\n"
-                    f"    server {name} 127.0.0.1:{behind[name]}\n"
-                    for name, sock in sockets.items()
-                )
+
+    def arguments(ports: dict[str, int]) -> list[object]:
+        config.write_text(
+            _CONFIG
+            + "".join(
+                f"listen {name}\n"
+                f"    bind 127.0.0.1:{port} ssl crt {certificate} alpn http/1.1\n"
+                f"    server {name} 127.0.0.1:{behind[name]}\n"
+                for name, port in ports.items()
             )
-            fds = [sock.fileno() for sock in sockets.values()]
-            log = stack.enter_context((directory / "haproxy.log").open("wb"))
-            process = stack.enter_context(
-                running(program, "-db", "-f", config, pass_fds=fds, stdout=log, stderr=log)
-            )
+        )
+        return [program, "-db", "-f", config]
+
+    with running_on_ports(behind, arguments, directory / "haproxy.log") as (ports, process):
         yield TLSFront(ports, process)

@@ -1738,6 +1738,19 @@ async def test_origins_are_forgotten_when_they_are_empty(autojump_clock: MockClo
         assert not pool.origins
 
 
+async def test_an_origin_that_is_forgotten_is_in_no_line(autojump_clock: MockClock) -> None:
+    """Its key would stay in memory, and with that the credentials of a proxy."""
+    async with bench(max_connections=1) as pool:
+        await exchange(pool, A, 0)
+        pool.slots.close_idle()
+        assert not pool.origins
+        assert len(pool.line) == 0
+        pool.dialler.script(A, OSError("refused"))
+        await (await pool.ask(A)).ended.wait()
+        assert not pool.origins
+        assert len(pool.line) == 0
+
+
 async def test_origins_are_forgotten_also_while_the_head_of_the_line_is_blocked(
     autojump_clock: MockClock,
 ) -> None:

@@ -30,8 +30,9 @@ from triopool import (
     WriteTimeout,
 )
 
+from .proxies import Ways
 from .servers import Servers, expected_body
-from .world import World
+from .world import Way, World
 
 DOCUMENTED = (
     *(ConnectError, LocalProtocolError, PoolFull, PoolTimeout),
@@ -60,9 +61,10 @@ class Asked:
 class Client:
     """One task of the program; goes on to the next thing until it has done enough."""
 
-    def __init__(self, world: World, servers: Servers, name: str) -> None:
+    def __init__(self, world: World, servers: Servers, ways: Ways, name: str) -> None:
         self._world = world
         self._servers = servers
+        self._ways = ways
         self._name = name
         self._count = 0
 
@@ -132,7 +134,11 @@ class Client:
             self._world.compute(self._world.moment())
 
     def _url(self, asked: Asked) -> str:
-        return f"http://{self._world.random.choice(HOSTS)}/{asked.token}"
+        """For whom it is; adds the proxy to its options, if it is to have one of its own."""
+        host = self._world.random.choice(HOSTS)
+        options, self._world.ways[asked.token] = self._ways.take(host)
+        asked.options.update(options)
+        return f"http://{host}/{asked.token}"
 
     # ── Ways to ask it ─────────────────────────────────────────────────────────────────────────
 
@@ -205,17 +211,19 @@ class Client:
     async def lease(self) -> None:
         """Several exchanges on one connection."""
         world = self._world
-        url = f"http://{world.random.choice(HOSTS)}/"
-        async with world.pool.lease(url) as connection:
+        host = world.random.choice(HOSTS)
+        options, way = self._ways.take(host)
+        async with world.pool.lease(f"http://{host}/", **options) as connection:
             for _ in range(world.random.randrange(4)):
                 if not connection.is_usable:
                     return
-                await self._leased(connection)
+                await self._leased(connection, way)
                 if world.chance(0.2):
                     await trio.sleep(world.moment())
 
-    async def _leased(self, connection: LeasedConnection) -> None:
+    async def _leased(self, connection: LeasedConnection, way: Way) -> None:
         asked = self.asked()
+        self._world.ways[asked.token] = way
         if self._world.chance(0.7):
             await self._request(asked, connection.request, f"/{asked.token}")
             return
@@ -278,8 +286,10 @@ class Client:
             case 3 | 4:
                 # What an answer's failure would be to a request, a dial's is to this.
                 with suppress(ConnectError):
-                    url = f"http://{world.random.choice(HOSTS)}/"
-                    await world.pool.warm_up(url, world.random.randrange(4))
+                    host = world.random.choice(HOSTS)
+                    options, _ = self._ways.take(host)
+                    number = world.random.randrange(4)
+                    await world.pool.warm_up(f"http://{host}/", number, **options)
             case 5:
                 world.check()
 

@@ -67,7 +67,7 @@ BUGS = [
         [
             Edit(
                 "_protocol/connection.py",
-                "look_before_write = reused and not just_seen",
+                "look_before_write = self._looks and not just_seen",
                 "look_before_write = False",
             )
         ],
@@ -101,6 +101,70 @@ BUGS = [
     Bug(
         "a request is sent again whatever it is",
         [Edit("_client/retry.py", "exchange.nothing_sent or request.may_be_repeated", "True")],
+    ),
+    Bug(
+        "what comes behind a proxy's answer is not looked for",
+        [
+            Edit(
+                "_dial/asking.py",
+                "        if read_too_much:\n            raise self._unasked()\n",
+                "        if self is not None:\n            return\n",
+            )
+        ],
+    ),
+    Bug(
+        "whatever a proxy answers to CONNECT opens a tunnel",
+        [Edit("_dial/tunnel.py", "if answer.status_code >= 300:", "if False:")],
+    ),
+    Bug(
+        "a proxy's answer is read by packets",
+        [Edit("_dial/asking.py", "while len(data) < number:", "while not data:")],
+    ),
+    Bug(
+        "a connection stays open when a step of its dial fails",
+        [
+            Edit(
+                "_dial/hops.py",
+                "        line.close()\n        raise\n",
+                "        raise\n",
+            )
+        ],
+    ),
+    Bug(
+        "a proxy's credentials go into the tunnel",
+        [
+            Edit(
+                "_request/request.py",
+                "        return lines if forwarder is None else",
+                "        forwarder = self.key.proxy\n"
+                "        return lines if forwarder is None else",
+            )
+        ],
+    ),
+    Bug(
+        "the last proxy of a chain is dialled",
+        [
+            Edit(
+                "_proxy/proxy.py",
+                "(*(self.via.chain if self.via is not None else ()), self)",
+                "(self,)",
+            )
+        ],
+    ),
+    Bug(
+        "two proxies are one if their addresses are",
+        [
+            Edit(
+                "_proxy/route.py",
+                "    proxy.check_reaches(origin)\n",
+                "    proxy.check_reaches(origin)\n    proxy = _SEEN.setdefault(proxy.url, proxy)\n",
+            ),
+            Edit(
+                "_proxy/route.py",
+                "from .proxy import Proxy\n",
+                "from .proxy import Proxy\n\n_SEEN: dict[str, Proxy] = {}\n",
+            ),
+        ],
     ),
 ]
 

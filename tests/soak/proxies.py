@@ -6,6 +6,9 @@ A request that is to be forwarded goes to the servers at once; they see that it 
 and has the proxy's credentials, and that no other one has.
 
 After a refusal, an answer that was cut, or bytes behind one, nothing may come on that connection.
+
+Which way a request has to take is known to :class:`Ways`, and each server sees on which way it has
+come: so nothing goes past a proxy, or through another one.
 """
 
 from __future__ import annotations
@@ -13,15 +16,18 @@ from __future__ import annotations
 import base64
 import random
 import re
-from collections.abc import Callable
+import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import trio
 
+from triopool import DIRECT, Origin, Proxy
 from triopool.testing import NetworkSocket
 
 from .servers import Servers
-from .world import MOMENTS, World
+from .world import MOMENTS, Way, World
 
 ADDRESS = "192.0.2.9"
 HTTP_PORT, SOCKS_PORT = 3128, 1080
@@ -32,13 +38,25 @@ URLS = (
     f"socks5h://{NAME}:s3%3Acret@{ADDRESS}:{SOCKS_PORT}",
 )
 """For a client; with the first one it may ask for tunnels only, too."""
+HTTP, SOCKS = map(Proxy, URLS)
+KINDS = (
+    *(HTTP, HTTP, Proxy(URLS[0], tunnel=True), Proxy(URLS[0], share_connections=False)),
+    *(SOCKS, Proxy(URLS[1].replace("socks5h", "socks5"))),
+    *(Proxy(URLS[0], via=SOCKS), Proxy(URLS[0], via=HTTP, tunnel=True), Proxy(URLS[1], via=HTTP)),
+)
+
+Target: TypeAlias = tuple[bytes, int]
+"""A name or an address, and a port."""
+TARGETS: tuple[Target, ...] = (
+    *((b"192.0.2.1", 80), (b"192.0.2.2", 80), (b"both.test", 80)),
+    *((ADDRESS.encode(), HTTP_PORT), (ADDRESS.encode(), SOCKS_PORT)),
+)
 
 FAULTS = ("refuse", "cut", "reset", "silent", "garbage", "early", "deaf")
-HOSTS = (b"192.0.2.1", b"192.0.2.2", b"both.test")
 
 _CONNECT = re.compile(
-    rb"CONNECT (?P<host>[a-z0-9.]+):80 HTTP/1\.1\r\n"
-    rb"Host: (?P=host):80\r\n"
+    rb"CONNECT (?P<host>[a-z0-9.]+):(?P<port>[0-9]+) HTTP/1\.1\r\n"
+    rb"Host: (?P=host):(?P=port)\r\n"
     rb"User-Agent: triopool/[0-9.a-z+]+\r\n"
     rb"Proxy-Authorization: (?P<credentials>[^\r\n]+)\r\n\r\n",
     re.IGNORECASE,
@@ -93,6 +111,51 @@ def plan_for(world: World, number: int) -> Plan:
     )
 
 
+class Ways:
+    """Which proxies the requests of a cycle go through. In half of the cycles there is none.
+
+    Its chances are its own, so that a cycle without proxies is what it was before there were any.
+
+    Attributes:
+      of_pool: the pool's ``proxy=``.
+      all_direct: whether there is none in this cycle.
+    """
+
+    def __init__(self, seed: str) -> None:
+        self._random = random.Random(f"{seed}/ways")
+        choose = self._random.choice
+        how = choose(("none",) * 4 + ("pool", "pool", "chooser", "requests"))
+        self._named = (*KINDS, DIRECT) if how == "requests" else ()
+        self._of_hosts: dict[str, Proxy | None] = dict.fromkeys(HOSTS)
+        if how == "pool":
+            self._of_hosts = dict.fromkeys(HOSTS, choose(KINDS))
+        elif how == "chooser":
+            self._of_hosts = {host: choose((*KINDS, None)) for host in HOSTS}
+        self.of_pool = None if how in ("none", "requests") else self._choose
+        self.all_direct = how == "none"
+
+    def _choose(self, origin: Origin) -> Any:
+        return self._of_hosts[origin.host] or DIRECT
+
+    def take(self, host: str) -> tuple[dict[str, Any], Way]:
+        """What to give with a request to *host*; and how it has to come."""
+        if self._named and self._random.random() < 0.7:
+            proxy = self._random.choice(self._named)
+            return {"proxy": proxy}, way_of(proxy)
+        return {}, way_of(self._of_hosts[host] or DIRECT)
+
+
+HOSTS = ("192.0.2.1", "192.0.2.2", "both.test")
+
+
+def way_of(proxy: Any) -> Way:
+    """The ports of the proxies that lead to the origin, the first one first."""
+    if proxy is DIRECT:
+        return ()
+    before = () if proxy.via is None else way_of(proxy.via)
+    return (*before, int(proxy.url.rpartition(":")[2]))
+
+
 class Proxies:
     """All proxies of a cycle: an HTTP one, and a SOCKS5 one.
 
@@ -111,27 +174,30 @@ class Proxies:
         for port, handler in ((HTTP_PORT, self.http), (SOCKS_PORT, self.socks)):
             self._world.network.listen(ADDRESS, port, handler, connect_delay=connect_delay)
 
-    async def http(self, stream: trio.SocketStream) -> None:
-        """Serve one connection to the HTTP proxy."""
+    async def http(self, stream: trio.SocketStream, way: Way = ()) -> None:
+        """Serve one connection to the HTTP proxy, on which it has come on that *way*."""
         line = _Line(self._world, stream)
+        way = (*way, HTTP_PORT)
         head = await line.peek(lambda data: len(data) >= 8)
-        if not head.startswith(b"CONNECT "):
-            if head:
-                await self._servers.serve(stream, line.rest(), forwards=CREDENTIALS)
-            return
-        await self._tunnel(line, self._connect)
+        if head.startswith(b"CONNECT "):
+            await self._tunnel(line, self._connect, way)
+        elif head:
+            await self._servers.serve(stream, line.rest(), forwards=CREDENTIALS, way=way)
 
-    async def socks(self, stream: trio.SocketStream) -> None:
-        """Serve one connection to the SOCKS proxy."""
-        await self._tunnel(_Line(self._world, stream), self._socks)
+    async def socks(self, stream: trio.SocketStream, way: Way = ()) -> None:
+        """Serve one connection to the SOCKS proxy, on which it has come on that *way*."""
+        await self._tunnel(_Line(self._world, stream), self._socks, (*way, SOCKS_PORT))
 
-    async def _tunnel(self, line: _Line, handshake: Callable[..., object]) -> None:
+    async def _tunnel(
+        self, line: _Line, handshake: Callable[[_Line], Awaitable[Target | None]], way: Way
+    ) -> None:
         self._handshakes += 1
         line.plan = plan_for(self._world, self._handshakes)
-        self._world.tell(f"{line.name}: {handshake.__name__[1:]}: {line.plan}")
+        self._world.tell(f"{line.name}: handshake with {way[-1]}: {line.plan}")
         self._world.counts["handshakes"] += 1
         try:
-            if not await handshake(line):  # type: ignore[misc]
+            target = await handshake(line)
+            if target is None:
                 return
             if line.plan.fault is not None:
                 await line.nothing_may_come()
@@ -141,14 +207,21 @@ class Proxies:
             return
         self.tunnels += 1
         self._world.counts["tunnels"] += 1
-        await self._servers.serve(line.stream)
+        host, port = target
+        if host == ADDRESS.encode():
+            following = self.http if port == HTTP_PORT else self.socks
+            await following(line.stream, way)
+        else:
+            await self._servers.serve(line.stream, way=way, leads_to=host.decode())
 
-    async def _connect(self, line: _Line) -> bool:
+    async def _connect(self, line: _Line) -> Target | None:
+        """Answer a CONNECT as planned; return where it leads, or None if the client has gone."""
         head = await line.peek(lambda data: b"\r\n\r\n" in data)
         if not head:
-            return False
+            return None
         match = _CONNECT.fullmatch(line.rest())
-        if match is None or match["host"] not in HOSTS:
+        target = match and (match["host"], int(match["port"]))
+        if match is None or target not in TARGETS:
             raise _NotAllowed(f"no CONNECT as it should be: {head.partition(b'Proxy')[0]!r}")
         if match["credentials"].decode() != CREDENTIALS:
             raise _NotAllowed("a CONNECT with other credentials")
@@ -159,22 +232,23 @@ class Proxies:
         if plan.length is not None:
             answer += f"Content-Length: {plan.length}\r\n".encode()
         await line.last_answer(answer + b"\r\n", b"HTTP/1.1 2x0 OK\r\n\r\n")
-        return True
+        return target
 
-    async def _socks(self, line: _Line) -> bool:
+    async def _socks(self, line: _Line) -> Target | None:
+        """The same for SOCKS 5."""
         for expected, answer in ((_GREETING, b"\x05\x02"), (_WHO, b"\x01\x00")):
             if not await line.expect(expected):
-                return False
+                return None
             line.answer(answer)
         head = await line.peek(lambda data: len(data) > 4 and len(data) >= _length(data))
         if not head:
-            return False
-        data = line.rest()
-        if not _is_request(data):
+            return None
+        target = _target(line.rest())
+        if target is None:
             raise _NotAllowed("no request of SOCKS as it should be")
         code = b"\x05" if line.plan.fault == "refuse" else b"\x00"
         await line.last_answer(b"\x05" + code + b"\x00\x01" + bytes(6), b"HTTP/1.1 400 No\r\n\r\n")
-        return True
+        return target
 
 
 def _length(data: bytes) -> int:
@@ -182,9 +256,16 @@ def _length(data: bytes) -> int:
     return {1: 10, 3: 7 + data[4], 4: 22}.get(data[3], 5)
 
 
-def _is_request(data: bytes) -> bool:
-    addresses = [b"\x01\xc0\x00\x02\x01", b"\x01\xc0\x00\x02\x02", b"\x03\x09both.test"]
-    return data in [b"\x05\x01\x00" + address + b"\x00\x50" for address in addresses]
+def _target(data: bytes) -> Target | None:
+    """Where a request of SOCKS wants to go; None if it is not as it should be."""
+    for host, port in TARGETS:
+        if host == b"both.test":
+            address = b"\x03" + bytes([len(host)]) + host
+        else:
+            address = b"\x01" + socket.inet_aton(host.decode())
+        if data == b"\x05\x01\x00" + address + port.to_bytes(2, "big"):
+            return host, port
+    return None
 
 
 class _Line:
@@ -227,12 +308,13 @@ class _Line:
             raise _NotAllowed(f"{len(found)} bytes that are not the {len(message)} that were due")
         return bool(found)
 
-    def answer(self, data: bytes) -> None:
-        """Let *data* be under way, in pieces."""
+    def answer(self, data: bytes, behind: bytes = b"") -> None:
+        """Let *data* be under way, in pieces; together with the last one what is *behind* it."""
         self._due = max(self._due, trio.current_time()) + self.plan.delay
         size = max(1, -(-len(data) // self.plan.pieces))
         for at in range(0, len(data), size):
-            self._post(data[at : at + size])
+            is_last = at + size >= len(data)
+            self._post(data[at : at + size] + (behind if is_last else b""))
             self._due += self.plan.gap
 
     def _post(self, data: bytes) -> None:
@@ -252,13 +334,15 @@ class _Line:
         fault = self.plan.fault
         if fault in ("silent", "deaf"):
             return
+        behind = b""
         if fault == "garbage":
             data = garbage
         elif fault == "early":
-            data += b"HTTP/1.1 200 OK\r\nToken: nobody\r\nContent-Length: 0\r\n\r\n"
+            # Later it would be an answer to a request that may be here by then.
+            behind = b"HTTP/1.1 200 OK\r\nToken: nobody\r\nContent-Length: 0\r\n\r\n"
         elif fault in ("cut", "reset"):
             data = data[: int(self.plan.at * len(data))]
-        self.answer(data)
+        self.answer(data, behind)
         if fault in ("cut", "reset"):
             end = self._socket.reset if fault == "reset" else self._socket.close
             self._world.post(self._due, end)

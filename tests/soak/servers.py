@@ -20,7 +20,7 @@ from strictness import Head, NotARequest, Received, Requests
 
 from triopool.testing import NetworkSocket
 
-from .world import MOMENTS, Watch, World
+from .world import MOMENTS, Watch, Way, World
 
 NOBODY = "nobody"
 SLOW_BYTES = 700
@@ -139,7 +139,13 @@ class Servers:
         await self.serve(stream)
 
     async def serve(
-        self, stream: trio.SocketStream, data: bytes = b"", *, forwards: str | None = None
+        self,
+        stream: trio.SocketStream,
+        data: bytes = b"",
+        *,
+        forwards: str | None = None,
+        way: Way = (),
+        leads_to: str | None = None,
     ) -> None:
         """Serve a connection, from which a proxy has read *data* already.
 
@@ -148,10 +154,12 @@ class Servers:
           data: what has come.
           forwards: the credentials that each request has to have, and the form of a request to a
             proxy with them; None for an origin, which must not be given any.
+          way: how the connection has come here.
+          leads_to: the host for which a proxy was told to open it; None if none was.
         """
         sock = stream.socket
         assert isinstance(sock, NetworkSocket)
-        line = _Line(self, sock, f"c{sock.getpeername()[1]}", forwards)
+        line = _Line(self, sock, f"c{sock.getpeername()[1]}", forwards, way, leads_to)
         while data := data or bytes(await stream.receive_some(line.appetite)):
             line.take(data)
             await line.digest_it()
@@ -163,10 +171,18 @@ class _Line:
     """One connection of a server."""
 
     def __init__(
-        self, servers: Servers, sock: NetworkSocket, name: str, forwards: str | None
+        self,
+        servers: Servers,
+        sock: NetworkSocket,
+        name: str,
+        forwards: str | None,
+        way: Way,
+        leads_to: str | None,
     ) -> None:
         self.name = name
         self._forwards = forwards
+        self._way = way
+        self._leads_to = leads_to
         self._servers = servers
         self._world = servers.world
         self._socket = sock
@@ -225,6 +241,8 @@ class _Line:
         world, head = self._world, received.head
         self._check_form(head)
         token = head.target.rpartition("/")[2]
+        if self._way != (due := world.ways.get(token, self._way)):
+            world.find("way", f"{self.name}: {token} came through {self._way}, and not {due}")
         visits = self._servers.visits.setdefault(token, [])
         if self._spoilt is not None:
             world.find("unfit", f"{self.name}: {token} was sent on a connection {self._spoilt}")
@@ -260,6 +278,9 @@ class _Line:
         start = f"http://{head.field('host')}/" if self._forwards else "/"
         if head.target.rpartition("/")[0] + "/" != start:
             self._world.find("bytes", f"{self.name}: {head.target} in the wrong form")
+        # Who is told an address knows no name for it.
+        if self._leads_to not in (None, head.field("host")) and head.field("host") != "both.test":
+            self._world.find("way", f"{self.name}: for {head.field('host')}, not {self._leads_to}")
 
     def _complete(self, received: Received) -> None:
         visit = self._visit

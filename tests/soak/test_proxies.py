@@ -11,11 +11,21 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from triopool import DIRECT, Origin
 from triopool.abc import AddressInfo
 from triopool.testing import Network
 
 from . import proxies
-from .proxies import ADDRESS, CREDENTIALS, HTTP_PORT, SOCKS_PORT, Proxies, plan_for
+from .proxies import (
+    ADDRESS,
+    CREDENTIALS,
+    HTTP_PORT,
+    SOCKS_PORT,
+    Proxies,
+    Ways,
+    plan_for,
+    way_of,
+)
 from .servers import Servers
 from .world import Watch, World
 
@@ -80,6 +90,44 @@ async def test_tunnels_lead_to_the_servers(autojump_clock: MockClock) -> None:
     assert not world.findings
 
 
+async def test_a_proxy_leads_to_another(autojump_clock: MockClock) -> None:
+    to_socks = CONNECT.replace(b"both.test:80", f"{ADDRESS}:{SOCKS_PORT}".encode())
+    async with to_a_proxy(HTTP_PORT) as (world, stream):
+        world.ways["one"] = (HTTP_PORT, SOCKS_PORT)
+        assert await ask(stream, to_socks) == b"HTTP/1.1 200 Told\r\n\r\n"
+        assert await ask(stream, GREETING) == b"\x05\x02"
+        assert await ask(stream, WHO) == b"\x01\x00"
+        assert await ask(stream, TO_A_NAME) == b"\x05\x00\x00\x01" + bytes(6)
+        assert b"Token: one\r\n" in await ask(stream, get("/one"))
+    assert not world.findings
+
+
+@pytest.mark.parametrize("way", [(), (SOCKS_PORT,), (HTTP_PORT, HTTP_PORT)])
+async def test_another_way_than_was_due_is_found(
+    autojump_clock: MockClock, way: tuple[int, ...]
+) -> None:
+    async with to_a_proxy(HTTP_PORT) as (world, stream):
+        world.ways["one"] = way
+        await ask(stream, get("http://both.test/one", GIVEN.strip()))
+    assert [found for found, _ in world.findings] == ["way"]
+
+
+def test_ways_are_as_they_are_told() -> None:
+    """In many cycles there is no proxy; and a proxy that the pool or a request has is the way."""
+    none = 0
+    for number in range(200):
+        ways = Ways(str(number))
+        none += ways.all_direct
+        for host in ("192.0.2.1", "192.0.2.2", "both.test"):
+            options, way = ways.take(host)
+            proxy = options.get("proxy")
+            if proxy is None and ways.of_pool is not None:
+                proxy = ways.of_pool(Origin("http", host, 80))
+            assert way == (() if proxy in (None, DIRECT) else way_of(proxy))
+            assert not (ways.all_direct and way)
+    assert 70 < none < 130
+
+
 @pytest.mark.parametrize(
     ("port", "messages", "kind"),
     [
@@ -87,6 +135,7 @@ async def test_tunnels_lead_to_the_servers(autojump_clock: MockClock) -> None:
         (HTTP_PORT, [get("/one", GIVEN.strip())], "bytes"),
         (HTTP_PORT, [CONNECT, get("/one", GIVEN.strip())], "secret"),
         (HTTP_PORT, [CONNECT, get("http://both.test/one")], "bytes"),
+        (HTTP_PORT, [CONNECT, get("/one").replace(b"both.test", b"192.0.2.1")], "way"),
         (HTTP_PORT, [CONNECT.replace(b"Basic YW", b"Basic YV")], "proxy"),
         (HTTP_PORT, [CONNECT.replace(b"User-Agent", b"X: y\r\nUser-Agent")], "proxy"),
         (HTTP_PORT, [CONNECT + b"G"], "proxy"),

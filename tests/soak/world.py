@@ -19,7 +19,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import trio
 from inside import check_slots
@@ -31,6 +31,9 @@ from triopool.testing import Network, NetworkSocket
 
 MOMENTS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.3)
 """All that takes time takes one of these: so few that things often meet at one instant."""
+
+Way: TypeAlias = tuple[int, ...]
+"""How a request comes to a server: the ports of the proxies that it goes through, in turn."""
 
 CHECKED_EVERY = 5
 """The books are looked at after each so many steps; a prime number, so that all kinds come."""
@@ -51,6 +54,7 @@ class World:
       findings: what must not happen, as a word and a sentence.
       told: what happened, and when; for who has to find out why.
       watches: the client's side of each connection, by its local port.
+      ways: how each request has to come, by its token.
     """
 
     def __init__(self, seed: str, network: Network) -> None:
@@ -64,6 +68,7 @@ class World:
         self.told: list[str] = []
         self.counts: Counter[str] = Counter()
         self.watches: dict[int, Watch] = {}
+        self.ways: dict[str, Way] = {}
         self._in_flight: list[tuple[float, int, Callable[[], object]]] = []
         self._ties = itertools.count()
         self._may_stay = 0

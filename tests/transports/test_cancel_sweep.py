@@ -11,9 +11,11 @@ import pytest
 import trio
 from sweeping import sweep as sweep_and_count
 
-from triopool.testing import Network, Reply, Request, Sweep, http_server
+from triopool.testing import Network, Reply, Request, Sweep, http_proxy, http_server
 
 from .world import ADDRESS, LIBRARIES, TLS_URL, URL, Contexts, Library, nothing_held
+
+PROXY_ADDRESS = "192.0.2.9"
 
 # httpx leaves generators of its own behind when it is cancelled. One of ours would be an error.
 pytestmark = pytest.mark.filterwarnings("ignore:Async generator 'httpx2?[.]:ResourceWarning")
@@ -30,9 +32,10 @@ async def reply(request: Request) -> Reply:
 
 
 class Swept:
-    def __init__(self, client: Any, pool: Any, network: Network, url: str) -> None:
+    def __init__(self, client: Any, transport: Any, network: Network, url: str) -> None:
         self.client = client
-        self.pool = pool
+        self.transport = transport
+        self.pool = transport.pool
         self.network = network
         self.url = url
 
@@ -55,20 +58,24 @@ Victim = Callable[[Swept], Awaitable[None]]
 
 
 @asynccontextmanager
-async def swept(lib: Library, contexts: Contexts | None) -> AsyncIterator[Swept]:
+async def swept(
+    lib: Library, contexts: Contexts | None, proxy: str | None = None
+) -> AsyncIterator[Swept]:
     client, server = contexts or (None, None)
     async with Network() as network:
         network.host("one.test", ADDRESS)
         port = 80 if server is None else 443
         network.listen(ADDRESS, port, http_server(reply), connect_delay=0.05, ssl_context=server)
+        network.listen(PROXY_ADDRESS, 3128, http_proxy(network), connect_delay=0.05)
         transport = lib.ours.TriopoolTransport(
             resolver=network.resolve,
             socket_factory=network.socket,
             ssl_context=client,
             max_connections=2,
+            proxy=proxy,
         )
         async with lib.client.AsyncClient(transport=transport, timeout=None) as made:
-            yield Swept(made, transport.pool, network, TLS_URL if contexts else URL)
+            yield Swept(made, transport, network, TLS_URL if contexts else URL)
         assert not network.open_sockets
 
 
@@ -166,6 +173,7 @@ def sweep(
     victim: Victim,
     contexts: Contexts | None = None,
     *,
+    proxy: str | None = None,
     warm: bool = True,
     with_signal: bool = False,
 ) -> None:
@@ -173,14 +181,14 @@ def sweep(
     outcomes: set[bool] = set()
 
     async def scenario(one: Sweep) -> None:
-        async with swept(lib, contexts) as w:
+        async with swept(lib, contexts, proxy) as w:
             if warm:
                 await w.ask("/warm")
             result = await one.victim(victim, w)
             outcomes.add(result.cancelled)
             await w.is_sound()
 
-    label = f"{name}: {victim.__name__}, warm={warm}, tls={contexts is not None}"
+    label = f"{name}: {victim.__name__}, warm={warm}, tls={contexts is not None}, proxy={proxy}"
     sweep_and_count(scenario, with_signal=with_signal, name=label)
     assert outcomes == {True, False}
 
@@ -198,6 +206,34 @@ def test_a_request_over_tls_may_be_cancelled_anywhere(
     name: str, victim: Victim, contexts: Contexts
 ) -> None:
     sweep(name, victim, contexts)
+
+
+@pytest.mark.parametrize("with_tls", [False, True], ids=["forwarded", "tunnel"])
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_request_through_a_proxy_may_be_cancelled_anywhere(
+    name: str, contexts: Contexts, with_tls: bool
+) -> None:
+    proxy = f"http://{PROXY_ADDRESS}:3128"
+    sweep(name, plain, contexts if with_tls else None, proxy=proxy, warm=False)
+
+
+async def with_transports_of_its_own(w: Swept) -> None:
+    """A client of two of them, made and left in the middle of the other client's life."""
+    plugged = {"resolver": w.network.resolve, "socket_factory": w.network.socket}
+    one, two = [type(w.transport)(**plugged) for _ in range(2)]
+    made = type(w.client)(transport=one, mounts={"http://one.test": two}, timeout=None)
+    try:
+        async with made:
+            assert (await made.get(f"http://{ADDRESS}/a")).text == "/a"
+            assert (await made.get(f"{URL}/b")).text == "/b"
+    finally:
+        assert not one.pool.is_open
+        assert not two.pool.is_open
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_client_of_two_transports_may_be_cancelled_anywhere(name: str) -> None:
+    sweep(name, with_transports_of_its_own)
 
 
 @pytest.mark.parametrize("name", LIBRARIES)

@@ -19,14 +19,7 @@ from triopool.testing import KeepOpen, Network, ReceiveRequest, Send, http_serve
 
 from .world import ADDRESS, Library, echo, tcp
 
-PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-
-
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in PROXIES:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+pytestmark = pytest.mark.usefixtures("no_proxies")
 
 
 @pytest.fixture
@@ -47,7 +40,7 @@ def given(lib: Library, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_the_limits_are_those_of_the_library(lib: Library, given: dict[str, Any]) -> None:
-    lib.ours.AsyncClient()
+    lib.ours.AsyncClient(trust_env=False)
     del given["ssl_context"]
     assert given == {"max_connections": 100, "max_idle": 20, "idle_timeout": 5.0}
 
@@ -208,7 +201,6 @@ async def test_verify_is_what_decides_whom_to_trust(
 @pytest.mark.parametrize(
     ("options", "kind", "said"),
     [
-        ({"proxy": "http://proxy.test:3128"}, ValueError, "can't use a proxy yet"),
         ({"http2": True}, ValueError, "HTTP/1.1 only: http2= has to be False"),
         ({"http1": False}, ValueError, "http1= has to be True"),
         ({"transport": None}, TypeError, "transport= is what this class is about"),
@@ -226,28 +218,14 @@ def test_what_asks_for_nothing_special_is_taken(lib: Library) -> None:
     lib.ours.AsyncClient(http1=True, http2=False, proxy=None)
 
 
-@pytest.mark.parametrize("name", ["HTTP_PROXY", "https_proxy", "ALL_PROXY"])
-@pytest.mark.parametrize("lent", [False, True])
-def test_a_proxy_of_the_environment_is_not_gone_past(
-    lib: Library, monkeypatch: pytest.MonkeyPatch, name: str, lent: bool
-) -> None:
-    options = {"pool": ConnectionPool()} if lent else {}
-    monkeypatch.setenv(name, "http://user:SECRET@proxy.test:3128")
-    with pytest.raises(ValueError, match=rf"\({name.lower()}\).*trust_env=False") as caught:
-        lib.ours.AsyncClient(**options)
-    assert "SECRET" not in str(caught.value)
-    lib.ours.AsyncClient(trust_env=False, **options)
-    monkeypatch.setenv("NO_PROXY", "one.test")
-    with pytest.raises(ValueError, match="names a proxy"):
-        lib.ours.AsyncClient(**options)
-    for everything in ("*", "one.test, *"):
-        monkeypatch.setenv("NO_PROXY", everything)
-        lib.ours.AsyncClient(**options)
-
-
 def test_what_is_about_connections_is_not_for_a_lent_pool(lib: Library) -> None:
     pool = ConnectionPool()
-    for options in ({"verify": False}, {"cert": "a.pem"}, {"limits": lib.client.Limits()}):
+    for options in (
+        {"verify": False},
+        {"cert": "a.pem"},
+        {"limits": lib.client.Limits()},
+        {"proxy": "http://user:SECRET@proxy.test"},
+    ):
         with pytest.raises(TypeError, match=rf"{next(iter(options))}: .* the pool's affair"):
             lib.ours.AsyncClient(pool=pool, **options)
 

@@ -148,6 +148,33 @@ async def test_one_transport_may_be_mounted_more_than_once(
             await transport.__aenter__()
 
 
+@pytest.mark.parametrize("closed_first", [False, True])
+async def test_a_client_of_several_transports_of_ours(
+    lib: Library, autojump_clock: object, closed_first: bool
+) -> None:
+    """The library leaves them in the order in which it has entered them: Trio's is the reverse."""
+    async with Network() as network:
+        network.listen(ADDRESS, 80, http_server(echo))
+        plugged = {"socket_factory": network.socket, "resolver": network.resolve}
+        outer, first, *others = [lib.ours.TriopoolTransport(**plugged) for _ in range(4)]
+        for number in (1, 2, 3):
+            network.host(f"{number}.test", ADDRESS)
+        mounts = {"http://2.test": others[0], "http://3.test": others[1]}
+        async with outer:
+            nurseries = [*trio.lowlevel.current_task().child_nurseries]
+            async with lib.client.AsyncClient(transport=first, mounts=mounts) as client:
+                for number in (1, 2, 3):
+                    assert (await client.get(f"http://{number}.test/")).text == "GET / "
+                if closed_first:
+                    await client.aclose()
+            assert not any(one.pool.is_open for one in (first, *others))
+            assert outer.pool.is_open
+            assert not network.open_sockets
+            # Nothing of them is left around what the task does next.
+            assert trio.lowlevel.current_task().child_nurseries == nurseries
+        assert not outer.pool.is_open
+
+
 async def test_a_transport_that_is_open_in_another_task_is_not_shared(lib: Library) -> None:
     async def enter() -> None:
         with pytest.raises(RuntimeError, match=r"lend it .* TriopoolTransport\(pool\)"):

@@ -21,7 +21,14 @@ from collections.abc import Callable
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from .._errors import ReadError, TriopoolError, WriteError
+from .._errors import (
+    PoolClosed,
+    PoolFull,
+    PoolTimeout,
+    ReadError,
+    TriopoolError,
+    WriteError,
+)
 from .._exchange.background import Background
 from .._exchange.exchange import Exchange
 from .._exchange.holding import Holding
@@ -151,6 +158,9 @@ class Client:
                     sending.listener.retried(exc)
                     prepare_retry(sending, self._slots)
         except BaseException as exc:
+            if isinstance(exc, PoolTimeout | PoolFull | PoolClosed):
+                # The slots know a key, whose origin may be that of a proxy which forwards.
+                exc.origin = sending.request.url.origin
             if first is not None and isinstance(exc, TriopoolError):
                 tell_what_began_it(exc, first)
             sending.listener.failed(exc)

@@ -27,6 +27,7 @@ from .._errors import ProxyError, ResolveError, TLSError
 from .._origin import Origin
 from .._pool_key import PoolKey
 from .._proxy.proxy import Proxy
+from .._transport.tls_errors import as_of_a_proxy
 from ..abc import AddressInfo
 from .asking import Errand
 from .happy_eyeballs import interleave
@@ -70,7 +71,7 @@ class ProxyTLS:
         except TLSError as exc:
             proxy = self._errand.proxy
             raise ProxyError(
-                f"TLS with the proxy {proxy}: {exc}",
+                f"TLS with the proxy {proxy}: {as_of_a_proxy(str(exc))}",
                 proxy=proxy,
                 origin=self._errand.origin,
                 phase="connect",

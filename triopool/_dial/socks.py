@@ -176,7 +176,7 @@ def _log_in(login: bytes) -> Dialogue:
     elif picked not in (_WITH_PASSWORD, _NOTHING_ACCEPTED):
         raise Failed(f"wants a kind of authentication (0x{picked:02x}) that was not offered")
     elif login:
-        raise Failed("takes neither a name and a password nor a guest")
+        raise Failed("lets nobody in, neither with a name and a password nor without")
     else:
         raise Failed("wants credentials: in its URL, or with Proxy(auth=)")
 

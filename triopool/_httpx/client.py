@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import inspect
 import ssl
-import urllib.request
 from types import ModuleType
 from typing import Any
 
 from .._config import described
 from .._pool import ConnectionPool
 from .._request import hints as _hints
+from .proxies import environments_rules, pools_proxy
 
-_ABOUT_CONNECTIONS = ("verify", "cert", "limits")
+_ABOUT_CONNECTIONS = ("verify", "cert", "limits", "proxy")
 
 
 def client_options(
@@ -29,6 +29,8 @@ def client_options(
       ValueError, TypeError: an argument that can't be honoured.
     """
     options = dict(options)
+    if options.get("proxy") is None:
+        options.pop("proxy", None)
     _refuse_what_we_lack(options)
     _refuse_what_is_a_pools(library, options)
     given = {name: options.pop(name) for name in _ABOUT_CONNECTIONS if name in options}
@@ -47,14 +49,10 @@ def _refuse_what_we_lack(options: dict[str, Any]) -> None:
         raise TypeError(
             "transport= is what this class is about: give that to the library's own AsyncClient"
         )
-    if options.pop("proxy", None) is not None:
-        raise ValueError("triopool can't use a proxy yet: proxy= has to be None")
     if options.pop("http2", False):
         raise ValueError("triopool speaks HTTP/1.1 only: http2= has to be False")
     if not options.pop("http1", True):
         raise ValueError("triopool speaks HTTP/1.1: http1= has to be True")
-    if options.get("trust_env", True):
-        _refuse_proxies_of_the_environment()
 
 
 def _refuse_what_is_a_pools(library: ModuleType, options: dict[str, Any]) -> None:
@@ -64,17 +62,6 @@ def _refuse_what_is_a_pools(library: ModuleType, options: dict[str, Any]) -> Non
     names = [one.name for one in ours if one.kind is one.KEYWORD_ONLY and one.name not in theirs]
     meant = dict.fromkeys(names, "pool=triopool.ConnectionPool(...)") | {**_hints.OF_A_CLIENT}
     _hints.refuse("AsyncClient()", [name for name in options if name in names], meant)
-
-
-def _refuse_proxies_of_the_environment() -> None:
-    """A proxy in the environment was set up for a reason: we don't silently go past it."""
-    proxies = urllib.request.getproxies()
-    named = [f"{scheme}_proxy" for scheme in ("http", "https", "all") if scheme in proxies]
-    if named and "*" not in map(str.strip, proxies.get("no", "").split(",")):
-        raise ValueError(
-            f"the environment names a proxy ({', '.join(named)}), and triopool can't use one yet: "
-            "trust_env=False ignores it"
-        )
 
 
 def _pool_options(library: ModuleType, given: dict[str, Any], *, trust_env: bool) -> dict[str, Any]:
@@ -94,6 +81,10 @@ def _pool_options(library: ModuleType, given: dict[str, Any], *, trust_env: bool
     }
     if limits.keepalive_expiry == 0:
         options |= {"idle_timeout": None, "max_idle": 0}
+    if "proxy" in given:
+        options["proxy"] = pools_proxy(library, given["proxy"])
+    elif trust_env:
+        options["proxy"] = environments_rules()
     return options
 
 

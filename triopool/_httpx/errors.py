@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import trio
 
 from .. import _errors
-from .._errors import ReadError, TriopoolError
+from .._errors import ProxyError, ReadError, ResolveError, TriopoolError
 
 # The name, in httpx and httpx2 alike, of the most specific class for each of ours.
 _NAMES: dict[type[TriopoolError], str] = {
@@ -75,7 +75,21 @@ class Errors:
         """The library's exception for one of ours; to be raised ``from`` it."""
         kind = next(self._kinds[kind] for kind in type(error).__mro__ if kind in self._kinds)
         cause = error.__cause__
+        if isinstance(error, ProxyError) and _is_of_the_network(error):
+            kind = self._kinds[_errors.ConnectError]
         if isinstance(error, ReadError) and isinstance(cause, Exception):
             kind = kind if isinstance(cause, trio.BrokenResourceError) else self._end_of_file
         translated: Exception = kind(str(error))
         return translated
+
+
+def _is_of_the_network(error: BaseException | None) -> bool:
+    """Whether it came to no conversation with a proxy: no address, no connection, no TLS.
+
+    All else is what the proxy has answered, or that it has gone without an answer.
+    """
+    if isinstance(error, ProxyError):
+        return _is_of_the_network(error.__cause__)
+    if isinstance(error, ExceptionGroup):
+        return all(_is_of_the_network(one) for one in error.exceptions)
+    return isinstance(error, OSError | ResolveError)

@@ -19,7 +19,7 @@ import trio
 from .._client.delivery import Delivery
 from .._errors import ConnectError
 from .._groups import most_urgent
-from .._origin import Origin
+from .._pool_key import PoolKey
 from .._request.listener import Listener
 
 Trace: TypeAlias = Callable[[str, dict[str, Any]], Awaitable[object]]
@@ -31,8 +31,7 @@ class Tracer(Listener):
     Args:
       say: takes the name of an event, and what is known about it.
       request: httpcore's own request, which its events carry.
-      origin: where it goes.
-      server_name: what TLS asks for.
+      key: where it goes, and on which way.
       stream_of: makes what httpx calls a network stream.
     """
 
@@ -40,14 +39,12 @@ class Tracer(Listener):
         self,
         say: Callable[[str, dict[str, Any]], object],
         request: Any,
-        origin: Origin,
-        server_name: str,
+        key: PoolKey,
         stream_of: Callable[[Any], Any],
     ) -> None:
         self._say = say
         self._request = {"request": request}
-        self._origin = origin
-        self._server_name = server_name
+        self._key = key
         self._stream_of = stream_of
         # What was begun and has neither been completed nor failed.
         self._under_way: str | None = None
@@ -66,8 +63,8 @@ class Tracer(Listener):
         stream = self._stream_of(connection)
         self._begin_dial()
         self._complete(stream)
-        if connection.tls is not None:
-            self._begin("connection.start_tls", {"server_hostname": self._server_name})
+        for name in _names_for_tls(self._key):
+            self._begin("connection.start_tls", {"server_hostname": name})
             self._complete(stream)
 
     def written(self) -> None:
@@ -98,9 +95,8 @@ class Tracer(Listener):
             self._under_way = None
 
     def _begin_dial(self) -> None:
-        self._begin(
-            "connection.connect_tcp", {"host": self._origin.host, "port": self._origin.port}
-        )
+        first = self._key.proxies[0].origin if self._key.proxies else self._key.origin
+        self._begin("connection.connect_tcp", {"host": first.host, "port": first.port})
 
     def _begin(self, name: str, info: dict[str, Any]) -> None:
         self._under_way = name
@@ -109,6 +105,16 @@ class Tracer(Listener):
     def _complete(self, value: object = None) -> None:
         self._say(f"{self._under_way}.complete", {"return_value": value})
         self._under_way = None
+
+
+def _names_for_tls(key: PoolKey) -> list[str]:
+    """What each handshake of a dial asks for, in their order: proxies' first, then the origin's."""
+    names = [
+        proxy.server_hostname or proxy.origin.host
+        for proxy in key.proxies
+        if proxy.origin.scheme == "https"
+    ]
+    return [*names, key.server_hostname or key.origin.host] if key.has_tls else names
 
 
 async def traced(

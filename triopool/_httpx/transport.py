@@ -32,12 +32,14 @@ from .._config import Timeouts
 from .._errors import InvalidURL, LocalProtocolError, TriopoolError
 from .._pool import ConnectionPool, client_of, close_all
 from .._request import fields as _fields
-from .._request.places import Places
+from .._request.preparations import Preparations
+from .._request.prepare import refuse_proxy_authorization
 from .._request.request import Request
 from .._request.url import check_server_hostname
 from .._trio_only import check_trio
 from .errors import Errors
 from .network_stream import NetworkStream
+from .opened import Opened, opened_by_this_task
 from .trace import Trace, Tracer, traced
 
 # WebSockets begin as HTTP, and httpx-ws leaves it to the transport to know that.
@@ -62,9 +64,16 @@ class Bridge:
             )
         if "timeouts" in options:
             raise TypeError("timeouts= has no meaning here: those of the client hold")
+        if isinstance(options.get("proxy"), self.library.Proxy | self.library.URL):
+            name = self.library.__name__
+            raise TypeError(
+                f"proxy= is the pool's here, such as a triopool.Proxy or its URL (a str): it is "
+                f"triopool.{name}.AsyncClient that takes what {name} has for one"
+            )
         self._owns = pool is None
         self._entered = 0
-        self._entered_by: trio.lowlevel.Task | None = None
+        # With those of the task that has entered; None before.
+        self._opened: Opened | None = None
         self.pool = ConnectionPool(**options) if pool is None else pool
 
     # ── Open and close ─────────────────────────────────────────────────────────────────────────
@@ -72,11 +81,11 @@ class Bridge:
     async def __aenter__(self) -> Self:
         """Open the pool, if it is our own. A client enters its transport again for each mount."""
         check_trio()
-        task = trio.lowlevel.current_task()
+        opened = opened_by_this_task()
         if self._owns and not self._entered:
-            await self.pool.__aenter__()
-            self._entered_by = task
-        elif self._owns and task is not self._entered_by:
+            await opened.open(self.pool)
+            self._opened = opened
+        elif self._owns and opened is not self._opened:
             # The last task to leave would close a nursery that another task has opened.
             raise RuntimeError(
                 "this transport is open in another task: to share a pool, lend it to a transport "
@@ -93,8 +102,8 @@ class Bridge:
     ) -> None:
         """Leave the pool, if it is our own, and was entered as often as it has been left now."""
         self._entered -= 1
-        if self._owns and not self._entered:
-            await self.pool.__aexit__(exc_type, exc_value, traceback)
+        if self._opened is not None and not self._entered:
+            await self._opened.close(self.pool)
 
     async def aclose(self) -> None:
         """Close all connections, if the pool is our own. It is left where it was opened."""
@@ -105,13 +114,21 @@ class Bridge:
     # ── Requests ───────────────────────────────────────────────────────────────────────────────
 
     @enable_ki_protection
-    async def handle(self, request: Any, stream_class: Callable[..., Any]) -> Any:
-        """Send a request of the library; return its response."""
+    async def handle(
+        self, request: Any, stream_class: Callable[..., Any], *, directly: bool = False
+    ) -> Any:
+        """Send a request of the library; return its response.
+
+        Args:
+          request: the library's.
+          stream_class: for the body of the response.
+          directly: whether to go past the proxies that the pool has.
+        """
         self._check_open()
         trace = request.extensions.get("trace")
         try:
             client = client_of(self.pool)
-            ours = self._translate(request, client.preparations.places)
+            ours = self._translate(request, client.preparations, directly=directly)
             if trace is None:
                 delivery = await client.send(ours)
             else:
@@ -141,11 +158,14 @@ class Bridge:
                 "lend it a pool that is open: TriopoolTransport(pool)"
             )
 
-    def _translate(self, request: Any, places: Places) -> Request:
+    def _translate(
+        self, request: Any, preparations: Preparations, *, directly: bool = False
+    ) -> Request:
         """Make their request one of ours, with nothing added to it and nothing taken away.
 
         Raises:
           LocalProtocolError, InvalidURL: it can't be sent.
+          Exception: what the pool's own chooser of proxies raises, as itself.
         """
         url, extensions = request.url, request.extensions
         scheme = _SCHEMES.get(url.scheme)
@@ -156,10 +176,14 @@ class Bridge:
                 else "the URL needs a scheme: it has to begin with http:// or https://"
             )
         # Where to go is checked as strictly as for our own requests, and remembered as theirs are.
-        parsed = places.parse(f"{scheme}://{url.netloc.decode('ascii')}/")
+        parsed = preparations.places.parse(f"{scheme}://{url.netloc.decode('ascii')}/")
         _check_host(url.raw_host.decode("ascii"), parsed.origin.host)
-        body = self._body(request)
         fields = request.headers.raw
+        if "target" not in extensions:
+            refuse_proxy_authorization(_fields.names_of(fields))
+        chooser = None if directly else preparations.chooser
+        proxy = None if chooser is None else chooser(parsed.origin)
+        body = self._body(request)
         return Request(
             method=request.method,
             url=parsed,
@@ -172,6 +196,7 @@ class Bridge:
             body_length=len(body) if isinstance(body, bytes) else None,
             expect_continue=body != b"" and _fields.expects_continue(fields),
             server_hostname=_sni_hostname(extensions) if scheme == "https" else None,
+            proxy=proxy,
         )
 
     def _body(self, request: Any) -> Any:
@@ -186,10 +211,8 @@ class Bridge:
 
         async def work(say: Callable[[str, dict[str, Any]], object]) -> None:
             nonlocal delivery
-            origin = ours.url.origin
-            name = ours.server_hostname or origin.host
             core_request = self._core_request(request, ours)
-            tracer = Tracer(say, core_request, origin, name, self._stream_of)
+            tracer = Tracer(say, core_request, ours.key, self._stream_of)
             delivery = await client.send(ours, tracer)
 
         try:

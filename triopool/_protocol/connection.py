@@ -81,6 +81,9 @@ class HTTP1Connection:
         self.info = info
         self.spent: Spent | None = None
         self.writes_at_once = tls is None
+        # Behind a proxy's answer nothing may come before our request, so we look from the first one
+        # on. Not within TLS: there a glance can't tell, and TLS has its own tickets to send.
+        self._looks_always = tls is None and key.proxy is not None
         self._key = key
         self._origin = key.origin
         self._wire = wire
@@ -95,7 +98,7 @@ class HTTP1Connection:
         self.bytes_received = 0
         self.waited: float | None = None
         self._limits = _NO_LIMITS
-        self._reused = False
+        self._looks = False
         self._sent: Sent = "not yet"
         self._sent_before = 0
         # What has been framed and not been taken by the kernel; and whether that is the last of it.
@@ -182,8 +185,8 @@ class HTTP1Connection:
     ) -> bool:
         self._origin = origin
         self._limits = timeouts
-        self._reused = reused
-        self._wire.look_before_write = reused and not just_seen
+        self._looks = reused or self._looks_always
+        self._wire.look_before_write = self._looks and not just_seen
         self._sent = "not yet"
         self._sent_before = self._wire.bytes_sent
         self.bytes_received = 0
@@ -213,7 +216,7 @@ class HTTP1Connection:
     async def flush(self) -> None:
         # Let others run before and not after, so that what has been taken is counted at once.
         await trio.lowlevel.checkpoint()
-        if self._reused and not self.bytes_sent:
+        if self._looks and not self.bytes_sent:
             self._wire.look_before_write = True  # It has not been seen in this step.
         if self._write_now():
             return

@@ -23,7 +23,7 @@ at its end; the scanner finds that end, and keeps the bounds.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeAlias
 
 from .._facts import Spent
@@ -60,9 +60,10 @@ _CONTROL = re.compile(rb"[^%b]" % TEXT)
 _LENGTH, _CODING = b"content-length", b"transfer-encoding"
 _ENCODING, _KEEP_ALIVE = b"content-encoding", b"keep-alive"
 _CONNECTION, _PROXY_CONNECTION = b"connection", b"proxy-connection"
+# Two of the names in one, for each costs a step in each line of each head.
 _SPECIAL = re.compile(
-    rb"\n(%b|%b|%b|%b|%b|%b):[ \t]*+([^\r\n]*+)"
-    % (_LENGTH, _CODING, _ENCODING, _KEEP_ALIVE, _CONNECTION, _PROXY_CONNECTION),
+    rb"\n(content-(?:length|encoding)|(?:proxy-)?connection|%b|%b):[ \t]*+([^\r\n]*+)"
+    % (_CODING, _KEEP_ALIVE),
     re.I,
 )
 BEGINNING = b"HTTP/"
@@ -184,9 +185,10 @@ def read_head(head: bytes, doubt: Doubt) -> Told:
     # says the same to all, and many servers tell it with each 204.)
     if (status < 200 or status == 204) and (chunked or length):
         doubt(Spent.DOUBTFUL)
-    # RFC 9112 appendix C.2.2: old proxies say the other one. We heed it, and never send it.
+    # RFC 9112 appendix C.2.2: old proxies say the other one. We heed it, and never send it. But how
+    # long the connection lasts is for the final response to say.
     for name in (_CONNECTION, _PROXY_CONNECTION):
-        if name in found and has_word(b"close", b",".join(found[name])):
+        if name in found and status >= 200 and b"close" in words_of(found[name]):
             doubt(Spent.ASKED_TO_CLOSE)
     encoding = b", ".join(found[_ENCODING]).decode("latin-1") if _ENCODING in found else ""
     limit = _read_keep_alive(b",".join(found[_KEEP_ALIVE]), doubt) if _KEEP_ALIVE in found else None
@@ -294,9 +296,9 @@ def fields_to_show(section: bytes) -> list[tuple[bytes, bytes]]:
     return shown
 
 
-def has_word(word: bytes, value: bytes) -> bool:
-    """Whether a list of words, between commas, has one that is in lower case here."""
-    return word in (part.strip(b" \t") for part in value.lower().split(b","))
+def words_of(values: Iterable[bytes]) -> list[bytes]:
+    """The words of a list that may stand in several fields (RFC 9110 section 5.6.1)."""
+    return [word.strip(b" \t") for word in b",".join(values).lower().split(b",")]
 
 
 # ── What to say of what is wrong ───────────────────────────────────────────────────────────────

@@ -12,12 +12,12 @@ keeps that beside the head, in :attr:`Fields.kept` and :attr:`RequestHead.kept`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from .._errors import LocalProtocolError
-from .heads import has_word
+from .heads import words_of
 
 USER_AGENT = f"triopool/{version('triopool')}"
 """What we call ourselves, to servers and to proxies."""
@@ -49,7 +49,7 @@ class Fields:
             values.setdefault(name.lower(), []).append(value)
         self.lines = lines
         self.ask_to_switch = b"upgrade" in values
-        self.ask_to_close = has_word(b"close", b",".join(values.get(b"connection", ())))
+        self.ask_to_close = b"close" in words_of(values.get(b"connection", ()))
         length = int(values.get(b"content-length", [b"0"])[0])
         self.body_length = None if b"transfer-encoding" in values else length
         self.kept: object = None
@@ -98,9 +98,18 @@ def make_head(method: str, target: str, fields: Iterable[tuple[Any, Any]]) -> Re
     return RequestHead(*line, _check_together(lines))
 
 
-def make_head_like(head: RequestHead, method: str, target: str) -> RequestHead:
-    """:func:`make_head`, with the fields of another one, which need not be checked again."""
-    return RequestHead(*_check_line(method, target), head.fields)
+def make_head_like(
+    head: RequestHead, method: str, target: str, more: Sequence[tuple[bytes, bytes]] = ()
+) -> RequestHead:
+    """:func:`make_head`, with the fields of another one, which need not be checked again.
+
+    Args:
+      more: fields that go behind those, checked each by itself, and of other names.
+    """
+    fields = head.fields
+    if more:
+        fields = Fields([*fields.lines, *more])
+    return RequestHead(*_check_line(method, target), fields)
 
 
 def _check_line(method: str, target: str) -> tuple[bytes, bytes]:

@@ -6,6 +6,7 @@ not say so: ``None`` would be that of a chooser whose author forgot a ``return``
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from .._config import described
@@ -27,7 +28,15 @@ def check_proxy(name: str, value: object) -> Proxy | Direct:
         return value
     if isinstance(value, str):
         return Proxy(value)
-    raise TypeError(f"{name} must be {WHAT_IT_IS}, not {described(value)}")
+    hint = ": a function of the origin is for ConnectionPool(proxy=)" if callable(value) else ""
+    raise TypeError(f"{name} must be {WHAT_IT_IS}, not {described(value)}{hint or for_each(value)}")
+
+
+def for_each(value: object) -> str:
+    """What to write instead of a mapping, in which other clients have a proxy for each scheme."""
+    if isinstance(value, Mapping):
+        return ": one for each scheme is ProxyRules(http=..., https=...)"
+    return ""
 
 
 def proxy_or_none(name: str, value: object) -> Proxy | None:

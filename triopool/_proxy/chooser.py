@@ -10,7 +10,7 @@ import inspect
 from .._config import described
 from .._origin import Origin
 from ..abc import ProxyChooser
-from .choice import WHAT_IT_IS, ProxyOption, check_proxy, proxy_or_none
+from .choice import WHAT_IT_IS, ProxyOption, check_proxy, for_each, proxy_or_none
 from .proxy import DIRECT, Proxy
 from .rules import ProxyRules
 
@@ -56,12 +56,13 @@ def chooser_of_pool(value: ProxyOption | ProxyChooser | None) -> Chooser | None:
     if callable(value) and not isinstance(value, type):
         if inspect.iscoroutinefunction(value):
             raise TypeError(
-                "proxy can't be an async function: ask first, and give each request its"
+                "proxy can't be an async function: ask first, and give each request its proxy="
             )
         return Chooser(value, settled=type(value) is ProxyRules)
     if not isinstance(value, Proxy | str):
         raise TypeError(
-            f"proxy must be {WHAT_IT_IS}, or a function of the origin, not {described(value)}"
+            f"proxy must be {WHAT_IT_IS}, or a function of the origin, such as "
+            f"triopool.ProxyRules, not {described(value)}{for_each(value)}"
         )
     proxy = check_proxy("proxy", value)
     return Chooser(lambda origin: proxy, settled=True)

@@ -22,6 +22,7 @@ from .._config import check_bool, described
 from .._errors import InvalidURL
 from .._origin import Origin
 from .._request import fields as _fields
+from .._request import hints as _hints
 from .._request import url as _url
 from .._request.auth import Auth, AuthOption, BasicAuth, check_auth
 from .._request.fields import Headers
@@ -50,7 +51,15 @@ _OF_THE_MESSAGE = frozenset(
 
 
 class Direct(enum.Enum):
-    """The type of :data:`triopool.DIRECT`, which says: no proxy."""
+    """The type of :data:`triopool.DIRECT`, which says: no proxy.
+
+    A request that has it goes past the pool's proxy; a function of the origin returns it for those
+    that need none::
+
+        response = await pool.get(url, proxy=triopool.DIRECT)
+
+    None does not say so: for a request it is the pool's proxy, and of a function a mistake.
+    """
 
     DIRECT = "direct"
 
@@ -59,14 +68,26 @@ class Direct(enum.Enum):
 
 
 DIRECT: Final = Direct.DIRECT
+"""No proxy."""
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class Proxy:
-    """A proxy, and how to speak with it.
+    """A proxy, and how to speak with it, for a pool or for a request.
 
-    Two of them are equal if all of this is, credentials and TLS context included; only then their
-    connections are shared. Neither ``repr()`` nor ``str()`` shows credentials or fields.
+    Where its URL says it all, the URL may be given instead. Else::
+
+        proxy = triopool.Proxy("https://proxy.example.org", auth=("ada", "secret"))
+        async with triopool.ConnectionPool(proxy=proxy) as pool:
+            response = await pool.get("https://www.example.org/")
+            print(response.connection.proxy)
+
+    For an http URL an HTTP proxy forwards single requests; what it answers itself is a response.
+    For an https URL, and for what becomes another protocol, it opens a tunnel to the origin; all
+    that it answers instead is a :class:`ProxyError`. A SOCKS proxy opens tunnels only.
+
+    Two of them are equal if all of the following is, credentials and TLS context included; only
+    then their connections are shared. Neither ``repr()`` nor ``str()`` shows credentials or fields.
 
     Attributes:
       url: ``scheme://host:port``. The scheme is ``http``, ``https`` (TLS to the proxy), ``socks5``
@@ -82,7 +103,7 @@ class Proxy:
       server_hostname: the name to verify, and to send as SNI, instead of the URL's host.
       tunnel: whether http URLs, too, get a tunnel (CONNECT). SOCKS has nothing else.
       share_connections: whether requests that the proxy forwards share its connections, whatever
-        their origins. False for a proxy that can't do with that, or is not trusted to keep the
+        their origins. False for a proxy that can't cope with that, or is not trusted to keep the
         responses of different origins apart.
       unix_socket: where the proxy listens, whatever the URL's host.
       via: the proxy through which this one is reached.
@@ -106,6 +127,7 @@ class Proxy:
     _fields: tuple[tuple[bytes, bytes], ...] = field(init=False, compare=False)
     _hash: int = field(init=False, compare=False)
 
+    @_hints.given("Proxy()", _hints.OF_A_PROXY)
     def __init__(
         self,
         url: str,
@@ -285,9 +307,16 @@ def _tell(url: str) -> str:
 
 
 def _instead(url: str) -> str:
-    """The scheme, if there is no doubt that it is one, and not a part of credentials."""
+    """How this one begins, if there is no doubt that it is with a scheme, and not a password."""
+    if "://" not in url:
+        return ": this one has no '://'"
     match = _SCHEME.match(url)
-    return f", not {match[0].lower()}" if match and "@" not in url else ""
+    if match is None or "@" in url:
+        return ""
+    scheme = match[0].lower()
+    # Some desktops write it into the environment, and mean the version that everybody has.
+    hint = ": write the version, mostly socks5:// or socks5h://" if scheme == "socks://" else ""
+    return f", not {scheme}{hint}"
 
 
 # ── The other arguments ────────────────────────────────────────────────────────────────────────

@@ -20,7 +20,13 @@ MAX_REMEMBERED = 1024
 class ProxyRules:
     """A proxy for http, one for https, and the hosts to which requests go directly.
 
-    Give it to a pool: ``ConnectionPool(proxy=ProxyRules(...))``.
+    A function of the origin, for a pool to ask::
+
+        proxy = "http://proxy.example.org:3128"
+        rules = triopool.ProxyRules(http=proxy, https=proxy, no_proxy="corp.example, 10.0.0.0/8")
+        async with triopool.ConnectionPool(proxy=rules) as pool: ...
+
+    :meth:`from_environment` makes them of what the environment says.
 
     Args:
       http: the proxy for http URLs; :data:`triopool.DIRECT` for none.

@@ -14,7 +14,6 @@ from typing import TypeAlias
 from .._body.form import Params
 from .._origin import Origin
 from .._protocol.request_head import RequestHead
-from .._proxy.proxy import Proxy
 from .url import URL, add_params, parse
 
 MAX_PLACES = 512
@@ -27,9 +26,8 @@ _PLAIN = re.compile(
     rf"(/[{_LEGAL}]*)?(\?[{_LEGAL}?]*)?(?:#[!-~]*)?"
 )
 
-Place: TypeAlias = tuple[str, bool, Proxy | None]
-"""A Host field, whether the body may be encoded, and the proxy that forwards, if one does: what
-usual fields are made of."""
+Place: TypeAlias = tuple[str, bool]
+"""A Host field, and whether the body may be encoded: what usual fields are made of."""
 
 
 class Places:

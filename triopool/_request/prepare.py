@@ -72,11 +72,8 @@ def prepare(
     fields = [] if headers is None else _fields.read(headers)
     names = _fields.names_of(fields) if fields else set()
     target = attributes.get("target")
-    if target is None and "proxy-authorization" in names:
-        raise LocalProtocolError(
-            "a header 'Proxy-Authorization' would reach the origin: a proxy's credentials stand in "
-            "its URL, or in Proxy(auth=)"
-        )
+    if target is None:
+        refuse_proxy_authorization(names)
     multipart = options.get("multipart")
     body, content_type = to_body(
         content=options.get("content"),
@@ -113,6 +110,22 @@ def _way(named: ProxyOption | None, url: URL, chooser: Chooser | None) -> dict[s
     if chooser is not None:
         return {"proxy": chooser(url.origin), "chooser": chooser}
     return {}
+
+
+def refuse_proxy_authorization(names: set[str]) -> None:
+    """Refuse the field that is for a proxy, unless the caller speaks with one, and gives a target.
+
+    Args:
+      names: of the caller's fields, in lower case.
+
+    Raises:
+      LocalProtocolError: it is among them.
+    """
+    if "proxy-authorization" in names:
+        raise LocalProtocolError(
+            "a header 'Proxy-Authorization' would reach the origin: a proxy's credentials stand in "
+            "its URL, or in Proxy(auth=)"
+        )
 
 
 def refuse_switch(request: Request) -> None:

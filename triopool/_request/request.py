@@ -110,13 +110,15 @@ class Request:
         forwarder = self.key.proxy if self.key.forwarded else None
         if forwarder is not None:
             target = forwarded_target(self.method, self.url, self.target)
-        if places is not None and self._is_usual and self._may_be_kept:
-            place = self.url.host_header, self.decode, forwarder
+        if places is not None and self._is_usual:
+            place = self.url.host_header, self.decode
             usual = places.usual_head(place)
             if usual is None:
-                usual = _head.make_head("GET", "/", self._lines(forwarder))
+                usual = _head.make_head("GET", "/", self._lines(None))
                 places.keep_usual_head(place, usual)
-            return _head.make_head_like(usual, self.method, target)
+            # What is kept has nothing of a proxy in it, whose fields may be secrets.
+            more = () if forwarder is None else forwarded_fields(usual.fields.lines, forwarder)
+            return _head.make_head_like(usual, self.method, target, more)
         head = _head.make_head(self.method, target, self._lines(forwarder))
         if self.fields:
             _fields.check(head.fields.lines, self.body_length)
@@ -132,11 +134,6 @@ class Request:
         """Whether the fields are those of all requests to the same place."""
         special = self.fields or self.auth or self.content_type or self.expect_continue
         return self.method in SAFE and self.body == b"" and not special
-
-    @property
-    def _may_be_kept(self) -> bool:
-        """Whether nothing is in the fields of what only this request has: a proxy's credentials."""
-        return not self.key.forwarded or (self.chooser is not None and self.chooser.settled)
 
     def _defaults(self) -> dict[str, str]:
         """The fields that are sent unless the caller gave them."""

@@ -216,5 +216,7 @@ class Origins:
         return queue
 
     def _keep_line_short(self) -> None:
-        if len(self.line) > 2 * len(self.by_key) + 16:
+        # While nobody waits nobody looks at the line, and an old entry would keep an origin that is
+        # forgotten in memory: its key, and with that a proxy's credentials.
+        if not self.waiting or len(self.line) > 2 * len(self.by_key) + 16:
             self.line.sweep()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 
 _WHAT_TO_DO = {
@@ -15,14 +16,15 @@ _WHAT_TO_DO = {
     64: "it is for another address: use the name in the URL, or set server_hostname=",
 }
 
+_NO_TLS = "does it speak TLS on this port?"
 _NOTHING_IN_COMMON = "there is no version of TLS that both sides accept: see ssl_context="
 _WANTS_A_CERTIFICATE = "it wants a certificate of ours: load one into ssl_context="
 _REFUSES_OURS = "it does not accept our certificate: look at what ssl_context= has loaded"
 _HINTS = {
     # OpenSSL's reasons (sslerr.h); those with ALERT in them are what the server says of us.
-    "WRONG_VERSION_NUMBER": "does it speak TLS on this port?",
-    "HTTP_REQUEST": "does it speak TLS on this port?",
-    "PACKET_LENGTH_TOO_LONG": "does it speak TLS on this port?",
+    "WRONG_VERSION_NUMBER": _NO_TLS,
+    "HTTP_REQUEST": _NO_TLS,
+    "PACKET_LENGTH_TOO_LONG": _NO_TLS,
     "UNSUPPORTED_PROTOCOL": _NOTHING_IN_COMMON,
     "NO_PROTOCOLS_AVAILABLE": _NOTHING_IN_COMMON,
     "TLSV1_ALERT_PROTOCOL_VERSION": _NOTHING_IN_COMMON,
@@ -46,6 +48,12 @@ def explain(name: str, cause: BaseException) -> str:
     if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return f"{name} closed the connection during the TLS handshake"
     return f"the TLS handshake with {name} failed: {reason(cause)}"
+
+
+def as_of_a_proxy(message: str) -> str:
+    """The same of a proxy: it has options of its own, and mostly speaks no TLS itself."""
+    message = message.replace(_NO_TLS, f"{_NO_TLS} most proxies are http://, for https URLs, too")
+    return re.sub(r"\b(ssl_context|server_hostname)=", r"Proxy(\1=)", message)
 
 
 def reason(cause: BaseException) -> str:
