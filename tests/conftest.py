@@ -82,7 +82,7 @@ _EXHAUSTIVE = {
     "exchange/test_cancel_sweep.py",
     "fuzz/test_fuzz.py",
     "fuzz/test_proxies.py",
-    "parsers/test_alike.py",
+    "parsers/test_alike_everywhere.py",
     "pool/test_sweep.py",
     "proxies/test_pool_sweep.py",
     "proxies/test_sweep.py",

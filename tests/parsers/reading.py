@@ -7,7 +7,7 @@ parsers are alike if they tell the same, and neither may know a thing later than
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
@@ -245,3 +245,32 @@ def differences(story: Story) -> list[str]:
         return []
     found = [f"{a} != {b}" for a, b in zip(one, other, strict=False) if a != b]
     return [str(story), *found, f"{len(one)} and {len(other)} things seen"]
+
+
+# ── Both ───────────────────────────────────────────────────────────────────────────────────────
+
+SHORT, LONG = 600, 5_000
+"""What is shorter is split at each point, and comes byte by byte."""
+
+
+def assert_alike(stories: Iterable[Story]) -> None:
+    for story in stories:
+        found = differences(story)
+        assert not found, "\n".join(found)
+
+
+def whole(raw: bytes) -> Iterator[Story]:
+    """As the answer to each kind of request, twice, and with the end of the connection."""
+    for asking in ASKINGS if len(raw) <= LONG else ("GET", "HEAD", "close"):
+        yield Story(asking, [[raw], [raw, END]])
+
+
+def cut(raw: bytes, step: int = 1, first: int = 1) -> Iterator[Story]:
+    """In two, and cut short, at each point."""
+    for at in range(first, len(raw), step):
+        yield Story("GET", [[raw[:at], raw[at:], END]])
+        yield Story("GET", [[raw[:at], END]])
+
+
+def bytewise(raw: bytes) -> Iterator[Story]:
+    yield Story("GET", [[*(raw[at : at + 1] for at in range(len(raw))), END]])
