@@ -10,21 +10,25 @@ of them refuses, of which the message would name it. No such head is known.)
 from __future__ import annotations
 
 import pytest
+from exchange.test_responses import SHAPES
 
 from triopool._protocol.chunks import CHUNKS_IN_A_ROW
 from triopool._protocol.scanner import GIVEN_AT_ONCE
 
 from .fixtures import fixtures
-from .reading import ASKINGS, END, Story, assert_alike, whole
+from .reading import ASKINGS, END, Story, assert_alike, cut, whole
 from .switches import SWITCHES
 
 pytestmark = pytest.mark.usefixtures("both_parsers")
 
 
-def test_every_response_in_these_tests_is_read_alike() -> None:
-    assert len(fixtures()) > 400
-    for raw in fixtures():
-        assert_alike(whole(raw))
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_shape_of_a_response_is_read_alike(name: str) -> None:
+    """The usual ones; all others below, and split at each point in ``test_alike_everywhere.py``."""
+    raw = SHAPES[name].raw
+    assert_alike(whole(raw))
+    assert_alike(cut(raw, 3))
+    assert_alike([Story("GET", [[raw + b"behind"]]), Story("HEAD", [[raw, b"behind"]])])
 
 
 @pytest.mark.parametrize("asking", ASKINGS)
@@ -59,3 +63,9 @@ def test_chunks_beyond_what_is_looked_at_in_a_row_are_read_alike() -> None:
     chunks = b"1\r\nx\r\n" * (3 * CHUNKS_IN_A_ROW)
     for behind in (b"0\r\n\r\n", b"0\r\nX: y\r\n\r\nmore", b"", b"x"):
         assert_alike(whole(head + chunks + behind))
+
+
+def test_every_response_in_these_tests_is_read_alike() -> None:
+    assert len(fixtures()) > 400
+    for raw in fixtures():
+        assert_alike(whole(raw))
