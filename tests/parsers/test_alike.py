@@ -15,7 +15,6 @@ from exchange.test_responses import SHAPES
 from triopool._protocol.chunks import CHUNKS_IN_A_ROW
 from triopool._protocol.scanner import GIVEN_AT_ONCE
 
-from .fixtures import fixtures
 from .reading import ASKINGS, END, Story, assert_alike, cut, whole
 from .switches import SWITCHES
 
@@ -63,9 +62,3 @@ def test_chunks_beyond_what_is_looked_at_in_a_row_are_read_alike() -> None:
     chunks = b"1\r\nx\r\n" * (3 * CHUNKS_IN_A_ROW)
     for behind in (b"0\r\n\r\n", b"0\r\nX: y\r\n\r\nmore", b"", b"x"):
         assert_alike(whole(head + chunks + behind))
-
-
-def test_every_response_in_these_tests_is_read_alike() -> None:
-    assert len(fixtures()) > 400
-    for raw in fixtures():
-        assert_alike(whole(raw))

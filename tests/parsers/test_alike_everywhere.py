@@ -43,7 +43,9 @@ pytestmark = pytest.mark.usefixtures("both_parsers")
 
 
 def test_every_response_in_these_tests_is_read_alike_wherever_it_is_split_or_cut() -> None:
+    assert len(fixtures()) > 400
     for raw in fixtures():
+        assert_alike(whole(raw))
         if len(raw) <= LONG:
             assert_alike(bytewise(raw))
         # Those that are no whole responses are shorter ones of others.

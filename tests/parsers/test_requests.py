@@ -128,6 +128,14 @@ def test_a_length_that_is_told_twice_is_written_once() -> None:
     assert told.lower().count(b"content-length") == 1
 
 
+def test_host_is_written_first_wherever_it_was_given() -> None:
+    told = [
+        written(parser, make_head("GET", "/", [("X", "y"), ("hoST", "a"), ("Z", "z")]), b"")
+        for parser in PARSERS
+    ]
+    assert told == [[b"GET / HTTP/1.1\r\nhoST: a\r\nX: y\r\nZ: z\r\n\r\n"]] * 2
+
+
 def test_a_head_is_written_the_same_again_and_with_the_fields_of_another() -> None:
     told = []
     for parser in PARSERS:
