@@ -10,6 +10,7 @@ import enum
 import os
 import ssl
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from types import TracebackType
 from typing import Unpack
 
@@ -150,6 +151,7 @@ class ConnectionPool:
         instrument = combine(instruments)
         self._deadlines = Deadlines()
         self._names = Names(resolver, check_ttl(dns_ttl))
+        self._parser = choose_parser(http_parser)
         dialler = Dialler(
             self._names,
             self._deadlines,
@@ -158,7 +160,7 @@ class ConnectionPool:
             local_address=check_local_address(local_address),
             unix_socket=None if unix_socket is None else os.fspath(unix_socket),
             happy_eyeballs_delay=check_delay(happy_eyeballs_delay),
-            parser=choose_parser(http_parser),
+            parser=self._parser,
         )
         self._slots = Slots(
             dialler.dial,
@@ -433,7 +435,8 @@ class ConnectionPool:
         """
         if self._state is not _State.LEFT:
             self._check_usable()
-        return self._slots.statistics()
+        # The slots know of connections, and not of what is spoken on them.
+        return replace(self._slots.statistics(), http_parser=self._parser.name)
 
     @property
     def max_connections(self) -> int | None:

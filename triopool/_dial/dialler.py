@@ -162,6 +162,7 @@ class Dialler:
                 tls=_facts(line.tls) if key.has_tls else None,
                 opened_at=trio.current_time(),
                 proxy=None if key.proxy is None else _facts_of_proxy(key.proxy, key, line),
+                http_parser=self._parser.name,
             )
             return HTTP1Connection(wire, line.tls, info, key, self._deadlines, self._parser.make)
         except BaseException:
