@@ -91,7 +91,8 @@ _EXHAUSTIVE = {
     "transports/test_cancel_sweep.py",
 }
 """Tests that try a scenario at each of its points, or thousands of cases. They take half of the
-time, and reach no line that the others don't: so CI does not measure the coverage of these."""
+time, and reach no line that the others don't: so they run where they are asked for, as CI does
+(``-m exhaustive``), and it does not measure the coverage of these."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
