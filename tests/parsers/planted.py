@@ -108,12 +108,6 @@ BUGS = [
     Bug("the reason begins with its blank", FILE, "head[13 : head.index", "head[12 : head.index"),
     Bug("every version is 1.1", FILE, "            head[5:8],\n", '            b"1.1",\n'),
     Bug("a 1xx has a length", FILE, "told.length if is_final else None", "told.length"),
-    Bug(
-        "a close that a 1xx asks for counts",
-        "_protocol/heads.py",
-        "name in found and status >= 200 and",
-        "name in found and",
-    ),
     # ── Bodies ─────────────────────────────────────────────────────────────────────────────────
     Bug(
         "a body goes on where the next response begins",
