@@ -160,12 +160,6 @@ BUGS = [
         "        self.body_bytes = 0\n        self.may",
     ),
     Bug(
-        "the end of a body is forgotten",
-        FILE,
-        "        if self._ended:\n            return None\n        stage",
-        "        stage",
-    ),
-    Bug(
         "the next body is over before it begins",
         FILE,
         "        self._method = head.method\n        self._ended = False\n",

@@ -57,6 +57,12 @@ def test_fields_are_shown_as_h11_shows_them(parser: str, raw: bytes) -> None:
     assert_alike(whole(raw))
 
 
+def test_nothing_of_a_response_is_left_for_the_next_one() -> None:
+    reused = [shape.raw for shape in SHAPES.values() if shape.reused and shape.method == "GET"]
+    for first in reused:
+        assert_alike(Story("GET", [[first], [then], [first]]) for then in reused)
+
+
 @pytest.mark.parametrize("asking", ASKINGS)
 def test_a_switch_of_protocols_is_read_alike(asking: str) -> None:
     for raw in SWITCHES:
