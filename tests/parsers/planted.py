@@ -200,12 +200,6 @@ BUGS = [
         "return not self._closes",
     ),
     Bug(
-        "what ends with the connection can be reused",
-        FILE,
-        "if self._closes or not (ends_by_itself or has_no_body(told.status, self._method)):",
-        "if self._closes:",
-    ),
-    Bug(
         "a 304 without a length ends the connection",
         FILE,
         "(ends_by_itself or has_no_body(told.status, self._method))",
