@@ -108,12 +108,6 @@ BUGS = [
     Bug("the reason begins with its blank", FILE, "head[13 : head.index", "head[12 : head.index"),
     Bug("every version is 1.1", FILE, "            head[5:8],\n", '            b"1.1",\n'),
     Bug("a 1xx has a length", FILE, "told.length if is_final else None", "told.length"),
-    Bug(
-        "a close that a 1xx asks for counts",
-        "_protocol/heads.py",
-        "name in found and status >= 200 and",
-        "name in found and",
-    ),
     # ── Bodies ─────────────────────────────────────────────────────────────────────────────────
     Bug(
         "a body goes on where the next response begins",
@@ -166,12 +160,6 @@ BUGS = [
         "        self.body_bytes = 0\n        self.may",
     ),
     Bug(
-        "the end of a body is forgotten",
-        FILE,
-        "        if self._ended:\n            return None\n        stage",
-        "        stage",
-    ),
-    Bug(
         "the next body is over before it begins",
         FILE,
         "        self._method = head.method\n        self._ended = False\n",
@@ -210,12 +198,6 @@ BUGS = [
         FILE,
         "return (told.chunked or told.length is not None) and not self._closes",
         "return not self._closes",
-    ),
-    Bug(
-        "what ends with the connection can be reused",
-        FILE,
-        "if self._closes or not (ends_by_itself or has_no_body(told.status, self._method)):",
-        "if self._closes:",
     ),
     Bug(
         "a 304 without a length ends the connection",

@@ -15,7 +15,7 @@ from exchange.test_responses import SHAPES
 from triopool._protocol.chunks import CHUNKS_IN_A_ROW
 from triopool._protocol.scanner import GIVEN_AT_ONCE
 
-from .reading import ASKINGS, END, Story, assert_alike, cut, whole
+from .reading import ASKINGS, END, PARSERS, Story, assert_alike, cut, read, whole
 from .switches import SWITCHES
 
 pytestmark = pytest.mark.usefixtures("both_parsers")
@@ -28,6 +28,39 @@ def test_every_shape_of_a_response_is_read_alike(name: str) -> None:
     assert_alike(whole(raw))
     assert_alike(cut(raw, 3))
     assert_alike([Story("GET", [[raw + b"behind"]]), Story("HEAD", [[raw, b"behind"]])])
+
+
+CHUNKED_OK = b"HTTP/1.1 200 OK\r\nX: \t y \t\r\n%b\r\n5\r\nhello\r\n0\r\n%b\r\n"
+
+SHOWN = {
+    CHUNKED_OK % (b"transfer-ENCODING: CHUNKED\r\n", b""): (b"transfer-ENCODING", b"chunked"),
+    CHUNKED_OK % (b"Transfer-Encoding: chunked\r\n", b"A: b\r\n"): (b"A", b"b"),
+    CHUNKED_OK % (b"Transfer-Encoding: chunked\r\n", b"Content-Length: 5 , 5\r\n"): (
+        b"Content-Length",
+        b"5",
+    ),
+    b"HTTP/1.1 200 OK\r\ncontent-length:5 ,5\r\nContent-Length: 5\r\n\r\nhello": (
+        b"content-length",
+        b"5",
+    ),
+}
+
+
+@pytest.mark.parametrize("raw", SHOWN)
+@pytest.mark.parametrize("parser", PARSERS)
+def test_fields_are_shown_as_h11_shows_them(parser: str, raw: bytes) -> None:
+    seen = read(Story("GET", [[raw, END]]), parser)
+    shown = [fact for step in seen for fact in step if isinstance(fact, list)]
+    assert SHOWN[raw] in [field for fields in shown for field in fields]
+    lengths = [name for fields in shown for name, _ in fields if name.lower() == b"content-length"]
+    assert len(lengths) < 2
+    assert_alike(whole(raw))
+
+
+def test_nothing_of_a_response_is_left_for_the_next_one() -> None:
+    reused = [shape.raw for shape in SHAPES.values() if shape.reused and shape.method == "GET"]
+    for first in reused:
+        assert_alike(Story("GET", [[first], [then], [first]]) for then in reused)
 
 
 @pytest.mark.parametrize("asking", ASKINGS)
