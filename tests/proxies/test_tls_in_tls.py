@@ -25,6 +25,7 @@ from triopool._facts import Condition, ConnectionInfo, Spent
 from triopool._origin import Origin
 from triopool._pool_key import PoolKey
 from triopool._protocol.connection import HTTP1Connection
+from triopool._protocol.parsers import H11
 from triopool._protocol.request_head import make_head
 from triopool._transport.wire import Stale
 from triopool.testing import Network
@@ -127,14 +128,17 @@ async def line_through(
 
 def connection_on(line: Line) -> HTTP1Connection:
     info = ConnectionInfo(1, KEY.origin, None, None, None, 0.0)
-    return HTTP1Connection(line.wire, line.tls, info, KEY, Deadlines())
+    return HTTP1Connection(line.wire, line.tls, info, KEY, Deadlines(), H11.make)
 
 
 async def get(connection: HTTP1Connection, *, reused: bool = False) -> bytes:
     """One exchange; as much of it as is needed here."""
     head = make_head("GET", "/", [("Host", "a.example")])
-    connection.start(KEY.origin, head, b"", Timeouts(), reused=reused, just_seen=False)
-    await connection.flush()
+    written = connection.start(
+        KEY.origin, head, b"", Timeouts(), reused=reused, just_seen=False
+    )
+    if not written:
+        await connection.flush()
     while connection.next_head() is None:
         await connection.receive()
     body = b""
@@ -460,7 +464,7 @@ async def test_closing_any_layer_closes_the_socket(
     server = served_by(silent, context, depth)
     async with line_through(server, client_ssl_context, depth) as (line, network):
         assert line.tls is not None
-        await trio.aclose_forcefully(line.tls.ssl)
+        await trio.aclose_forcefully(line.tls)
         assert not network.open_sockets
 
 

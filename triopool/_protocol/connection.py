@@ -19,8 +19,9 @@ Long because both directions share one state: the clocks, what is owed, and why 
 from __future__ import annotations
 
 import math
+import ssl
 from collections.abc import Callable
-from typing import Any, Literal, NoReturn, TypeAlias
+from typing import Literal, NoReturn, TypeAlias
 
 import trio
 
@@ -80,7 +81,6 @@ class HTTP1Connection:
     ) -> None:
         self.info = info
         self.spent: Spent | None = None
-        self.writes_at_once = tls is None
         self._key = key
         self._origin = key.origin
         self._wire = wire
@@ -141,7 +141,7 @@ class HTTP1Connection:
         return self._wire.socket
 
     @property
-    def tls(self) -> trio.SSLStream[Any] | None:
+    def tls(self) -> ssl.SSLObject | None:
         return None if self._tls is None or self.info.tls is None else self._tls.ssl
 
     def open_codec(self) -> HTTP1Connection:
@@ -231,14 +231,15 @@ class HTTP1Connection:
 
     def _write_now(self) -> bool:
         """Write what the kernel takes at once of what is owed; whether that was all."""
-        if not self.writes_at_once:
-            return False
         try:
-            sent = self._wire.send_now(self._owed)
+            sent = self._stream.send_now(self._owed)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             self._raise_send_failure(exc)
         if sent < len(self._owed):
             self._owed = memoryview(self._owed)[sent:]
+            return False
+        if self._tls is not None and not self._tls.push():
+            self._owed = b""  # TLS has taken it over, and the kernel has not.
             return False
         self._pay()
         return True
@@ -357,9 +358,12 @@ class HTTP1Connection:
 
     async def finish(self) -> None:
         self.spent = self._why_spent()
-        # With TLS, what came behind the response may have been read into its buffer already.
-        if self.spent is None and self._tls is not None and not await self.settle():
-            self.spent = Spent.EARLY_BYTES
+        # We look at what came behind the response: the next request may get the connection as it
+        # is, without another glance, and would take bytes of the last one for its answer. With TLS
+        # they may have been read already, and wait there; or they may be TLS's own.
+        if self.spent is None and self._stream.is_readable():
+            if self._tls is None or not await self.settle():
+                self.spent = Spent.EARLY_BYTES
         if self.spent is None:
             self._parser.next_cycle()
             self.on_write_stall = None
@@ -369,12 +373,7 @@ class HTTP1Connection:
             return self.spent
         if self._sent != "whole":
             return Spent.NOT_SENT
-        why = self._parser.why_spent()
-        # We look at what came behind the response: the next request may get the connection as it
-        # is, without another glance, and would take bytes of the last one for its answer.
-        if why is None and self._tls is None and self._wire.is_readable():
-            return Spent.EARLY_BYTES
-        return why
+        return self._parser.why_spent()
 
     def abandon(self) -> None:
         self.close(Spent.CUT_SHORT)
