@@ -361,9 +361,12 @@ class HTTP1Connection:
         # We look at what came behind the response: the next request may get the connection as it
         # is, without another glance, and would take bytes of the last one for its answer. With TLS
         # they may have been read already, and wait there; or they may be TLS's own.
-        if self.spent is None and self._stream.is_readable():
-            if self._tls is None or not await self.settle():
-                self.spent = Spent.EARLY_BYTES
+        if (
+            self.spent is None
+            and self._stream.is_readable()
+            and (self._tls is None or not await self.settle())
+        ):
+            self.spent = Spent.EARLY_BYTES
         if self.spent is None:
             self._parser.next_cycle()
             self.on_write_stall = None

@@ -180,7 +180,7 @@ class Codec(Protocol):
     async def finish(self) -> None:
         """The response is whole: make ready for another exchange, or say why that can't be.
 
-        ``connection.spent`` is the answer. A checkpoint with TLS only, and only if something has come.
+        ``connection.spent`` is the answer. A checkpoint with TLS only, if something has come.
         """
 
     def abandon(self) -> None:

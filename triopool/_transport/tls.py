@@ -76,9 +76,7 @@ class TLSStream(trio.abc.Stream):
         self._below = below
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self.ssl = context.wrap_bio(
-            self._incoming, self._outgoing, server_hostname=server_hostname
-        )
+        self.ssl = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
         self.was_cut = False
         # What has left OpenSSL and was not taken below: the next bytes to go out.
         self._unsent: bytes | memoryview = b""
@@ -153,7 +151,7 @@ class TLSStream(trio.abc.Stream):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of *data*, behind what :meth:`send_now` has taken over.
 
-        If this is cancelled or raises, once something was framed, nothing more can be sent.
+        If this is cancelled in the middle, or breaks, nothing more can be sent.
         """
         await trio.lowlevel.checkpoint()
         await self._check_untorn()
@@ -161,13 +159,7 @@ class TLSStream(trio.abc.Stream):
             # A TLS 1.2 server renegotiates.
             await self._send_out()
             await self._feed()
-        try:
-            await self._send_out()
-        except BaseException:
-            # A record was framed and did not go out, perhaps, and none can follow it. The wire
-            # knows that by itself where it was reached; not if we have waited for another task.
-            self._below.torn = True
-            raise
+        await self._send_out()
         await self._check_untorn()  # Another task may have sent for us, and failed.
 
     async def _check_untorn(self) -> None:
@@ -199,6 +191,11 @@ class TLSStream(trio.abc.Stream):
             self._sending = True
             try:
                 await self._below.send_all(rest)
+            except BaseException:
+                # A record was framed and has not gone out, and none can follow it. The wire knows
+                # that by itself; but other TLS may be cancelled before it has reached the wire.
+                self._below.torn = True
+                raise
             finally:
                 self._sending = False
                 self._sent.unpark_all()
