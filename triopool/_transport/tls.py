@@ -6,17 +6,17 @@ same whatever is below: a socket of the kernel's, one of the in-memory network, 
 
 Why not trio.SSLStream
 ----------------------
-It did this for us, and a small request cost half as much again as it does now. Each call is a
-coroutine of several layers that has to wait, so that a request could not be written in the step in
-which it began, and each look at an idle connection was such a call. And it calls itself broken in
-both directions once sending has failed, though an answer may still be there to be read.
+It did this for us, and a small request cost nearly twice what it costs now. Each call is a coroutine
+of several layers that has to be awaited, so that a request could not be written in the step in which
+it began, and the end of each exchange was such a call. And it calls itself broken in both directions
+once sending has failed, though an answer may still be there to be read.
 
 Why not ssl.SSLSocket
 ---------------------
-It works on the descriptor itself, without the two buffers. We measured it, and the copies cost less
-than what it adds: two reads of the system for each record, of its length first, and one ``send``
-for each 16 KiB. A descriptor would have two owners, the socket and this; and there would still be
-need of this module, for all that is no descriptor (docs/performance.md has the figures).
+It works on the descriptor itself, without the two buffers. We measured it: the copies cost no more
+than what it adds, two reads of the system for each record and one ``send`` for each 16 KiB. And a
+descriptor would have two owners, the socket and this, while all that is no descriptor would still
+need this module (docs/design.md has the figures).
 
 Order
 -----
