@@ -65,7 +65,12 @@ class Clear:
 
 class Context:
     def wrap_bio(
-        self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *, server_hostname: str
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        *,
+        server_hostname: str,
+        session: None,
     ) -> Clear:
         return Clear(incoming, outgoing)
 

@@ -6,10 +6,10 @@ same whatever is below: a socket of the kernel's, one of the in-memory network, 
 
 Why not trio.SSLStream
 ----------------------
-It did this for us, and a small request cost nearly twice what it costs now. Each call is a coroutine
-of several layers that has to be awaited, so that a request could not be written in the step in which
-it began, and the end of each exchange was such a call. And it calls itself broken in both directions
-once sending has failed, though an answer may still be there to be read.
+It did this for us, and a small request cost nearly twice what it costs now. Each call is a
+coroutine of several layers that has to be awaited, so that a request could not be written in the
+step in which it began, and the end of each exchange was such a call. And it calls itself broken in
+both directions once sending has failed, though an answer may still be there to be read.
 
 Why not ssl.SSLSocket
 ---------------------
@@ -72,11 +72,19 @@ class TLSStream(trio.abc.Stream):
       was_cut: whether an end of file that was read came without the peer's ``close_notify``.
     """
 
-    def __init__(self, below: Layer, context: ssl.SSLContext, server_hostname: str) -> None:
+    def __init__(
+        self,
+        below: Layer,
+        context: ssl.SSLContext,
+        server_hostname: str,
+        session: ssl.SSLSession | None = None,
+    ) -> None:
         self._below = below
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self.ssl = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
+        self.ssl = context.wrap_bio(
+            self._incoming, self._outgoing, server_hostname=server_hostname, session=session
+        )
         self.was_cut = False
         # What has left OpenSSL and was not taken below: the next bytes to go out.
         self._unsent: bytes | memoryview = b""
@@ -312,7 +320,12 @@ class TLSStream(trio.abc.Stream):
         await self._below.aclose()
 
 
-async def handshake(below: Layer, context: ssl.SSLContext, key: PoolKey) -> TLSStream:
+async def handshake(
+    below: Layer,
+    context: ssl.SSLContext,
+    key: PoolKey,
+    session: ssl.SSLSession | None = None,
+) -> TLSStream:
     """Speak TLS on what is *below*. The caller owns the wire, and closes it if this raises.
 
     Raises:
@@ -320,7 +333,7 @@ async def handshake(below: Layer, context: ssl.SSLContext, key: PoolKey) -> TLSS
     """
     name = _name_to_verify(key)
     try:
-        stream = TLSStream(below, context, name)
+        stream = TLSStream(below, context, name, session)
         await stream.do_handshake()
     except trio.BrokenResourceError as exc:
         cause = exc.__cause__ or exc
