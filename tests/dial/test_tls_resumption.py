@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ssl
+import sys
 from typing import Any
 
 import pytest
 import trio
 import trustme
+import truststore
 from servers import server_certificate
 from trio.testing import MockClock
 
@@ -108,6 +110,15 @@ async def test_another_kind_of_context_sees_each_certificate(
     assert await resumed(server_tls, context, [{}] * 3) == 0
 
 
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="there the system verifies")
+async def test_truststore_sees_each_certificate(
+    autojump_clock: MockClock, ca: trustme.CA, server_tls: ssl.SSLContext
+) -> None:
+    context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    ca.configure_trust(context)
+    assert await resumed(server_tls, context, [{}] * 3) == 0
+
+
 @pytest.mark.parametrize("resumes", [True, False])
 async def test_behind_a_handshake_that_failed_comes_a_full_one(
     autojump_clock: MockClock,
@@ -141,7 +152,6 @@ async def test_the_session_that_was_used_least_recently_goes_first(
     monkeypatch: pytest.MonkeyPatch, client_ssl_context: ssl.SSLContext
 ) -> None:
     class Agreed:
-        context = client_ssl_context
         session = object()
 
         def version(self) -> str:
@@ -151,9 +161,9 @@ async def test_the_session_that_was_used_least_recently_goes_first(
     keys = [PoolKey(Origin("https", f"{number}.test", 443)) for number in range(3)]
     sessions, agreed = Sessions(), Agreed()
     for key in keys[:2]:
-        sessions.keep(key, agreed)  # type: ignore[arg-type]
+        sessions.keep(key, client_ssl_context, agreed)  # type: ignore[arg-type]
     assert sessions.find(keys[0]) is agreed.session
-    sessions.keep(keys[2], agreed)  # type: ignore[arg-type]
+    sessions.keep(keys[2], client_ssl_context, agreed)  # type: ignore[arg-type]
     assert [sessions.find(key) is not None for key in keys] == [True, False, True]
     sessions.forget(keys[0])
     sessions.forget(keys[0])

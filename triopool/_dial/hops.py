@@ -106,7 +106,7 @@ class OriginTLS:
                 phase="connect",
             ) from exc.__cause__
         if sessions is not None:
-            sessions.keep(self._key, tls.ssl)
+            sessions.keep(self._key, self._context, tls.ssl)
 
 
 async def plan(

@@ -44,18 +44,17 @@ class Sessions:
         """A handshake has failed: the next one is a full one."""
         self._kept.pop(key, None)
 
-    def keep(self, key: PoolKey, tls: ssl.SSLObject) -> None:
-        """Keep the session of a handshake that has succeeded, if it is of use."""
-        context, session = tls.context, tls.session
+    def keep(self, key: PoolKey, context: ssl.SSLContext, tls: ssl.SSLObject) -> None:
+        """Keep the session of a handshake that has succeeded, if it is of use.
+
+        *context* is the one that was asked to speak TLS: truststore's has another one inside, which
+        ``tls.context`` would be.
+        """
         was_verified = context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname
-        if (
-            tls.version() != "TLSv1.2"
-            or session is None
-            or not was_verified
-            or type(context) is not ssl.SSLContext
-        ):
+        if type(context) is not ssl.SSLContext or not was_verified or tls.version() != "TLSv1.2":
             return
-        self._kept[key] = session
+        assert tls.session is not None
+        self._kept[key] = tls.session
         self._kept.move_to_end(key)
         if len(self._kept) > MOST_SESSIONS:
             self._kept.popitem(last=False)
