@@ -233,16 +233,15 @@ class HTTP1Connection:
         """Write what the kernel takes at once of what is owed; whether that was all."""
         try:
             sent = self._stream.send_now(self._owed)
+            # What TLS has taken over may not have been taken by the kernel.
+            all_taken = self._tls is None or self._tls.push()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             self._raise_send_failure(exc)
-        if sent < len(self._owed):
-            self._owed = memoryview(self._owed)[sent:]
-            return False
-        if self._tls is not None and not self._tls.push():
-            self._owed = b""  # TLS has taken it over, and the kernel has not.
-            return False
-        self._pay()
-        return True
+        if sent == len(self._owed) and all_taken:
+            self._pay()
+            return True
+        self._owed = memoryview(self._owed)[sent:]
+        return False
 
     def _pay(self) -> None:
         """The kernel has taken all that was framed."""
