@@ -128,11 +128,6 @@ def layer_below(stream: TLSStream) -> Layer:
     return stream._below
 
 
-def pieces_decrypted(stream: TLSStream) -> int:
-    """How many pieces it has decrypted and not given out."""
-    return len(stream._decrypted)
-
-
 def charsets_known() -> frozenset[str]:
     return _known()
 

@@ -217,6 +217,7 @@ def test_a_pool_never_opened_needs_no_cleaning_up(recwarn: pytest.WarningsRecord
         ("max_requests_per_connection", 0, ValueError, "at least 1"),
         ("timeouts", 5, TypeError, "Timeouts"),
         ("ssl_context", False, TypeError, "SSLContext"),
+        ("tls_resumption", "no", TypeError, "True or False"),
         ("socket_factory", "tcp", TypeError, "callable"),
         ("resolver", {}, TypeError, "callable"),
         ("local_address", "localhost", ValueError, "IP address"),

@@ -271,6 +271,7 @@ async def pools(context: ssl.SSLContext) -> None:
         max_requests_per_connection=None,
         timeouts=triopool.Timeouts(),
         ssl_context=context,
+        tls_resumption=False,
         socket_factory=factories[0],
         local_address="127.0.0.1",
         resolver=resolver,

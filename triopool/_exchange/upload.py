@@ -43,10 +43,6 @@ ONE_WRITE_BYTES = 64 * 1024
 """A body of at most this many bytes is sent together with the head; without a task, if the kernel
 takes it at once."""
 
-ONE_TLS_WRITE_BYTES = 16 * 1024
-"""The same with TLS, where one can't ask the kernel what it takes before it is encrypted: no more
-than any socket has room for."""
-
 PIECE_BYTES = 256 * 1024
 """A larger one goes out in pieces of at most this size, and after each its progress is told. A
 piece costs about 25 µs, so that 50 MB of them cost half of what they cost at 64 KiB each."""

@@ -15,9 +15,11 @@ One task may send while another one receives.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    import ssl
+
     import trio
 
     from .._config import Timeouts
@@ -74,11 +76,6 @@ class Codec(Protocol):
     """
 
     # ── Sending ────────────────────────────────────────────────────────────────────────────────
-
-    @property
-    def writes_at_once(self) -> bool:
-        """Whether :meth:`start` can see what the system takes; not so with TLS."""
-        ...
 
     def start(
         self,
@@ -196,7 +193,7 @@ class Codec(Protocol):
     async def finish(self) -> None:
         """The response is whole: make ready for another exchange, or say why that can't be.
 
-        ``connection.spent`` is the answer. A checkpoint with TLS only.
+        ``connection.spent`` is the answer. A checkpoint with TLS only, if something has come.
         """
 
     def abandon(self) -> None:
@@ -282,6 +279,6 @@ class Connection(Protocol):
         ...
 
     @property
-    def tls(self) -> trio.SSLStream[Any] | None:
+    def tls(self) -> ssl.SSLObject | None:
         """For facts about it: not to be read or written."""
         ...
