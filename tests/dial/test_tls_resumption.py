@@ -18,7 +18,7 @@ from triopool._dial import sessions as _sessions
 from triopool._dial.sessions import Sessions
 from triopool._origin import Origin
 from triopool._pool_key import PoolKey
-from triopool.testing import Network
+from triopool.testing import Network, http_proxy
 
 from .helpers import hello_server, pool_on, server_context
 
@@ -97,6 +97,23 @@ async def test_a_session_that_was_not_verified_is_not_kept(
     assert await resumed(server_tls, client_ssl_context, [{}] * 3) == 0
     client_ssl_context.verify_mode = ssl.CERT_NONE
     assert await resumed(server_tls, client_ssl_context, [{}] * 3) == 0
+
+
+async def test_a_way_through_a_proxy_leaves_no_session_behind(
+    autojump_clock: MockClock, server_tls: ssl.SSLContext, client_ssl_context: ssl.SSLContext
+) -> None:
+    """It would be kept with the credentials of the proxy, long after the connection."""
+    async with Network() as network:
+        network.host("one.test", ADDRESS)
+        network.listen(ADDRESS, 443, hello_server(), ssl_context=server_tls)
+        network.listen("192.0.2.9", 3128, http_proxy(network, credentials=("ada", "secret")))
+        before = server_tls.session_stats()["hits"]
+        async with pool_on(network, ssl_context=client_ssl_context) as pool:
+            for _ in range(3):
+                proxy = "http://ada:secret@192.0.2.9:3128"
+                assert (await pool.get("https://one.test/", proxy=proxy)).status_code == 200
+                pool.close_idle()
+        assert server_tls.session_stats()["hits"] == before
 
 
 async def test_another_kind_of_context_sees_each_certificate(

@@ -25,7 +25,10 @@ MOST_SESSIONS = 1024
 
 
 class Sessions:
-    """The sessions of one pool, with origins. Those with proxies are not kept."""
+    """The sessions of one pool, with origins that are reached directly.
+
+    A key with a proxy has its credentials in it, and would stay here when its connections have gone.
+    """
 
     def __init__(self) -> None:
         self._kept: OrderedDict[PoolKey, ssl.SSLSession] = OrderedDict()
@@ -51,7 +54,8 @@ class Sessions:
         ``tls.context`` would be.
         """
         was_verified = context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname
-        if type(context) is not ssl.SSLContext or not was_verified or tls.version() != "TLSv1.2":
+        is_of_use = was_verified and type(context) is ssl.SSLContext and key.proxy is None
+        if not is_of_use or tls.version() != "TLSv1.2":
             return
         assert tls.session is not None
         self._kept[key] = tls.session
