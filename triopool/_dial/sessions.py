@@ -27,7 +27,7 @@ MOST_SESSIONS = 1024
 class Sessions:
     """The sessions of one pool, with origins that are reached directly.
 
-    A key with a proxy has its credentials in it, and would stay here when its connections have gone.
+    A key with a proxy has credentials in it, and would stay here when its connections have gone.
     """
 
     def __init__(self) -> None:
