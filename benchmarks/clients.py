@@ -128,7 +128,10 @@ UNIT = "bare-h11"
 CLIENTS = {
     "bare-bytes": Kind("bare bytes", "trio", "bare:BareBytes", ("trio",), has_pool=False),
     UNIT: Kind("bare h11", "trio", "bare:BareH11", ("trio", "h11"), has_pool=False),
-    "triopool": Kind("triopool", "trio", "pools:Triopool", ("trio", "h11", "triopool")),
+    "triopool": Kind("triopool", "trio", "pools:Triopool", ("trio", "httptools", "triopool")),
+    "triopool-h11": Kind(
+        "triopool with h11", "trio", "pools:TriopoolWithH11", ("trio", "h11", "triopool")
+    ),
     "triopool-httpx": Kind(
         "triopool under httpx", "trio", "pools:TriopoolUnderHttpx", ("triopool", "httpx")
     ),

@@ -8,9 +8,10 @@ from .loads import callers, repeat
 
 async def _measure(bench: Bench, point: Point) -> Values:
     at_once = int(point["at_once"])
-    url = f"{bench.server.http}/2000"
+    origin = bench.server.https if point.get("over") == "TLS" else bench.server.http
+    url = f"{origin}/2000"
     async with bench.open(at_once) as client:
-        them = await callers(client, bench.server.http, at_once)
+        them = await callers(client, origin, at_once)
         return await repeat(bench, [(caller, url) for caller in them])
 
 
@@ -21,4 +22,13 @@ COST = Experiment(
     grows="at_once",
     points=[{"at_once": n} for n in (1, 3, 10, 20, 50, 100, 300, 1000)],
     quick=[{"at_once": n} for n in (1, 20, 100)],
+)
+
+SECURE = Experiment(
+    name="secure",
+    title="The same over TLS",
+    measure=_measure,
+    grows="at_once",
+    points=[{"over": "TLS", "at_once": n} for n in (1, 20, 100)],
+    quick=[{"over": "TLS", "at_once": n} for n in (1, 20)],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .cost import COST
+from .cost import COST, SECURE
 from .crowd import CROWD
 from .latency import LATENCY
 from .proxies import PROXIES
@@ -11,5 +11,5 @@ from .transfer import TRANSFER
 
 EXPERIMENTS = {
     experiment.name: experiment
-    for experiment in (LATENCY, COST, CROWD, IDLE, ORIGINS, WAITING, TRANSFER, PROXIES)
+    for experiment in (LATENCY, COST, SECURE, CROWD, IDLE, ORIGINS, WAITING, TRANSFER, PROXIES)
 }

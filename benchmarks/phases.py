@@ -58,7 +58,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import trio
 
@@ -89,34 +89,33 @@ class Seam(NamedTuple):
 
 PHASES = {
     "prepare": "the arguments checked, the head composed",
-    "prepare (h11)": "the head as h11's event",
+    "prepare (library)": "the head, as the parser's library wants it: h11, or llhttp",
     "acquire": "a connection from the pool",
     "frame": "what is to be written: our part",
-    "frame (h11)": "h11's part",
+    "frame (library)": "the library's part",
     "write": "to the socket, through Trio",
     "receive": "from the socket, through Trio",
     "parse": "what has arrived: our part, the bounds",
-    "parse (h11)": "h11's part",
+    "parse (library)": "the library's part",
     "response": "the objects of exchange and response, the body joined",
     "release": "a last look, and back to the pool",
-    "release (h11)": "h11 made ready for the next cycle",
+    "release (library)": "the library made ready for the next cycle",
     "deadlines": "the clock started and stopped",
     "chain": "what calls all these: the client's own coroutines",
     "rest": "Trio's scheduler, and the program that asks",
 }
 
 _H11 = (
-    Seam("frame (h11)", "h11:Connection.send_with_data_passthrough", 2),
-    Seam("parse (h11)", "h11:Connection.receive_data", or_more=True),
-    Seam("parse (h11)", "h11:Connection.next_event", 3, or_more=True),
-    Seam("release (h11)", "h11:Connection.start_next_cycle"),
+    Seam("frame (library)", "h11:Connection.send_with_data_passthrough", 2),
+    Seam("parse (library)", "h11:Connection.receive_data", or_more=True),
+    Seam("parse (library)", "h11:Connection.next_event", 3, or_more=True),
+    Seam("release (library)", "h11:Connection.start_next_cycle"),
 )
 
-TRIOPOOL = (
+_TRIOPOOL = (
     Seam("prepare", "triopool._request.preparations:Preparations.plain"),
     Seam("prepare", "triopool._pool:refuse_switch"),
     Seam("acquire", "triopool._slots.engine:Slots.acquire_nowait"),
-    Seam("frame", "triopool._protocol.h11_parser:H11Parser.start"),
     Seam("write", "triopool._protocol.connection:HTTP1Connection.start"),
     Seam("receive", "triopool._protocol.connection:HTTP1Connection.receive", or_more=True),
     Seam("parse", "triopool._protocol.connection:HTTP1Connection.next_head", or_more=True),
@@ -130,11 +129,22 @@ TRIOPOOL = (
     Seam("deadlines", "triopool._deadlines:Deadline.begin", or_more=True),
     Seam("deadlines", "triopool._deadlines:Deadline.end", or_more=True),
     Seam("chain", "triopool._pool:ConnectionPool.request"),
+)
+
+TRIOPOOL = (
+    *_TRIOPOOL,
+    Seam("frame", "triopool._protocol.httptools_parser:HttptoolsParser.start"),
+    Seam("parse (library)", "triopool._protocol.httptools_parser:_is_legal"),
+)
+
+TRIOPOOL_WITH_H11 = (
+    *_TRIOPOOL,
+    Seam("frame", "triopool._protocol.h11_parser:H11Parser.start"),
     *_H11,
 )
 
 BARE = (
-    Seam("prepare (h11)", "h11:Request.__init__"),
+    Seam("prepare (library)", "h11:Request.__init__"),
     Seam("write", "trio:SocketStream.send_all"),
     Seam("receive", "trio:SocketStream.receive_some", or_more=True),
     Seam("chain", "benchmarks.bare:_H11Caller.get"),
@@ -395,10 +405,15 @@ def _path(url: str) -> str:
     return "/" + url.split("/", 3)[3]
 
 
+def _open_triopool_with(http_parser: Literal["h11", "httptools"]) -> Open:
+    return lambda url, at_once: _open_triopool(url, at_once, http_parser)
+
+
 @contextlib.asynccontextmanager
-async def _open_triopool(url: str, at_once: int) -> AsyncIterator[list[Get]]:
-    # The table's phases are h11's, beside those of the loop that has nothing else.
-    async with triopool.ConnectionPool(max_connections=at_once, http_parser="h11") as pool:
+async def _open_triopool(
+    url: str, at_once: int, http_parser: Literal["h11", "httptools"] = "httptools"
+) -> AsyncIterator[list[Get]]:
+    async with triopool.ConnectionPool(max_connections=at_once, http_parser=http_parser) as pool:
 
         async def get() -> bytes:
             return (await pool.request("GET", url)).content
@@ -408,6 +423,7 @@ async def _open_triopool(url: str, at_once: int) -> AsyncIterator[list[Get]]:
 
 CLIENTS: dict[str, tuple[Open, tuple[Seam, ...]]] = {
     "triopool": (_open_triopool, TRIOPOOL),
+    "triopool with h11": (_open_triopool_with("h11"), TRIOPOOL_WITH_H11),
     "bare h11": (_open_bare, BARE),
 }
 

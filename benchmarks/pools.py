@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 import triopool
 
@@ -14,6 +14,7 @@ from .pooled import Pooled
 
 class Triopool(Pooled):
     _inner: triopool.ConnectionPool
+    http_parser: Literal["h11", "httptools"] = "httptools"
 
     def _make(self, options: Options) -> triopool.ConnectionPool:
         return triopool.ConnectionPool(
@@ -21,6 +22,7 @@ class Triopool(Pooled):
             idle_timeout=KEEP_SECONDS,
             ssl_context=options.ssl_context(),
             proxy=options.proxy,
+            http_parser=self.http_parser,
         )
 
     async def get(self, url: str) -> bytes:
@@ -43,6 +45,10 @@ class Triopool(Pooled):
             await arrive()
             async for _ in response:
                 pass
+
+
+class TriopoolWithH11(Triopool):
+    http_parser = "h11"
 
 
 # ── httpx and httpx2 ───────────────────────────────────────────────────────────────────────────

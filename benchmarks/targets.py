@@ -68,6 +68,15 @@ def _cost(at_once: int, client: str, limit: float, other: str = UNIT) -> Target:
     )
 
 
+def _secure(at_once: int, limit: float) -> Target:
+    point: Point = {"over": "TLS", "at_once": at_once}
+    return Target(
+        f"triopool / {UNIT}, {at_once} at a time, over TLS: CPU",
+        limit,
+        ((Series("secure", "triopool", point, "cpu"), Series("secure", UNIT, point, "cpu")),),
+    )
+
+
 def _crowd(requests: int, limit: float) -> Target:
     point: Point = {"requests": requests}
     return Target(
@@ -120,23 +129,29 @@ def _through_a_proxy(over: str, title: str) -> Target:
 
 
 TARGETS = (
-    # It was 1.2 before a scanner checked what comes, and the wire what came unasked.
-    _cost(1, "triopool", 1.25),
-    _cost(20, "triopool", 1.25),
-    _cost(100, "triopool", 1.25),
+    _cost(1, "triopool", 0.65),
+    _cost(20, "triopool", 0.5),
+    _cost(100, "triopool", 0.5),
+    _cost(1, "triopool-h11", 1.15),
+    _cost(20, "triopool-h11", 1.15),
+    _cost(100, "triopool-h11", 1.15),
+    _secure(20, 0.55),
     # They were 1.15 before Trio's memory channels handed connections over; the unit has 1.16.
     _crowd(3000, 1.2),
     _crowd(10_000, 1.3),
     _flat("idle", "idle connections"),
     _flat("origins", "other origins"),
     _flat("waiting", "waiting requests"),
-    _cost(20, "triopool-httpx2", 0.7, "httpx2"),
+    _cost(20, "triopool-httpx2", 0.5, "httpx2"),
     _cost(20, "triopool-httpx", 0.6, "httpx"),
     _transfer("download", "TCP", "cpu", UNIT, 1.1),
     _transfer("download", "TCP", "wall", UNIT, 1.1),
     _transfer("download", "TCP", "wall", "aiohttp", 1.0),
+    _transfer("download", "TCP", "cpu", "aiohttp", 1.0),
     _transfer("download", "TLS", "cpu", UNIT, 1.1),
     _transfer("download", "TLS", "wall", UNIT, 1.1),
+    _transfer("download", "TLS", "wall", "aiohttp", 1.1),
+    _transfer("download", "TLS", "cpu", "aiohttp", 1.1),
     _transfer("upload", "TCP", "wall", "aiohttp", 1.0),
     _transfer("upload", "TLS", "wall", "aiohttp", 1.0),
     _through_a_proxy("TCP", "forwarded by a proxy"),
