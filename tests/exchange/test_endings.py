@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from triopool import ConnectionPool, ReadError, Timeouts
+from triopool._protocol.connection import HTTP1Connection
 from triopool.testing import KeepOpen, Network, ReceiveRequest, Send, Wait, script
 
 from .world import URL, Answer, Answering, nothing_held, ok, serving
@@ -211,6 +212,24 @@ async def test_the_slot_is_free_at_once(autojump_clock: object, raw: bytes) -> N
         nothing_held(pool, network)
         assert (await pool.get(URL + "/x")).content == b"/x"
         assert trio.current_time() == 0.0
+
+
+async def test_what_is_cancelled_while_it_ends_is_closed(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With TLS the end may be a checkpoint, where something has come behind the response."""
+    scope = trio.CancelScope()
+
+    async def finish(connection: HTTP1Connection) -> None:
+        scope.cancel()
+        await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(HTTP1Connection, "finish", finish)
+    async with serving(then(Send(LENGTH % 2 + b"ok"))) as (pool, network):
+        with scope:
+            await pool.get(URL)
+        assert scope.cancelled_caught
+        assert (pool.statistics().open, len(network.open_sockets)) == (0, 0)
 
 
 async def test_leaving_the_pool_ends_its_drains(autojump_clock: object) -> None:

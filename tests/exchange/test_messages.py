@@ -73,6 +73,8 @@ NOT_LEGAL = {
     ),
     CHUNKED
     + b"0\r\nContent-Length: s3cr3t\r\n\r\n": "its Content-Length is no number, or too large",
+    CHUNKED
+    + b"0\r\nTransfer-Encoding: s3cr3t\r\n\r\n": "its Transfer-Encoding is not 'chunked', once",
 }
 
 
