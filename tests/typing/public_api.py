@@ -339,7 +339,6 @@ def proxies(context: ssl.SSLContext) -> None:
     choosers: list[ProxyChooser] = [rules, choose, name, lambda origin: triopool.DIRECT]
     choosers.append(forget)  # type: ignore[arg-type]
     triopool.Proxy("http://proxy", auth="token")  # type: ignore[arg-type]
-    triopool.Proxy("http://proxy", ("name", "password"))  # type: ignore[call-arg]
     triopool.Proxy("http://proxy", via=triopool.DIRECT)  # type: ignore[arg-type]
     triopool.ProxyRules(http=None)  # type: ignore[arg-type]
     proxy.tunnel = False  # type: ignore[misc]
