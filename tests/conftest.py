@@ -78,6 +78,7 @@ def pytest_report_header() -> str:
 
 _EXHAUSTIVE = {
     "corpus/test_corpus.py",
+    "corpus/test_cost.py",
     "dial/test_sweep.py",
     "exchange/test_cancel_sweep.py",
     "fuzz/test_fuzz.py",
@@ -85,9 +86,12 @@ _EXHAUSTIVE = {
     "parsers/test_alike_everywhere.py",
     "pool/test_sweep.py",
     "proxies/test_pool_sweep.py",
+    "proxies/test_remains.py",
     "proxies/test_sweep.py",
+    "real/test_through_proxies.py",
     "slots/test_machine.py",
     "slots/test_sweep.py",
+    "soak/test_soak.py",
     "transports/test_cancel_sweep.py",
 }
 """Tests that try a scenario at each of its points, or thousands of cases. They take half of the
