@@ -53,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--sweep-all",
         action="store_true",
-        help="try all points of the sweeps with two events in one tick, not a tenth of them",
+        help="try all points of the sweeps with two events in one tick, not a twentieth of them",
     )
     parser.addoption(
         "--http-parser",

@@ -14,7 +14,7 @@ from triopool.testing import Happening, Scenario, cancel_sweep
 
 tally: dict[str, int] = {}
 
-share = 0.1
+share = 0.05
 """Which share of the points is tried for each coincidence; set by ``--sweep-all``."""
 
 BUSY_FOR = 0.08

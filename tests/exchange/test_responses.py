@@ -617,6 +617,7 @@ async def test_busy_connections_are_not_idle_ones(autojump_clock: object) -> Non
         ("Keep-Alive: timeout=2", 0.9, 1.1),
         ("Keep-Alive: timeout=x, nonsense", 14.9, 15.1),
         ("Keep-Alive: timeout=99999999999999999999", 14.9, 15.1),
+        ("Keep-Alive: timeout=5, " + "too long, " * 30, 14.9, 15.1),
     ],
 )
 async def test_what_the_server_says_about_its_patience_is_kept_with_a_margin(

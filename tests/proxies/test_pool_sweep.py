@@ -110,7 +110,7 @@ def set_up(w: World, one: Way) -> None:
         w.network.host("a.test", "192.0.2.66", "192.0.2.1")
 
 
-def swept(scenario: Scenario, one: Way, *, name: str, share: float = 0.2, **options: Any) -> None:
+def swept(scenario: Scenario, one: Way, *, name: str, share: float = 0.1, **options: Any) -> None:
     """Try all points; of those with a handshake a *share*, since dials have sweeps of their own."""
     if one.with_tls:
         options["share"] = max(share, sweeping.share)
