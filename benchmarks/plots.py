@@ -18,10 +18,11 @@ from .experiment import Point
 from .results import Results, Series
 from .scale import AT_ONCE
 
-_COLOURS = {
+COLOURS = {
     "bare-bytes": "#999999",
     UNIT: "#000000",
     "triopool": "#d62728",
+    "triopool-h11": "#ff9896",
     "triopool-httpx": "#ff7f0e",
     "triopool-httpx2": "#bcbd22",
     "httpx": "#9467bd",
@@ -226,7 +227,7 @@ def _size(point: Point) -> int:
 
 
 def _style(client: str, marker: str | None = "o") -> dict[str, Any]:
-    style: dict[str, Any] = {"label": CLIENTS[client].title, "color": _COLOURS[client]}
+    style: dict[str, Any] = {"label": CLIENTS[client].title, "color": COLOURS[client]}
     if marker is not None:
         style |= {"marker": marker, "markersize": 4}
     if client in ("triopool", UNIT):

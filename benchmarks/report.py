@@ -288,6 +288,7 @@ def _proxies(results: Results, name: str) -> list[str]:
 
 _SECTIONS: dict[str, Callable[[Results, str], list[str]]] = {
     "cost": _cost,
+    "secure": _cost,
     "latency": _latency,
     "crowd": _crowd,
     "transfer": _transfer,

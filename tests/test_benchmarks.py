@@ -17,7 +17,17 @@ from servers import require_program
 
 pytest.importorskip("matplotlib", reason='the benchmarks need pip install -e ".[benchmarks]"')
 
-from benchmarks import __main__, crowd, granian_server, latency, nginx_server, rounds, scale, worker
+from benchmarks import (
+    __main__,
+    crowd,
+    granian_server,
+    latency,
+    nginx_server,
+    plots,
+    rounds,
+    scale,
+    worker,
+)
 from benchmarks.answers import body, check_upload
 from benchmarks.clients import CLIENTS, UNIT
 from benchmarks.experiment import Experiment
@@ -224,6 +234,10 @@ def test_of_several_ratios_of_a_target_the_largest_counts() -> None:
     assert verdict.measured == (1.5, 1.5, 1.5)
     # Without the far end nobody knows.
     assert not [v for v in judge(Results(found[:-1])) if v.measured]
+
+
+def test_every_client_has_a_colour() -> None:
+    assert set(plots.COLOURS) == set(CLIENTS)
 
 
 def test_every_target_is_about_what_is_measured() -> None:
