@@ -239,8 +239,11 @@ def read(story: Story, parser: str) -> Seen:
 
 
 def differences(story: Story) -> list[str]:
-    """Where what is seen differs: empty if the parsers are alike."""
-    one, other = (read(story, parser) for parser in PARSERS)
+    """Where what is seen differs: empty if the parsers are alike, or if there is only one."""
+    one, *others = (read(story, parser) for parser in PARSERS)
+    if not others:
+        return []
+    [other] = others
     if one == other:
         return []
     found = [f"{a} != {b}" for a, b in zip(one, other, strict=False) if a != b]
