@@ -56,9 +56,9 @@ BUGS = [
     ),
     Bug(
         "a head that is kept is that of another target",
-        FILE,
-        "(head.method, head.target, fields.kept)",
-        '(head.method, b"/", fields.kept)',
+        "_protocol/request_head.py",
+        "(head.method, head.target, fields)",
+        '(head.method, b"/", fields)',
     ),
     Bug(
         "a request's coding goes as it was written",
@@ -160,12 +160,6 @@ BUGS = [
         "        self.body_bytes = 0\n        self.may",
     ),
     Bug(
-        "the next body is over before it begins",
-        FILE,
-        "        self._method = head.method\n        self._ended = False\n",
-        "        self._method = head.method\n",
-    ),
-    Bug(
         "the next body counts on",
         FILE,
         "        self.body_bytes = 0\n        self.may_switch = head",
@@ -196,14 +190,14 @@ BUGS = [
     Bug(
         "a body until the end leaves the connection open",
         FILE,
-        "return (told.chunked or told.length is not None) and not self._closes",
+        "return self.scanner.told.ends_by_itself and not self._closes",
         "return not self._closes",
     ),
     Bug(
         "a 304 without a length ends the connection",
         FILE,
-        "(ends_by_itself or has_no_body(told.status, self._method))",
-        "ends_by_itself",
+        "(told.ends_by_itself or has_no_body(told.status, self._method))",
+        "told.ends_by_itself",
     ),
     Bug(
         "bytes behind a response are not looked for",

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .heads import Doubt, NotLegal, Told, split_fields
-from .request_head import USER_AGENT, make_head, write_head
+from .request_head import USER_AGENT, make_head, write_fields, write_head
 from .scanner import NOTHING_TOLD, Scanner
 from .seam import RawHeaders
 
@@ -58,7 +58,7 @@ class Connect:
         if all(name.lower() != b"user-agent" for name, _ in fields):
             ours.append(("User-Agent", USER_AGENT))
         head = make_head("CONNECT", authority, [*ours, *fields])
-        self.request = write_head(head)
+        self.request = write_head(head, write_fields(head.fields))
         self._scanner = Scanner(_without_doubt, _status_only)
         self._scanner.start(b"CONNECT")
         self._informational = 0

@@ -176,8 +176,7 @@ class H11Parser:
         That is not so if one side has asked for the close, or if the end of the connection is the
         end of the body. To be asked once the request has been framed to its end.
         """
-        told = self.scanner.told
-        return (told.chunked or told.length is not None) and self._h11.our_state is h11.DONE
+        return self.scanner.told.ends_by_itself and self._h11.our_state is h11.DONE
 
     def why_spent(self) -> Spent | None:
         """Once both sides are done: why there can't be a next cycle; None if there can."""

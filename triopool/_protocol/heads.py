@@ -91,6 +91,11 @@ class Told(NamedTuple):
     encoding: str
     idle_limit: float | None
 
+    @property
+    def ends_by_itself(self) -> bool:
+        """Whether the head tells where the body ends. Else that is the end of the connection."""
+        return self.chunked or self.length is not None
+
 
 # ── Its form ───────────────────────────────────────────────────────────────────────────────────
 

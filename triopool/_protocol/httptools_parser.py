@@ -20,7 +20,7 @@ import httptools
 from .._facts import Spent
 from .heads import Doubt, fields_to_show, has_no_body, not_legal
 from .parser import CutShort, DoesNotFit
-from .request_head import RequestHead, write_fields
+from .request_head import RequestHead, write_fields, write_head
 from .scanner import Scanner, Stage
 from .seam import NO_FIELDS, Bytes, Head, RawHeaders
 
@@ -43,7 +43,6 @@ class HttptoolsParser:
         self.body_bytes = 0
         self.may_switch = False
         self._method = b""
-        self._ended = False
         self._at_eof = False
         # Of the request: whether it asks for the close, and how much of its body is missing.
         self._closes = False
@@ -60,7 +59,6 @@ class HttptoolsParser:
         fields = head.fields
         self.scanner.start(head.method, asks_to_switch=fields.ask_to_switch)
         self._method = head.method
-        self._ended = False
         self.trailers = NO_FIELDS
         self.body_bytes = 0
         self.may_switch = head.may_switch
@@ -113,15 +111,10 @@ class HttptoolsParser:
         )
 
     def take(self) -> Bytes | None:
-        if self._ended:
-            return None
         stage = self.scanner.stage
         if stage is Stage.BODY:
             return self._take_body()
-        if stage is not Stage.NOTHING:
-            return self._take_chunks()
-        self._ended = True
-        return None
+        return None if stage is Stage.NOTHING else self._take_chunks()
 
     def _take_body(self) -> Bytes | None:
         length = self.scanner.told.length
@@ -130,7 +123,6 @@ class HttptoolsParser:
         if data:
             return data
         if self.body_bytes == length or (length is None and self._at_eof):
-            self._ended = True
             return None
         self._check_not_cut()
         return b""
@@ -143,7 +135,6 @@ class HttptoolsParser:
         if scanner.stage is Stage.TRAILERS and (trailers := scanner.take_trailers()) is not None:
             if trailers != b"\r\n":
                 self.trailers = fields_to_show(b"\r\n" + trailers)
-            self._ended = True
             return None
         self._check_not_cut()
         return b""
@@ -165,13 +156,11 @@ class HttptoolsParser:
 
     @property
     def stays_open(self) -> bool:
-        told = self.scanner.told
-        return (told.chunked or told.length is not None) and not self._closes
+        return self.scanner.told.ends_by_itself and not self._closes
 
     def why_spent(self) -> Spent | None:
         told = self.scanner.told
-        ends_by_itself = told.chunked or told.length is not None
-        if self._closes or not (ends_by_itself or has_no_body(told.status, self._method)):
+        if self._closes or not (told.ends_by_itself or has_no_body(told.status, self._method)):
             return Spent.ASKED_TO_CLOSE
         return Spent.EARLY_BYTES if self.scanner.has_rest else None
 
@@ -196,5 +185,5 @@ def _write(head: RequestHead) -> bytes:
     fields = head.fields
     if type(fields.kept) is not bytes:
         fields.kept = write_fields(fields)
-    written = head.kept = b"%b %b HTTP/1.1\r\n%b\r\n" % (head.method, head.target, fields.kept)
+    written = head.kept = write_head(head, fields.kept)
     return written

@@ -75,9 +75,9 @@ class RequestHead:
         self.kept: object = None
 
 
-def write_head(head: RequestHead) -> bytes:
-    """A head as it goes over the wire."""
-    return b"%b %b HTTP/1.1\r\n%b\r\n" % (head.method, head.target, write_fields(head.fields))
+def write_head(head: RequestHead, fields: bytes) -> bytes:
+    """A head as it goes over the wire; *fields* are its own, from :func:`write_fields`."""
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (head.method, head.target, fields)
 
 
 def write_fields(fields: Fields) -> bytes:
