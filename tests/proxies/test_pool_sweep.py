@@ -274,7 +274,7 @@ def test_a_dial_that_is_called_off_for_another_origin(made: Contexts, one: Way) 
             assert len(w.network.open_sockets) == w.pool.statistics().open == 1
             await w.works_at_full_size(one.url)
 
-    swept(scenario, one, happens=("other",), name=f"pool, called off: {one}")
+    swept(scenario, one, share=0.5, happens=("other",), name=f"pool, called off: {one}")
 
 
 @pytest.mark.parametrize("one", [CONNECT, LOGIN, *WITH_TLS], ids=str)
