@@ -18,7 +18,7 @@ from trio.lowlevel import enable_ki_protection
 
 from ._client.block import Block
 from ._client.client import Client
-from ._client.lease import LeasedConnection, lease_block
+from ._client.lease import LeasedConnection, about_a_connection, lease_block
 from ._client.response import Response
 from ._config import (
     Timeouts,
@@ -43,7 +43,6 @@ from ._request import hints as _hints
 from ._request.options import RequestOptions
 from ._request.preparations import Preparations
 from ._request.prepare import refuse_switch
-from ._request.request import Request
 from ._slots.engine import Slots
 from ._statistics import PoolStatistics
 from ._trio_only import check_trio
@@ -353,7 +352,8 @@ class ConnectionPool:
           PoolTimeout, PoolFull, PoolClosed, ConnectError: no connection was to be had.
         """
         self._check_usable()
-        request = self._about_a_connection("lease()", url, timeouts, server_hostname, proxy)
+        options = RequestOptions(timeouts=timeouts, server_hostname=server_hostname, proxy=proxy)
+        request = about_a_connection(self._client, "lease()", url, options)
         return lease_block(self._client, request)
 
     async def warm_up(
@@ -376,30 +376,9 @@ class ConnectionPool:
         """
         self._check_usable()
         check_count("n", n, least=0)
-        request = self._about_a_connection("warm_up()", url, timeouts, server_hostname, proxy)
+        options = RequestOptions(timeouts=timeouts, server_hostname=server_hostname, proxy=proxy)
+        request = about_a_connection(self._client, "warm_up()", url, options)
         await self._slots.warm_up(request.key, n, request.timeouts)
-
-    def _about_a_connection(
-        self,
-        caller: str,
-        url: str,
-        timeouts: Timeouts | None,
-        server_hostname: str | None,
-        proxy: ProxyOption | None,
-    ) -> Request:
-        """A request that tells where to connect, and is not sent."""
-        options: RequestOptions = {
-            "timeouts": timeouts,
-            "server_hostname": server_hostname,
-            "proxy": proxy,
-        }
-        request = self._client.prepare(caller, "GET", url, options)
-        if request.auth is not None:
-            raise ValueError(
-                f"{caller} is about a connection, and credentials are about requests: leave them "
-                "out of this URL, and give auth= with each request"
-            )
-        return request
 
     async def drain(self) -> None:
         """End gracefully: refuse new requests, let the present ones finish, keep nothing idle.
