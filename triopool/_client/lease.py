@@ -23,7 +23,7 @@ from .turns import Turns
 
 
 class Sends(Protocol):
-    """What sends the requests on a leased connection: a client, or what a session puts before it."""
+    """What sends the requests on a leased connection: a client, or a session's sender."""
 
     def prepare(self, caller: str, method: str, url: str, options: RequestOptions) -> Request: ...
     def stream(self, request: Request) -> Block[Response]: ...
