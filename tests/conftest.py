@@ -69,6 +69,7 @@ _EXHAUSTIVE = {
     "pool/test_sweep.py",
     "proxies/test_pool_sweep.py",
     "proxies/test_sweep.py",
+    "session/test_sweep.py",
     "slots/test_machine.py",
     "slots/test_sweep.py",
     "transports/test_cancel_sweep.py",

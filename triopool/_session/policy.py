@@ -11,7 +11,7 @@ comes from a response, say, takes no token to somebody else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
@@ -261,7 +261,7 @@ def _put_over(below: Pairs, given: Any) -> Pairs:
     if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping):
         given = list(given)  # It may be one that can be read only once.
     encode_pairs(given, "params")  # It says what is wrong.
-    over: Sequence[tuple[str, Any]] = [*(given.items() if isinstance(given, Mapping) else given)]
+    over: Pairs = tuple(given.items() if isinstance(given, Mapping) else given)
     names = {name for name, _ in over}
     return (*(pair for pair in below if pair[0] not in names), *over)
 

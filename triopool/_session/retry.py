@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import ssl
 from collections.abc import Iterable, Iterator
@@ -86,6 +87,9 @@ class Retry:
         object.__setattr__(self, "on", _check_reasons(self.on))  # It is frozen.
         for name in ("backoff", "max_backoff", "jitter", "max_retry_after"):
             check_at_least_zero(f"Retry.{name}", getattr(self, name))
+        for name in ("backoff", "max_backoff"):
+            if math.isinf(getattr(self, name)):
+                raise ValueError(f"Retry.{name} must be finite")
         if self.jitter > 1:
             raise ValueError(f"Retry.jitter must be at most 1, not {described(self.jitter)}")
         if self.budget is not None and not isinstance(self.budget, RetryBudget):
