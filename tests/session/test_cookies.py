@@ -6,6 +6,8 @@ import http.cookiejar
 import os
 import ssl
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -300,6 +302,15 @@ def test_a_jar_and_a_rule_are_checked() -> None:
             Cookies(wrong, is_public_suffix=is_public_suffix)
     with pytest.raises(TypeError, match="is_public_suffix must be callable, not 3"):
         Cookies(is_public_suffix=3)  # type: ignore[arg-type]
+
+
+def test_who_has_no_cookies_does_not_load_what_they_need() -> None:
+    program = (
+        "import sys, triopool; triopool.ConnectionPool().session(retry=triopool.Retry()); "
+        "print([m for m in ('http.cookiejar', 'publicsuffixlist') if m in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert shown.stdout.strip() == "[]", shown.stderr
 
 
 # ── The list of public suffixes ────────────────────────────────────────────────────────────────

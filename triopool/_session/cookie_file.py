@@ -15,9 +15,12 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
-from http.cookiejar import Cookie
+from typing import TYPE_CHECKING
 
 from .set_cookie import HTTP_ONLY, make
+
+if TYPE_CHECKING:
+    from http.cookiejar import Cookie
 
 _HEAD = b"# Netscape HTTP Cookie File\n"
 _HTTP_ONLY = b"#HttpOnly_"

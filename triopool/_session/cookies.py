@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator
-from http.cookiejar import Cookie, CookieJar
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -17,6 +17,9 @@ from . import cookie_file as _file
 from . import public_suffixes as _public_suffixes
 from . import set_cookie as _cookie
 from .public_suffixes import IsPublicSuffix
+
+if TYPE_CHECKING:
+    from http.cookiejar import Cookie, CookieJar
 
 MAX_COOKIES = 3000
 MAX_PER_DOMAIN = 180
@@ -53,6 +56,8 @@ class Cookies:
         *,
         is_public_suffix: IsPublicSuffix | None = None,
     ) -> None:
+        from http.cookiejar import CookieJar
+
         if jar is not None and not isinstance(jar, CookieJar):
             raise TypeError(f"jar must be an http.cookiejar.CookieJar, not {described(jar)}")
         if is_public_suffix is None:

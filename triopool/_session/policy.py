@@ -261,7 +261,8 @@ def _put_over(below: Pairs, given: Any) -> Pairs:
     if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping):
         given = list(given)  # It may be one that can be read only once.
     encode_pairs(given, "params")  # It says what is wrong.
-    over: Pairs = tuple(given.items() if isinstance(given, Mapping) else given)
+    items: Any = given.items() if isinstance(given, Mapping) else given
+    over: Pairs = tuple(items)
     names = {name for name, _ in over}
     return (*(pair for pair in below if pair[0] not in names), *over)
 

@@ -16,11 +16,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from http.cookiejar import Cookie
+from typing import TYPE_CHECKING
 
 from .._request.url import URL
 from .http_date import http_date
 from .public_suffixes import IsPublicSuffix
+
+if TYPE_CHECKING:
+    from http.cookiejar import Cookie
 
 MAX_BYTES = 4096
 """Of a name and a value together, as in browsers."""
@@ -98,6 +101,9 @@ def make(
       domain: of a host; or one that begins with a dot, for all hosts below it as well.
       expires: in seconds since 1970; None for: with the session.
     """
+    # Not on top: it takes 8 ms, with which a program without cookies can begin sooner.
+    from http.cookiejar import Cookie
+
     for_domain = domain.startswith(".")
     return Cookie(
         version=0,
