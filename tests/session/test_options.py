@@ -382,3 +382,15 @@ async def test_a_lease_has_no_credentials_in_its_url(autojump_clock: object) -> 
             w.pool.session().lease("http://a:b@api.test/")
         async with w.pool.session(timeouts=Timeouts(pool=1)).lease(API) as connection:
             assert connection.is_usable
+
+
+async def test_no_repr_shows_what_a_session_has(autojump_clock: object) -> None:
+    async with web() as w:
+        api = w.pool.session(
+            base_url=f"{API}/SECRET/",
+            headers={"X-Key": "SECRET"},
+            params={"key": "SECRET"},
+            auth=BearerAuth("SECRET"),
+            cookies=jar(),
+        )
+        assert "SECRET" not in "".join(repr(value) for value in [api, *vars(api).values()])

@@ -103,6 +103,8 @@ def test_the_reasons_may_be_any_iterable() -> None:
         (None, ConnectTimeout("x"), True),
         (None, ResolveError("x"), True),
         (None, ProxyError("x"), True),
+        (None, ProxyError("x", status_code=502), True),
+        (None, ProxyError("x", status_code=407), False),
         (None, TLSError("x"), True),
         (None, ReadError("x"), False),
         (None, PoolTimeout("x"), False),
@@ -702,3 +704,15 @@ async def test_a_timeout_of_each_attempt(autojump_clock: object) -> None:
 
 def test_a_pool_that_is_not_entered_can_have_sessions() -> None:
     assert ConnectionPool().session(retry=Retry()).retry == Retry()
+
+
+async def test_each_hop_counts_for_the_budget_of_its_origin(autojump_clock: object) -> None:
+    async with web() as w:
+        w.replies["/x"] = [to(f"{OTHER}/y")]
+        w.replies["/y"] = [BUSY]
+        retry = Retry(backoff=0, attempts=2, budget=RetryBudget(ratio=0.5, burst=1, per_second=0))
+        api = w.pool.session(base_url=API, retry=retry, follow_redirects=True)
+        for _ in range(6):
+            await api.get("x")
+        # One at first, and one for two requests from then on.
+        assert w.targets.count("/y") == 6 + 1 + 2

@@ -58,7 +58,7 @@ class Attempts:
         self._why_not = ""
 
     def begin(self, request: Request) -> None:
-        """The request begins."""
+        """The request begins, or one that a redirect has led to."""
         if self._retry is not None and self._retry.budget is not None:
             self._budgets.count_request(self._retry.budget, request.url.origin)
 

@@ -37,7 +37,7 @@ _CREDENTIALS = frozenset({"authorization"})
 _OF_THE_BODY = frozenset({"content-type"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)  # Nobody is shown a secret field.
 class Policy:
     """What the requests of one session have in common. Checked, and never changed.
 

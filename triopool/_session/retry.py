@@ -17,6 +17,7 @@ from .._errors import (
     PoolClosed,
     PoolFull,
     PoolTimeout,
+    ProxyError,
     TLSError,
     TriopoolError,
 )
@@ -26,9 +27,6 @@ Reason: TypeAlias = int | type[TriopoolError]
 
 NOTHING_SENT: tuple[type[TriopoolError], ...] = (ConnectError, PoolTimeout, PoolFull)
 """Errors that say that the server has got nothing of the request."""
-
-_IN_VAIN: tuple[type[TriopoolError], ...] = (PoolClosed, LocalProtocolError, InvalidURL)
-"""Errors that the next attempt would meet again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +57,9 @@ class Retry:
     Attributes:
       attempts: how often to send a request at most, the first time counted.
       on: what to send it again for: status codes, and errors with those derived from them. A
-        certificate that was refused is none of them, nor is what can't change: ``PoolClosed``,
-        ``LocalProtocolError``, ``InvalidURL``. ``RedirectError`` is not, either.
+        certificate that was refused is none of them, nor are credentials that a proxy has refused,
+        and what can't change: ``PoolClosed``, ``LocalProtocolError``, ``InvalidURL``.
+        ``RedirectError`` is not, either.
       backoff: seconds to wait before the second attempt. 0 for not at all.
       max_backoff: seconds that it does not grow beyond.
       jitter: which part of that is left to chance, from 0 to 1: 0.5 waits between half of it and
@@ -104,9 +103,7 @@ class Retry:
     def is_for_error(self, error: TriopoolError) -> bool:
         """Whether this error is not the last word."""
         kinds = tuple(reason for reason in self.on if not isinstance(reason, int))
-        return isinstance(error, kinds) and not (
-            isinstance(error, _IN_VAIN) or (isinstance(error, TLSError) and _is_distrust(error))
-        )
+        return isinstance(error, kinds) and not _is_in_vain(error)
 
     def pause(self, attempts: int, retry_after: float | None) -> float | None:
         """The seconds to wait after so many attempts; None if the server asks for too many.
@@ -139,6 +136,18 @@ def _check_reasons(given: object) -> tuple[Reason, ...]:
                 f"not {described(reason)}"
             )
     return reasons
+
+
+def _is_in_vain(error: TriopoolError) -> bool:
+    """Whether the next attempt would meet the same error."""
+    match error:
+        case PoolClosed() | LocalProtocolError() | InvalidURL():
+            return True
+        case ProxyError(status_code=407):
+            return True
+        case TLSError():
+            return _is_distrust(error)
+    return False
 
 
 def _is_distrust(error: BaseException) -> bool:

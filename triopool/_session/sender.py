@@ -32,7 +32,7 @@ from .._exchange.sending import Sending
 from .._request import fields as _fields
 from .._request.options import RequestOptions
 from .._request.request import Request
-from .attempts import Attempts
+from .attempts import Attempts, Resending
 from .budget import Budgets
 from .policy import Policy
 from .retry import Retry
@@ -103,7 +103,6 @@ class _Way:
         try:
             if self._policy.cookies is not None:
                 await self._policy.cookies.get_ready()
-            self._attempts.begin(request)
             while True:
                 outcome = await self._attempt(sending, whole=whole)
                 if not isinstance(outcome, Sending):
@@ -116,6 +115,8 @@ class _Way:
     async def _attempt(self, sending: Sending, *, whole: bool) -> Result | Sending:
         """Send one request. What the caller gets; or what is to be sent next, after the wait."""
         request = sending.request
+        if not isinstance(sending, Resending):
+            self._attempts.begin(request)
         sending.request = self._with_cookies(request)
         try:
             delivery = await self._client.answer(sending, self._previous)
