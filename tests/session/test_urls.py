@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from triopool import ConnectError, ConnectionPool, InvalidURL, RedirectError, Redirects
+from triopool._request.url import parse
+from triopool._session.base_url import leads_out, resolve
 
 from .world import API, OTHER, to, web
 
@@ -243,3 +250,31 @@ async def test_confinement_is_for_good(autojump_clock: object) -> None:
         with pytest.raises(InvalidURL, match="leads out"):
             api.session(base_url="../v2/")
         assert w.asked == []
+
+
+# ── Whatever the URL ───────────────────────────────────────────────────────────────────────────
+
+PARTS = st.sampled_from(
+    [
+        *("..", ".", "%2e", "%2E", "%2f", "%2F", "%5c", "%25", "2e", "2f", "25", "/", "\\", ";"),
+        *("a", "v1", "?", "#", "%", "%E4", "ä", API, OTHER, "//", "http:", "@", ":"),
+    ]
+)
+
+
+@given(st.lists(PARTS, max_size=12).map("".join))
+@settings(max_examples=1000)
+def test_no_reading_of_a_confined_url_is_outside(reference: str) -> None:
+    base = parse(f"{API}/v1/")
+    try:
+        url = resolve(base, reference)
+    except InvalidURL:
+        return
+    if leads_out(base, url):
+        return
+    assert url.origin == base.origin
+    path = url.target.partition("?")[0]
+    for _ in range(20):  # As often as a server may decode it, and some more.
+        for read in (path, path.replace("\\", "/"), re.sub(";[^/]*", "", path)):
+            assert f"{posixpath.normpath(read)}/".startswith("/v1/")
+        path = unquote(path)
