@@ -9,7 +9,7 @@ it. Each room's ``__init__.py`` says more of it.
     _httpx         what the two have in common
         -> _pool _client _proxy _request _body the ground
     _pool          what a program opens, asks and leaves; it wires the parts together
-        -> _session _client _proxy _slots _dial _request _instruments the ground
+        -> _session _client _proxy _slots _dial _protocol.parsers _request _instruments the ground
     _session       what requests have in common, their cookies, and when to try again
         -> _client _exchange.sending _request _proxy _body the ground
     _client        the way of a request, from what the caller asks to the response that it gets
