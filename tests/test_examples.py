@@ -171,6 +171,20 @@ EXPECTED = {
         r"proxy 2: ProxyError, status code 407\n",
         r"the third one: 200, through the red proxy\n",
     ],
+    "sessions": [
+        r"GET /v1/orders\?page=2 for Bearer ada\n",
+        r"GET /v1/orders\?page=2 for Bearer grace\n",
+        r"connections opened: 1\n",
+        r"GET /v1/account for sid=42\n",
+        r"GET /v1/account for nobody\n",
+        r"busy twice: 200 after 3 s\n",
+        r"busy for longer: 503 after 3 s\n",
+        r"the server says when: 200 after 5 s\n",
+        r"a POST, which could buy twice: 503 after 0 s\n",
+        r"2 s left: 503 after 1 s\n",
+        r"orders/7: 200\n",
+        r"%2e%2e/admin: InvalidURL\n",
+    ],
     "deadlines": [
         r"move_on_after\(0\.5\): cancelled = True\n",
         r"fail_after\(0\.5\): TooSlowError\n",
@@ -256,6 +270,7 @@ EXPECTED = {
 }
 NEEDS = {
     "progress": "rich",
+    "sessions": "publicsuffixlist",
     "watch_statistics": "rich",
     "httpx_drop_in": "httpx",
     "shared_pool": "httpx",

@@ -115,6 +115,8 @@ INFO = triopool.ConnectionInfo(1, ORIGIN, "here", "there", None, 0.5)
         triopool.RequestInfo("GET", ORIGIN, "/", 1),
         triopool.ResponseEnd(triopool.Outcome.LEFT, 1, 0.5, None),
         triopool.ResponseInfo(200, 0.5),
+        triopool.Retry(attempts=5, on=(429, triopool.ReadError), budget=triopool.RetryBudget(0.1)),
+        triopool.RetryBudget(),
         triopool.TLSInfo("TLSv1.3", None, None, None),
         triopool.Timeouts(read=3),
         *triopool.CloseReason,

@@ -28,9 +28,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "httpx2": {"_httpx", "_pool"},
     "_httpx": {"_pool", "_client", "_proxy", "_request", "_body", *GROUND},
     "_pool": {
-        *("_client", "_proxy", "_slots", "_dial", "_protocol.parsers", "_request", "_instruments"),
-        *GROUND,
+        *("_session", "_client", "_proxy", "_slots", "_dial", "_protocol.parsers", "_request"),
+        *("_instruments", *GROUND),
     },
+    "_session": {"_client", "_exchange.sending", "_request", "_proxy", "_body", *GROUND},
     "_client": {
         *("_exchange", "_protocol.seam", "_request", "_proxy.proxy", "_slots", "_instruments"),
         *GROUND,

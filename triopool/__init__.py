@@ -9,7 +9,9 @@ it. Each room's ``__init__.py`` says more of it.
     _httpx         what the two have in common
         -> _pool _client _proxy _request _body the ground
     _pool          what a program opens, asks and leaves; it wires the parts together
-        -> _client _proxy _slots _dial _protocol.parsers _request _instruments the ground
+        -> _session _client _proxy _slots _dial _protocol.parsers _request _instruments the ground
+    _session       what requests have in common, their cookies, and when to try again
+        -> _client _exchange.sending _request _proxy _body the ground
     _client        the way of a request, from what the caller asks to the response that it gets
         -> _exchange _protocol.seam _request _proxy.proxy _slots _instruments the ground
     _exchange      one request and its response, on a connection that it is given
@@ -106,6 +108,11 @@ from ._proxy.proxy import DIRECT, Direct, Proxy
 from ._proxy.rules import ProxyRules
 from ._request.auth import BasicAuth, BearerAuth
 from ._request.options import RequestOptions
+from ._session.budget import RetryBudget
+from ._session.cookies import Cookies
+from ._session.options import SessionOptions, SessionRequestOptions
+from ._session.retry import Retry
+from ._session.session import Session
 from ._statistics import OriginStatistics, PoolStatistics
 from .abc import AddressInfo
 
@@ -119,6 +126,7 @@ __all__ = [
     "ConnectTimeout",
     "ConnectionInfo",
     "ConnectionPool",
+    "Cookies",
     "Direct",
     "InvalidURL",
     "LeasedConnection",
@@ -151,6 +159,11 @@ __all__ = [
     "ResponseConnection",
     "ResponseEnd",
     "ResponseInfo",
+    "Retry",
+    "RetryBudget",
+    "Session",
+    "SessionOptions",
+    "SessionRequestOptions",
     "Spent",
     "StatusError",
     "TLSError",

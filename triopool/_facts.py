@@ -163,6 +163,9 @@ class RequestInfo:
       redirected_from: the id of the request whose redirect led to this one; else None.
       proxy: the URL of the proxy that it goes through, without credentials; None if it goes
         directly.
+      retries: how many requests were sent before this one, for the same, by a session's
+        :class:`triopool.Retry`.
+      retried_from: the id of the last of these; else None.
     """
 
     method: str
@@ -173,6 +176,8 @@ class RequestInfo:
     id: int = 0
     redirected_from: int | None = None
     proxy: str | None = None
+    retries: int = 0
+    retried_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

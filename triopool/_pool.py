@@ -19,7 +19,7 @@ from trio.lowlevel import enable_ki_protection
 
 from ._client.block import Block
 from ._client.client import Client
-from ._client.lease import LeasedConnection, lease_block
+from ._client.lease import LeasedConnection, about_a_connection, lease_block
 from ._client.response import Response
 from ._config import (
     Timeouts,
@@ -45,7 +45,10 @@ from ._request import hints as _hints
 from ._request.options import RequestOptions
 from ._request.preparations import Preparations
 from ._request.prepare import refuse_switch
-from ._request.request import Request
+from ._session.budget import Budgets
+from ._session.options import SessionOptions
+from ._session.policy import Policy
+from ._session.session import Session
 from ._slots.engine import Slots
 from ._statistics import PoolStatistics
 from ._trio_only import check_trio
@@ -185,6 +188,7 @@ class ConnectionPool:
             instrument=instrument,
         )
         self._client = Client(Preparations(timeouts, chooser), self._slots, instrument)
+        self._budgets = Budgets()
         self._nursery = OwnNursery()
         self._run: trio.lowlevel.TrioToken | None = None
         self._state = _State.NEW
@@ -338,6 +342,51 @@ class ConnectionPool:
         """``request("OPTIONS", url, ...)``"""
         return await self.request("OPTIONS", url, **options)
 
+    # ── Sessions ───────────────────────────────────────────────────────────────────────────────
+
+    def session(self, **options: Unpack[SessionOptions]) -> Session:
+        """What the requests to one API have in common, in one object that borrows this pool.
+
+        ``api = pool.session(base_url="https://api.example.org/v1/", auth=auth)``, and then
+        ``await api.get("users")``. It costs nothing to make, needs no block, and can be derived:
+        ``api.session(...)``. It may be made before the pool is entered.
+
+        A request's own option goes before the session's, and that before the one of the session
+        from which it was derived, and of the pool. None counts as given: ``auth=None`` sends no
+        credentials, ``retry=None`` sends nothing again, ``timeouts=None`` means the pool's. Headers
+        and parameters are put together by name; there None gives nothing, and a header whose value
+        is None takes the session's away.
+
+        What is meant for the origin of ``base_url`` stays there, also where a request gives an
+        absolute URL: ``auth``, ``params``, and of the headers Authorization, Cookie and Host. Other
+        headers go along, as they do with redirects.
+
+        Args:
+          base_url: what relative URLs are joined to, as RFC 3986 says and browsers do: with
+            ``https://a.example/v1/``, ``users`` is ``/v1/users``, ``/users`` is ``/users``,
+            ``?q=1`` is ``/v1/?q=1`` and ``""`` is the base itself. Without the slash at its end
+            ``users`` would be ``/users``. (httpx appends in all these cases.) Credentials in it
+            are as ``auth``.
+          confined: whether that is a bound: then no absolute URL, no ``..``, however it is encoded,
+            and no redirect leads out of it. It has to end with a slash. For a session whose URLs
+            come from elsewhere.
+          headers: as for a request; for each of them.
+          params: added to each URL's query.
+          auth: as for a request.
+          timeouts, proxy, follow_redirects, decode, max_body_bytes: as for a request, which may
+            have its own.
+          retry: a :class:`triopool.Retry`, which says when to send a request again. Nothing is
+            sent again unless that is asked for.
+          cookies: True for a jar of its own (:class:`triopool.Cookies`, which needs
+            ``triopool[cookies]``); or a jar. A request with a Cookie header of its own has no
+            others.
+
+        Raises:
+          TypeError, ValueError, InvalidURL: an option is wrong.
+          ImportError: ``cookies=True``, and the list of public suffixes is not installed.
+        """
+        return Session(lambda: client_of(self), self._budgets, Policy().derive(options))
+
     # ── Operations ─────────────────────────────────────────────────────────────────────────────
 
     @_hints.given("lease()", _hints.OF_A_REQUEST)
@@ -361,7 +410,8 @@ class ConnectionPool:
           PoolTimeout, PoolFull, PoolClosed, ConnectError: no connection was to be had.
         """
         self._check_usable()
-        request = self._about_a_connection("lease()", url, timeouts, server_hostname, proxy)
+        options = RequestOptions(timeouts=timeouts, server_hostname=server_hostname, proxy=proxy)
+        request = about_a_connection(self._client, "lease()", url, options)
         return lease_block(self._client, request)
 
     async def warm_up(
@@ -384,30 +434,9 @@ class ConnectionPool:
         """
         self._check_usable()
         check_count("n", n, least=0)
-        request = self._about_a_connection("warm_up()", url, timeouts, server_hostname, proxy)
+        options = RequestOptions(timeouts=timeouts, server_hostname=server_hostname, proxy=proxy)
+        request = about_a_connection(self._client, "warm_up()", url, options)
         await self._slots.warm_up(request.key, n, request.timeouts)
-
-    def _about_a_connection(
-        self,
-        caller: str,
-        url: str,
-        timeouts: Timeouts | None,
-        server_hostname: str | None,
-        proxy: ProxyOption | None,
-    ) -> Request:
-        """A request that tells where to connect, and is not sent."""
-        options: RequestOptions = {
-            "timeouts": timeouts,
-            "server_hostname": server_hostname,
-            "proxy": proxy,
-        }
-        request = self._client.prepare(caller, "GET", url, options)
-        if request.auth is not None:
-            raise ValueError(
-                f"{caller} is about a connection, and credentials are about requests: leave them "
-                "out of this URL, and give auth= with each request"
-            )
-        return request
 
     async def drain(self) -> None:
         """End gracefully: refuse new requests, let the present ones finish, keep nothing idle.

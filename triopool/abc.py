@@ -194,6 +194,20 @@ class Instrument:
     def request_retried(self, request: RequestInfo, error: BaseException) -> None:
         """A reused connection turned out stale; the request is sent again on another one."""
 
+    def request_retry_planned(
+        self, request: RequestInfo, reason: int | BaseException, seconds: float
+    ) -> None:
+        """A request has ended, and its session will send another one for the same in *seconds*.
+
+        That is a :class:`triopool.Retry` at work, and no stale connection. The other request has
+        an id of its own, and ``retried_from`` is that of this one. It is not sent if the caller
+        is cancelled meanwhile.
+
+        Args:
+          reason: the status code of the response, or the error that the request failed with.
+          seconds: how long the session waits. No slot is held for it.
+        """
+
     def response_started(
         self, request: RequestInfo, response: ResponseInfo, connection: ConnectionInfo
     ) -> None:

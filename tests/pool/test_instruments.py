@@ -155,6 +155,9 @@ async def test_an_instrument_that_raises_is_switched_off_and_breaks_nothing(
                 await pool.get(A)
                 with pytest.raises(ConnectError):
                     await pool.get("http://192.0.2.66/")
+            session = pool.session(retry=triopool.Retry(attempts=2, backoff=0))
+            with pytest.raises(ConnectError):
+                await session.get("http://192.0.2.66/")
             await _meet_a_stale_connection(network, pool)
             assert pool.statistics().busy == 0
     assert hook in after.names

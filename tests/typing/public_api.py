@@ -107,6 +107,66 @@ async def every_argument(pool: triopool.ConnectionPool) -> None:
     await pool.request("GET", URL, params={"page": 1, "tag": ["a", "b"]})
 
 
+async def sessions(pool: triopool.ConnectionPool) -> None:
+    api = pool.session(
+        base_url=URL,
+        confined=False,
+        headers={"X-Mine": "1", "X-Not": None},
+        params={"key": 1},
+        auth=("name", "password"),
+        timeouts=triopool.Timeouts(5),
+        proxy=triopool.DIRECT,
+        follow_redirects=True,
+        decode=False,
+        max_body_bytes=None,
+        retry=triopool.Retry(
+            attempts=5,
+            on=(triopool.ConnectError, 503),
+            backoff=0.1,
+            max_backoff=5,
+            jitter=1,
+            max_retry_after=30,
+            budget=triopool.RetryBudget(ratio=0.1, burst=5, per_second=0),
+        ),
+        cookies=True,
+    )
+    assert_type(api, triopool.Session)
+    assert_type(api.base_url, str | None)
+    assert_type(api.retry, triopool.Retry | None)
+    assert_type(api.session(cookies=api.cookies), triopool.Session)
+    assert_type(await api.get("x", headers={"X-Mine": None}), triopool.Response)
+    assert_type(await api.post("x", json=1, idempotent=True, retry=None), triopool.Response)
+    await api.get("x", headers=[("X-Mine", None), (b"X-Other", b"1")])
+    await api.get("x", headers={"X-Mine": b"1"})
+    async with api.stream("GET", "x", auth=None) as response:
+        assert_type(response, triopool.Response)
+    async with api.lease() as connection:
+        assert_type(connection, triopool.LeasedConnection)
+    pool.session(timeout=3)  # type: ignore[call-arg]
+    await api.get("x", retry=3)  # type: ignore[arg-type]
+    await pool.get(URL, retry=None)  # type: ignore[call-arg]
+    triopool.Retry(on=(OSError,))  # type: ignore[arg-type]
+
+    cookies = triopool.Cookies(is_public_suffix=lambda domain: "." not in domain)
+    assert_type([cookie.name for cookie in cookies], list[str])
+    assert_type(len(cookies), int)
+    await cookies.load("cookies.txt")
+    await cookies.save(Path("cookies.txt"))
+    cookies.clear()
+
+
+async def wrapped_session(
+    api: triopool.Session, path: str, **options: Unpack[triopool.SessionRequestOptions]
+) -> triopool.Response:
+    return await api.get(path, **options)
+
+
+def a_session_for(
+    pool: triopool.ConnectionPool, **options: Unpack[triopool.SessionOptions]
+) -> triopool.Session:
+    return pool.session(**options)
+
+
 async def wrapped(
     pool: triopool.ConnectionPool, path: str, **options: Unpack[triopool.RequestOptions]
 ) -> triopool.Response:

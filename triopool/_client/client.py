@@ -110,11 +110,11 @@ class Client:
         sending = Sending(request, listener)
         if request.redirects is None and request.replayable:
             # Most requests: nothing to follow, and no body that would have to be closed.
-            return await self._answer(sending)
+            return await self.answer(sending)
         previous: Delivery | None = None
         try:
             while True:
-                delivery = await self._answer(sending, previous)
+                delivery = await self.answer(sending, previous)
                 following = await leads_to(delivery)
                 if following is None:
                     return delivery
@@ -123,8 +123,18 @@ class Client:
             await sending.give_up_body()
             raise
 
-    async def _answer(self, sending: Sending, previous: Delivery | None = None) -> Delivery:
-        """Send one request until it has a response; again, if a connection was stale."""
+    async def answer(self, sending: Sending, previous: Delivery | None = None) -> Delivery:
+        """Send one request until it has a response; again, if a connection was stale.
+
+        Follows no redirect, and closes no body that was not begun: that is for the caller, as
+        :meth:`send` does it.
+
+        Args:
+          previous: the response whose redirect led here.
+
+        Raises:
+          TriopoolError: any phase's; and what the caller's body raised, as itself.
+        """
         self._watches.begin(sending)
         lease: Lease | None = None
         holding: Holding

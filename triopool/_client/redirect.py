@@ -36,7 +36,9 @@ from .response import RedirectError, Response
 
 STATUS_CODES = frozenset({301, 302, 303, 307, 308})
 
-_OF_THE_ORIGIN = frozenset({"authorization", "cookie", "cookie2", "host", "proxy-authorization"})
+OF_THE_ORIGIN = frozenset({"authorization", "cookie", "cookie2", "host", "proxy-authorization"})
+"""Fields that are meant for one origin, in lower case."""
+
 # RFC 9110 section 15.4, and Expect and Transfer-Encoding, which have no meaning without a body.
 _OF_THE_BODY = frozenset(
     {
@@ -136,7 +138,7 @@ def _rewrite(sending: Sending, response: Response, url: URL) -> Request:
     if url.origin == request.url.origin:
         fields, auth = request.fields, request.auth
     else:
-        fields, auth = _fields.without(request.fields, _OF_THE_ORIGIN), None
+        fields, auth = _fields.without(request.fields, OF_THE_ORIGIN), None
         changes["server_hostname"] = None
     if response.status_code == 303 or method != request.method:
         fields = _fields.without(fields, _OF_THE_BODY)

@@ -111,6 +111,9 @@ class Watch(Listener):
         self.info = replace(self.info, attempt=self.info.attempt + 1)
         self._waits_since = trio.current_time()
 
+    def retry_planned(self, reason: int | BaseException, seconds: float) -> None:
+        self._instrument.request_retry_planned(self.info, reason, seconds)
+
     def failed(self, error: BaseException) -> None:
         self._instrument.request_failed(self.info, error)
         self._callers.failed(error)

@@ -107,6 +107,11 @@ class Instruments(Instrument):
     def request_retried(self, request: RequestInfo, error: BaseException) -> None:
         self._notify("request_retried", request, error)
 
+    def request_retry_planned(
+        self, request: RequestInfo, reason: int | BaseException, seconds: float
+    ) -> None:
+        self._notify("request_retry_planned", request, reason, seconds)
+
     def response_started(
         self, request: RequestInfo, response: ResponseInfo, connection: ConnectionInfo
     ) -> None:
