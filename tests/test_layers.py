@@ -65,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "_transport": {"_errors", "_facts", "_origin", "_pool_key"},
     "_body": {"_threads", "_config"},
-    "_instruments": {"_config", "_errors", "_facts", "_origin", "abc"},
+    "_instruments": {"_protocol.request_head", "_config", "_errors", "_facts", "_origin", "abc"},
     "testing": {"_naming", "abc"},
     "abc": {"_facts", "_origin", "_proxy.proxy"},
     "_errors": {"_origin"},

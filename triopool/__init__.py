@@ -31,7 +31,7 @@ it. Each room's ``__init__.py`` says more of it.
     _body          what the caller gives as a body, as something that can be sent
         -> _threads _config
     _instruments   the user's instruments as one, and one that writes a log
-        -> _config _errors _facts _origin abc
+        -> _protocol.request_head _config _errors _facts _origin abc
     testing        for tests of programs: a network, its servers, a sweep of cancellations
         -> _naming abc
 
@@ -91,6 +91,7 @@ from ._facts import (
     Progress,
     ProxyInfo,
     RequestInfo,
+    RequestRecord,
     ResponseConnection,
     ResponseEnd,
     ResponseInfo,
@@ -146,6 +147,7 @@ __all__ = [
     "RemoteProtocolError",
     "RequestInfo",
     "RequestOptions",
+    "RequestRecord",
     "ResolveError",
     "Response",
     "ResponseConnection",

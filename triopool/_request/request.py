@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -52,6 +53,7 @@ class Request:
       proxy: which one it goes through; None for the direct way.
       chooser: whom to ask for the proxy of a redirect; None if the caller has named this one, or
         the pool has none.
+      added: fields that instruments have added, the last ones of the head; see :meth:`with_added`.
       head: what goes over the wire, written from all the above.
       key: where to, and on which way.
     """
@@ -76,6 +78,7 @@ class Request:
     max_body_bytes: int | None = None
     proxy: Proxy | None = None
     chooser: Chooser | None = None
+    added: Sequence[tuple[bytes, bytes]] = ()
     head: _head.RequestHead = field(init=False)
     key: PoolKey = field(init=False)
 
@@ -122,7 +125,7 @@ class Request:
         head = _head.make_head(self.method, target, self._lines(forwarder))
         if self.fields:
             _fields.check(head.fields.lines, self.body_length)
-        return head
+        return _head.make_head_like(head, self.method, target, self.added) if self.added else head
 
     def _lines(self, forwarder: Proxy | None) -> Sequence[Field]:
         """All fields; the last ones are for the proxy, if it forwards the request."""
@@ -175,6 +178,28 @@ class Request:
         """Whether a response could turn the connection into something else than HTTP."""
         upgrade = bool(self.fields) and "upgrade" in _fields.names_of(self.fields)
         return self.method == "CONNECT" or upgrade
+
+    def with_added(self, fields: Iterable[tuple[str, str]]) -> Request:
+        """The same request, with fields of instruments behind its own.
+
+        They take the place of those that were added before. One that it has itself stays as it is.
+
+        Args:
+          fields: each of which can be sent.
+        """
+        lines = self.head.fields.lines
+        own = lines[: len(lines) - len(self.added)]
+        added: dict[bytes, tuple[bytes, bytes]] = {}
+        names = {name.lower() for name, _ in own}
+        for line in _fields.as_sent(fields):
+            if (name := line[0].lower()) not in names:
+                added.setdefault(name, line)
+        request = copy.copy(self)
+        head = _head.RequestHead(
+            self.head.method, self.head.target, _head.Fields([*own, *added.values()])
+        )
+        vars(request).update(added=tuple(added.values()), head=head)
+        return request
 
     # ── The body ───────────────────────────────────────────────────────────────────────────────
 
