@@ -26,6 +26,8 @@ GROUND = {
 MAY_IMPORT: dict[str, set[str]] = {
     "httpx": {"_httpx", "_pool"},
     "httpx2": {"_httpx", "_pool"},
+    "opentelemetry": {"_errors", "_facts", "_origin", "abc"},
+    "prometheus": {"_pool", "_statistics", "_trio_only"},
     "_httpx": {"_pool", "_client", "_proxy", "_request", "_body", *GROUND},
     "_pool": {"_client", "_proxy", "_slots", "_dial", "_request", "_instruments", *GROUND},
     "_client": {

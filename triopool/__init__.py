@@ -6,6 +6,10 @@ it. Each room's ``__init__.py`` says more of it.
 
     httpx httpx2   a transport and a client under the API of these libraries, and with them
         -> _httpx _pool
+    opentelemetry  traces and metrics, by the conventions of OpenTelemetry
+        -> _errors _facts _origin abc
+    prometheus     what a pool counts, as Prometheus scrapes it
+        -> _pool _statistics _trio_only
     _httpx         what the two have in common
         -> _pool _client _proxy _request _body the ground
     _pool          what a program opens, asks and leaves; it wires the parts together

@@ -125,7 +125,7 @@ class Request:
         head = _head.make_head(self.method, target, self._lines(forwarder))
         if self.fields:
             _fields.check(head.fields.lines, self.body_length)
-        return _head.make_head_like(head, self.method, target, self.added) if self.added else head
+        return head
 
     def _lines(self, forwarder: Proxy | None) -> Sequence[Field]:
         """All fields; the last ones are for the proxy, if it forwards the request."""
@@ -179,7 +179,7 @@ class Request:
         upgrade = bool(self.fields) and "upgrade" in _fields.names_of(self.fields)
         return self.method == "CONNECT" or upgrade
 
-    def with_added(self, fields: Iterable[tuple[str, str]]) -> Request:
+    def with_added(self, fields: Iterable[Field]) -> Request:
         """The same request, with fields of instruments behind its own.
 
         They take the place of those that were added before. One that it has itself stays as it is.
@@ -215,7 +215,8 @@ class Request:
           OSError: the file can't be read.
         """
         assert isinstance(self.body, Measured)
-        return replace(self, body_length=await self.body.measure())
+        length = await self.body.measure()
+        return replace(self, body_length=length, added=()).with_added(self.added)
 
     @property
     def replayable(self) -> bool:
