@@ -57,6 +57,8 @@ class Spent(enum.Enum):
     EARLY_BYTES = "bytes came behind the response, or the end of the connection"
     NOT_LEGAL = "the server sent what is not legal"
     SWITCHED = "it has switched to another protocol"
+    STREAM = "it was a stream of the program's own"
+    """See ``pool.connect()``."""
     OTHER_VERSION = "the server speaks another version than HTTP/1.1"
     BARE_LF = "a line of the response ended with a bare LF"
     FOLDED_LINE = "a field of the response went on in a second line"

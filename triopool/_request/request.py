@@ -11,7 +11,7 @@ from .._body.body import Body, Measured
 from .._config import Redirects, Timeouts
 from .._decoding import ACCEPT_ENCODING
 from .._facts import OnProgress
-from .._pool_key import PoolKey
+from .._pool_key import PoolKey, StreamKey
 from .._protocol import request_head as _head
 from .._proxy.chooser import Chooser
 from .._proxy.proxy import Proxy
@@ -172,6 +172,14 @@ class Request:
     def way(self) -> str:
         """Where it goes, and through which proxy, for messages."""
         return self.key.way_to(self.url.origin)
+
+    @property
+    def key_of_stream(self) -> StreamKey:
+        """The key of a stream of the program's own to the same place: never one that is shared."""
+        key = self.key
+        if self.proxy is not None:
+            key = route(self.url.origin, self.server_hostname, self.proxy, may_switch=True)
+        return StreamKey(*key)
 
     @property
     def may_switch(self) -> bool:
