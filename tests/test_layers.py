@@ -26,6 +26,11 @@ GROUND = {
 MAY_IMPORT: dict[str, set[str]] = {
     "httpx": {"_httpx", "_pool"},
     "httpx2": {"_httpx", "_pool"},
+    "websocket": {"_websocket", "_naming"},
+    "_websocket": {
+        *("_pool", "_client", "_exchange.upgraded", "_proxy.choice", "_request", "_body"),
+        *GROUND,
+    },
     "opentelemetry": {"_errors", "_facts", "_origin", "abc"},
     "prometheus": {"_pool", "_statistics", "_trio_only"},
     "_httpx": {"_pool", "_client", "_proxy", "_request", "_body", *GROUND},

@@ -6,6 +6,10 @@ it. Each room's ``__init__.py`` says more of it.
 
     httpx httpx2   a transport and a client under the API of these libraries, and with them
         -> _httpx _pool
+    websocket      a WebSocket client
+        -> _websocket _naming
+    _websocket     the handshake, which is a request, and what follows on its connection
+        -> _pool _client _exchange.upgraded _proxy.choice _request _body the ground
     opentelemetry  traces and metrics, by the conventions of OpenTelemetry
         -> _errors _facts _origin abc
     prometheus     what a pool counts, as Prometheus scrapes it
