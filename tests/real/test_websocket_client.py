@@ -74,6 +74,7 @@ async def test_early_messages_and_refusals(url: Url, client_ssl_context: ssl.SSL
                 assert await ws.receive() == "early"
 
 
+@pytest.mark.parametrize("url", ["websockets", "haproxy"], indirect=True)  # Hypercorn's app stays.
 async def test_a_server_that_says_farewell(url: Url, client_ssl_context: ssl.SSLContext) -> None:
     async with ConnectionPool(ssl_context=client_ssl_context) as pool:
         with trio.fail_after(PATIENCE):
