@@ -40,6 +40,7 @@ from urllib.parse import unquote_plus
 
 try:
     from opentelemetry import metrics, propagate, trace
+    from opentelemetry.propagators.textmap import default_setter
 except ImportError as exc:
     raise ImportError(
         "triopool.opentelemetry needs opentelemetry-api: pip install 'triopool[otel]'"
@@ -183,11 +184,8 @@ class OpenTelemetryInstrument(Instrument):
         if earlier is None:
             self._active_requests.add(1, counted)
         fields: dict[str, str] = {}
-        context = trace.set_span_in_context(span)
-        if self._propagator is None:
-            propagate.inject(fields, context)
-        else:
-            self._propagator.inject(fields, context)
+        propagator = self._propagator or propagate.get_global_textmap()
+        propagator.inject(fields, trace.set_span_in_context(span), setter=default_setter)
         return fields.items()
 
     def request_ended(self, record: RequestRecord) -> None:
