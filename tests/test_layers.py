@@ -34,7 +34,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "opentelemetry": {"_errors", "_facts", "_origin", "abc"},
     "prometheus": {"_pool", "_statistics", "_trio_only"},
     "_httpx": {"_pool", "_client", "_proxy", "_request", "_body", *GROUND},
-    "_pool": {"_client", "_proxy", "_slots", "_dial", "_request", "_instruments", *GROUND},
+    "_pool": {
+        *("_client", "_proxy", "_slots", "_dial", "_protocol.parsers", "_request", "_instruments"),
+        *GROUND,
+    },
     "_client": {
         *("_exchange", "_protocol.seam", "_request", "_proxy.proxy", "_slots", "_instruments"),
         *GROUND,
