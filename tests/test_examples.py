@@ -203,6 +203,14 @@ EXPECTED = {
         r"request \d+ waited \d+ ms for a connection\n",
         r"connections closed: \{'discarded': \d\}\n",
     ],
+    "metrics": [
+        r"the server is in our trace: True\n",
+        r"GET /\?q=trio&sig=REDACTED: 200, UNSET\n",
+        r"GET /lost: 404, ERROR\n",
+        r"http\.client\.request\.duration: 2 series\n",
+        r'triopool_connections\{pool="",state="idle"\} 1\.0\n',
+        r'triopool_reused_total\{pool=""\} 1\.0\n',
+    ],
     "websocket": [
         r"busy: 1 of 1\n",
         r"heard \['ONE', 'THREE', 'TWO'\], a pong after less than a second: True\n",
@@ -248,6 +256,7 @@ EXPECTED = {
     ],
 }
 NEEDS = {
+    "metrics": "opentelemetry.sdk",
     "progress": "rich",
     "watch_statistics": "rich",
     "httpx_drop_in": "httpx",

@@ -189,10 +189,9 @@ class OpenTelemetryInstrument(Instrument):
         return fields.items()
 
     def request_ended(self, record: RequestRecord) -> None:
-        attempt = self._attempts.pop(record, None)
-        if attempt is not None:
-            self._active_requests.add(-1, attempt.counted)
-            self._end(attempt, record)
+        attempt = self._attempts.pop(record)
+        self._active_requests.add(-1, attempt.counted)
+        self._end(attempt, record)
 
     def _method(self, request: RequestInfo) -> str:
         return request.method if request.method in self._known_methods else "_OTHER"

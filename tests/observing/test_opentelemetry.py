@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+from sweeping import sweep
 
 pytest.importorskip("opentelemetry.sdk")
 
@@ -29,7 +30,7 @@ from triopool import ConnectionPool
 from triopool._facts import CloseReason, ConnectionInfo
 from triopool._origin import Origin
 from triopool.opentelemetry import OpenTelemetryInstrument
-from triopool.testing import Network, Reply, Request, http_server
+from triopool.testing import Network, Reply, Request, Sweep, http_server
 
 A = "http://192.0.2.1"
 B = "http://192.0.2.2:8080"
@@ -616,6 +617,46 @@ async def test_a_pool_that_is_left_leaves_nothing_counted(autojump_clock: trio.a
     assert telemetry.totals("http.client.active_requests") == {}
     assert telemetry.totals("http.client.open_connections") == {}
     assert telemetry.attributes[0]["error.type"] == "triopool.PoolClosed"
+
+
+async def test_requests_of_httpx_on_the_pool_are_told_as_well(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    httpx = pytest.importorskip("httpx")
+    from triopool.httpx import TriopoolTransport
+
+    telemetry = Telemetry()
+    async with (
+        world(telemetry) as (pool, servers),
+        httpx.AsyncClient(transport=TriopoolTransport(pool)) as client,
+    ):
+        assert (await client.get(f"{A}/of/httpx?sig=x")).status_code == 200
+    [attributes] = telemetry.attributes
+    assert attributes["url.full"] == f"{A}/of/httpx?sig=REDACTED"
+    assert servers.requests[0].header("traceparent") is not None
+
+
+def test_whenever_a_request_is_cancelled_its_span_ends_and_nothing_stays_counted() -> None:
+    async def scenario(sweep: Sweep) -> None:
+        telemetry = Telemetry()
+        async with world(telemetry, max_connections=1) as (pool, servers):
+            servers.delay = 0.3
+
+            async def victim() -> None:
+                await pool.get(f"{A}/redirect", follow_redirects=True)
+                async with pool.stream("GET", f"{A}/") as response:
+                    await response.read()
+
+            await sweep.victim(victim)
+            assert telemetry.totals("http.client.active_requests") == {}
+            statistics = pool.statistics()
+            found = telemetry.totals("http.client.open_connections")
+            assert sum(found.values()) == statistics.idle + statistics.busy
+            points = telemetry.points("http.client.request.duration")
+            assert sum(point.count for point in points) == len(telemetry.spans)
+        assert telemetry.totals("http.client.open_connections") == {}
+
+    sweep(scenario)
 
 
 # ── Without an SDK, and without the API ────────────────────────────────────────────────────────
