@@ -26,6 +26,13 @@ GROUND = {
 MAY_IMPORT: dict[str, set[str]] = {
     "httpx": {"_httpx", "_pool"},
     "httpx2": {"_httpx", "_pool"},
+    "websocket": {"_websocket", "_naming"},
+    "_websocket": {
+        *("_pool", "_client", "_exchange.upgraded", "_proxy.choice", "_request", "_body"),
+        *GROUND,
+    },
+    "opentelemetry": {"_errors", "_facts", "_origin", "abc"},
+    "prometheus": {"_pool", "_statistics", "_trio_only"},
     "_httpx": {"_pool", "_client", "_proxy", "_request", "_body", *GROUND},
     "_pool": {
         *("_session", "_client", "_proxy", "_slots", "_dial", "_protocol.parsers", "_request"),
@@ -69,7 +76,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "_transport": {"_errors", "_facts", "_origin", "_pool_key"},
     "_body": {"_threads", "_config"},
-    "_instruments": {"_config", "_errors", "_facts", "_origin", "abc"},
+    "_instruments": {"_protocol.request_head", "_config", "_errors", "_facts", "_origin", "abc"},
     "testing": {"_naming", "abc"},
     "abc": {"_facts", "_origin", "_proxy.proxy"},
     "_errors": {"_origin"},

@@ -6,6 +6,14 @@ it. Each room's ``__init__.py`` says more of it.
 
     httpx httpx2   a transport and a client under the API of these libraries, and with them
         -> _httpx _pool
+    websocket      a WebSocket client
+        -> _websocket _naming
+    _websocket     the handshake, which is a request, and what follows on its connection
+        -> _pool _client _exchange.upgraded _proxy.choice _request _body the ground
+    opentelemetry  traces and metrics, by the conventions of OpenTelemetry
+        -> _errors _facts _origin abc
+    prometheus     what a pool counts, as Prometheus scrapes it
+        -> _pool _statistics _trio_only
     _httpx         what the two have in common
         -> _pool _client _proxy _request _body the ground
     _pool          what a program opens, asks and leaves; it wires the parts together
@@ -33,7 +41,7 @@ it. Each room's ``__init__.py`` says more of it.
     _body          what the caller gives as a body, as something that can be sent
         -> _threads _config
     _instruments   the user's instruments as one, and one that writes a log
-        -> _config _errors _facts _origin abc
+        -> _protocol.request_head _config _errors _facts _origin abc
     testing        for tests of programs: a network, its servers, a sweep of cancellations
         -> _naming abc
 
@@ -93,6 +101,7 @@ from ._facts import (
     Progress,
     ProxyInfo,
     RequestInfo,
+    RequestRecord,
     ResponseConnection,
     ResponseEnd,
     ResponseInfo,
@@ -154,6 +163,7 @@ __all__ = [
     "RemoteProtocolError",
     "RequestInfo",
     "RequestOptions",
+    "RequestRecord",
     "ResolveError",
     "Response",
     "ResponseConnection",

@@ -414,6 +414,36 @@ class ConnectionPool:
         request = about_a_connection(self._client, "lease()", url, options)
         return lease_block(self._client, request)
 
+    @_hints.given("connect()", _hints.OF_A_REQUEST)
+    def connect(
+        self,
+        url: str,
+        *,
+        timeouts: Timeouts | None = None,
+        server_hostname: str | None = None,
+        proxy: ProxyOption | None = None,
+    ) -> Block[trio.abc.Stream]:
+        """Hold a stream to the URL's origin, for a protocol that the program speaks itself.
+
+        ``async with pool.connect("https://host:443") as stream: await stream.send_all(...)``
+
+        It is dialled as the connections of requests are (names, the race, the socket factory, TLS
+        for https), through proxies in a tunnel, http URLs included, and no byte is sent on it. It
+        has never carried a request, and never will. It holds a slot of the pool for as long as the
+        block, and queues for it as requests do; streams and requests to one origin are bounded by
+        ``max_connections_per_origin`` each by themselves. No timeout of the pool applies to what
+        the program sends and receives. To leave the block closes it, without a word to the peer.
+
+        If cancelled while it waits, it holds nothing; a dial under way goes on for a short while.
+
+        Raises:
+          PoolTimeout, PoolFull, PoolClosed, ConnectError: no connection was to be had.
+        """
+        self._check_usable()
+        options = RequestOptions(timeouts=timeouts, server_hostname=server_hostname, proxy=proxy)
+        request = about_a_connection(self._client, "connect()", url, options)
+        return self._client.connect(request)
+
     async def warm_up(
         self,
         url: str,

@@ -17,6 +17,7 @@ from typing import Any, Unpack, assert_type
 import trio
 
 import triopool
+import triopool.websocket
 from triopool.abc import (
     AddressInfo,
     Instrument,
@@ -495,3 +496,39 @@ def sweep() -> None:
     cancel_sweep(scenario, happens=("other", 0.1, "cancel"), share=0.5, seed=1)
     cancel_sweep(scenario, happens=("others",))  # type: ignore[arg-type]
     cancel_sweep(sweep)  # type: ignore[arg-type]
+
+
+async def streams_and_websockets(pool: triopool.ConnectionPool) -> None:
+    async with pool.connect("https://www.example.org:993", timeouts=triopool.Timeouts(3)) as stream:
+        assert_type(stream, trio.abc.Stream)
+    pool.connect(URL, headers={})  # type: ignore[call-arg]
+
+    async with triopool.websocket.connect(
+        pool, "wss://www.example.org", subprotocols=["a"], max_message_bytes=100, headers={"a": "b"}
+    ) as ws:
+        assert_type(ws, triopool.websocket.WebSocket)
+        assert_type(await ws.receive(), str | bytes)
+        assert_type(ws.subprotocol, str | None)
+        assert_type(ws.closed, triopool.websocket.Closed | None)
+        assert_type(await ws.ping(), float)
+        assert_type(ws.response, triopool.Response)
+        await ws.send("text")
+        await ws.send(b"bytes")
+        await ws.aclose(4000, "reason")
+        async for message in ws:
+            assert_type(message, str | bytes)
+    triopool.websocket.connect(pool, URL, content=b"x")  # type: ignore[call-arg]
+
+
+class Adding(Instrument):
+    def attempt_started(self, record: triopool.RequestRecord) -> list[tuple[str, str]]:
+        assert_type(record.request, triopool.RequestInfo)
+        assert_type(record.connection, triopool.ResponseConnection | None)
+        assert_type(record.response, triopool.ResponseInfo | None)
+        assert_type(record.end, triopool.ResponseEnd | None)
+        return [("traceparent", "00-...")]
+
+    def request_ended(self, record: triopool.RequestRecord) -> None:
+        assert_type(record.error, BaseException | None)
+
+    def idled(self, connection: triopool.ConnectionInfo) -> None: ...

@@ -33,6 +33,8 @@ from .._exchange.background import Background
 from .._exchange.exchange import Exchange
 from .._exchange.holding import Holding
 from .._exchange.sending import Sending
+from .._exchange.upgraded import UpgradedStream
+from .._protocol.seam import Connection
 from .._request.listener import SILENT, Listener
 from .._request.options import RequestOptions, check_names
 from .._request.preparations import Preparations
@@ -98,6 +100,21 @@ class Client:
     async def lease(self, request: Request) -> Turns:
         """A connection for the program itself, to where the request would go."""
         return Turns(await self._slots.acquire(request.key, request.timeouts), request)
+
+    def connect(self, request: Request) -> Block[trio.abc.Stream]:
+        """The block that holds a stream of the program's own to where a request would go."""
+        return Block("connect()", lambda: self._open_stream(request), lambda it: it, _leave_stream)
+
+    @enable_ki_protection
+    async def _open_stream(self, request: Request) -> UpgradedStream:
+        lease = await self._slots.acquire(request.key_of_stream, request.timeouts)
+        connection: Connection = lease.connection
+
+        def close() -> None:
+            connection.close()
+            lease.end()
+
+        return UpgradedStream(connection.open_stream(), connection, close)
 
     @enable_ki_protection
     async def send(self, request: Request, listener: Listener = SILENT) -> Delivery:
@@ -178,3 +195,8 @@ class Client:
         delivery = Delivery(exchange, self._start_drain, previous)
         sending.listener.answered(delivery)
         return delivery
+
+
+async def _leave_stream(stream: UpgradedStream, error: BaseException | None) -> None:
+    stream.close()
+    await trio.lowlevel.cancel_shielded_checkpoint()

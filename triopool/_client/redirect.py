@@ -76,6 +76,7 @@ async def leads_to(delivery: Delivery) -> Sending | None:
         if following.body is not sending.request.body:
             await sending.give_up_body()
     except BaseException as exc:
+        sending.listener.broke(exc)
         delivery.close(drain=isinstance(exc, RedirectError))
         await delivery.join()
         raise
@@ -131,7 +132,7 @@ def _location(request: Request, response: Response) -> URL | None:
 def _rewrite(sending: Sending, response: Response, url: URL) -> Request:
     request = sending.request
     method = _method(request.method, response.status_code)
-    changes: dict[str, Any] = {"method": method, "url": url, "target": None}
+    changes: dict[str, Any] = {"method": method, "url": url, "target": None, "added": ()}
     # What was meant for one origin is dropped where the origin changes. The URLs are compared, and
     # not the pool keys, so that a server_hostname makes no difference: http and https of one host
     # are two origins, and so are two ports.
