@@ -27,15 +27,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "httpx": {"_httpx", "_pool"},
     "httpx2": {"_httpx", "_pool"},
     "_httpx": {"_pool", "_client", "_proxy", "_request", "_body", *GROUND},
-    "_pool": {"_client", "_proxy", "_slots", "_dial", "_request", "_instruments", *GROUND},
-    "_client": {
-        *("_exchange", "_protocol.seam", "_request", "_proxy.proxy", "_slots", "_instruments"),
+    "_pool": {
+        *("_client", "_proxy", "_slots", "_dial", "_reading.lines", "_request", "_instruments"),
         *GROUND,
+    },
+    "_client": {
+        *("_exchange", "_protocol.seam", "_reading", "_request", "_proxy.proxy", "_slots"),
+        *("_instruments", *GROUND),
     },
     "_exchange": {
         *("_protocol.seam", "_protocol.heads", "_request", "_body"),
         *("_decoding", "_groups", "_errors", "_facts"),
     },
+    "_reading": {"_body"},
     "_slots": {
         *("_instruments", "_statistics", "_deadlines", "_config", "_errors", "_facts"),
         *("_origin", "_pool_key", "abc"),
@@ -66,7 +70,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_transport": {"_errors", "_facts", "_origin", "_pool_key"},
     "_body": {"_threads", "_config"},
     "_instruments": {"_config", "_errors", "_facts", "_origin", "abc"},
-    "testing": {"_naming", "abc"},
+    "testing": {"_naming", "_pool", "abc"},
     "abc": {"_facts", "_origin", "_proxy.proxy"},
     "_errors": {"_origin"},
     "_facts": {"_origin"},

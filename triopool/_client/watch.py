@@ -116,7 +116,7 @@ class Watch(Listener):
         self._callers.failed(error)
 
     def answered(self, delivery: Delivery) -> None:
-        seconds = trio.current_time() - self._called_at
+        seconds = self.elapsed = trio.current_time() - self._called_at
         exchange = delivery.exchange
         self._response = ResponseInfo(exchange.response.status_code, seconds)
         self._delivery = delivery
