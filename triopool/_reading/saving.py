@@ -32,6 +32,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -152,13 +153,20 @@ class NewFile:
             if resource is not None and (known := self._claim(resource)) is not None:
                 return known
             # "x": never into what is there. Its permissions are those of any new file.
-            self._file = open(self._temporary, "xb")  # noqa: SIM115 - closed by another method
+            try:
+                self._file = open(self._temporary, "xb")  # noqa: SIM115 - closed by another method
+            except OSError as exc:
+                # The caller knows the name of one file only.
+                raise OSError(exc.errno, exc.strerror, self._path) from exc
             return None
 
     def _claim(self, resource: str) -> tuple[Remains, int] | None:
         """Go on with what was kept. If it is of no use it is removed."""
+        kept = self._path + SUFFIX
         try:
-            os.rename(self._path + SUFFIX, self._temporary)
+            if not stat.S_ISREG(os.lstat(kept).st_mode):
+                return None
+            os.rename(kept, self._temporary)
         except OSError:
             return None  # Nothing was kept, or another call has it.
         with suppress(OSError), ExitStack() as undo:
