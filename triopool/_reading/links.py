@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from urllib.parse import unquote
 
 # A value in quotes, perhaps without its end; a "\" takes what follows as it is.
@@ -64,7 +63,7 @@ def read_links(value: str) -> Iterator[Link]:
             parameters["title"] = title
         if "anchor" not in parameters:
             for rel in dict.fromkeys(relations):
-                yield Link(target, rel, MappingProxyType(parameters))
+                yield Link(target, rel, parameters)
 
 
 def _parameters(value: str, at: int) -> tuple[int, dict[str, str]]:
