@@ -360,7 +360,7 @@ class ConnectionPool:
 
         As ``response.save_to()``. But a connection that breaks is no end: where the server can, the
         rest is asked for (Range, If-Range), as long as each attempt brings something; after three
-        that bring less than a MiB the error is raised.
+        in a row that bring less than 64 KiB the error is raised.
 
         If cancelled, or if anything is raised, the connection is closed at once; the temporary file
         is removed, or kept if *resume*, before this returns.

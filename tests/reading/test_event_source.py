@@ -13,7 +13,6 @@ from sweeping import sweep
 
 from triopool import (
     ConnectError,
-    ConnectionPool,
     LocalProtocolError,
     PoolClosed,
     ReadTimeout,
@@ -24,6 +23,8 @@ from triopool import (
 )
 from triopool._client.event_source import MAX_ID_BYTES, MOST_DELAY
 from triopool.testing import Reply, Request, Sweep, http_server
+
+from .looking import AfterThisStep
 
 URL = "http://192.0.2.1"
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
@@ -112,7 +113,7 @@ async def test_a_connection_that_breaks_or_falls_silent_is_made_again(
     chunked = b"HTTP/1.1 200 OK\r\nContent-Type: TEXT/Event-Stream;charset=utf-8\r\n"
     chunked += b"Transfer-Encoding: chunked\r\n\r\n"
     server = Answering(
-        stream(b"data: a\n\n", end="reset"),
+        stream(b"data: a\n\n", b": the end", end="reset"),
         stream(b"9\r\ndata: b\n\n\r\n", head=chunked),
         stream(b"data: c\n\n", end="keep"),
         NO_CONTENT,
@@ -261,21 +262,6 @@ async def test_one_task_reads_at_a_time(autojump_clock: object) -> None:
             await trio.sleep(1)
             with pytest.raises(trio.BusyResourceError):
                 await anext(events)
-
-
-class AfterThisStep(trio.abc.Instrument):
-    """Looks at the pool when the step in which a task is now has ended, before any other step."""
-
-    def __init__(self, pool: ConnectionPool) -> None:
-        self._pool = pool
-        self._task = trio.lowlevel.current_task()
-        self.busy: int | None = None
-        trio.lowlevel.add_instrument(self)
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task is self._task:
-            self.busy = self._pool.statistics().busy
-            trio.lowlevel.remove_instrument(self)
 
 
 async def test_leaving_the_loop_and_the_block_frees_the_slot_in_the_same_tick(

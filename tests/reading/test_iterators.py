@@ -13,7 +13,6 @@ from exchange.world import serving
 from sweeping import sweep
 
 from triopool import (
-    ConnectionPool,
     ReadError,
     RemoteProtocolError,
     Response,
@@ -29,6 +28,8 @@ from triopool.testing import (
     http_server,
     script,
 )
+
+from .looking import AfterThisStep
 
 URL = "http://192.0.2.1"
 ITERATORS: dict[str, Callable[[Response], AsyncIterator[Any]]] = {
@@ -110,21 +111,6 @@ def endless(item: bytes) -> Any:
             await trio.sleep(1)
 
     return handler
-
-
-class AfterThisStep(trio.abc.Instrument):
-    """Looks at the pool when the step in which a task is now has ended, before any other step."""
-
-    def __init__(self, pool: ConnectionPool) -> None:
-        self._pool = pool
-        self._task = trio.lowlevel.current_task()
-        self.busy: int | None = None
-        trio.lowlevel.add_instrument(self)
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task is self._task:
-            self.busy = self._pool.statistics().busy
-            trio.lowlevel.remove_instrument(self)
 
 
 @pytest.mark.parametrize("kind", ITERATORS)

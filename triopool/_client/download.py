@@ -34,7 +34,7 @@ from .response import Response
 
 FRUITLESS_ATTEMPTS = 3
 """After how many attempts in a row that bring little the error is raised; the first one counts."""
-LITTLE_BYTES = 1024 * 1024
+LITTLE_BYTES = 64 * 1024
 """Less than this is little. Both picked arbitrarily."""
 
 
@@ -56,6 +56,7 @@ class Download:
         self._stream = stream
         self._url = url
         self._options = options
+        self._on_progress = options.get("on_progress")
         self._resume = resume
         self._fsync = fsync
         # Who asks for another page of the same path asks for something else.
@@ -122,7 +123,7 @@ class Download:
             limit = options.get("max_body_bytes")
             if limit is not None:
                 options["max_body_bytes"] = max(0, limit - self._start)
-        if options.get("on_progress") is not None:
+        if self._on_progress is not None:
             options["on_progress"] = self._tell
         return options
 
@@ -164,9 +165,9 @@ class Download:
     def _tell(self, now: Progress) -> None:
         """Tell of the file what is told of the present response."""
         to_receive = None if now.to_receive is None else now.to_receive + self._start
-        tell = self._options["on_progress"]
-        assert tell is not None
-        tell(replace(now, received=now.received + self._start, to_receive=to_receive))
+        assert self._on_progress is not None
+        received = now.received + self._start
+        self._on_progress(replace(now, received=received, to_receive=to_receive))
 
 
 def _wrong(response: Response, what: str) -> RemoteProtocolError:

@@ -14,6 +14,7 @@ steps: a full checkpoint for each of 60,000 short lines would take ten times as 
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -31,6 +32,8 @@ Receive: TypeAlias = Callable[[], Awaitable[bytes]]
 
 PIECE_BYTES = 65536
 ITEMS_IN_A_ROW = 100
+_BLANK = " \t\r"
+"""White space in JSON, but for the LF."""
 
 
 class Content:
@@ -94,9 +97,9 @@ class Items(AsyncIterator[T], Generic[T]):
         except NotAccepted as exc:
             self._failure = self._refuse(str(exc))
 
+    @abstractmethod
     def _feed(self, piece: bytes) -> Iterable[Any]:
         """The items that end in *piece*."""
-        raise NotImplementedError
 
     def _end(self) -> Iterable[Any]:
         """The items that end with the body."""
@@ -147,8 +150,9 @@ class LineItems(Items[str]):
 class JSONItems(Items[Any]):
     """What the lines say, each of which is a JSON text.
 
-    Bytes are split, at LF only: that is the one newline of these formats, a CR is white space in
-    JSON, and so one line that is not UTF-8 spoils no other one.
+    They end with LF only, which is the one newline of these formats: a CR is white space in JSON.
+    Bytes are split and not text, each byte taken for a character meanwhile: so one line that is not
+    UTF-8 spoils no other one.
     """
 
     def __init__(
@@ -158,17 +162,17 @@ class JSONItems(Items[Any]):
         max_length: int | None,
     ) -> None:
         super().__init__(receive, refuse)
-        self._lines: Splitter[bytes] = Splitter(b"\n", max_length, "bytes")
+        self._lines = Splitter(max_length, "bytes")
 
-    def _feed(self, piece: bytes) -> Iterator[bytes]:
-        return (line for line in self._lines.feed(piece) if line.strip())
+    def _feed(self, piece: bytes) -> Iterator[str]:
+        return (line for line in self._lines.feed(piece.decode("latin-1")) if line.strip(_BLANK))
 
-    def _end(self) -> Iterator[bytes]:
-        return (line for line in self._lines.end() if line.strip())
+    def _end(self) -> Iterator[str]:
+        return (line for line in self._lines.end() if line.strip(_BLANK))
 
-    def _shown(self, item: bytes) -> Any:
+    def _shown(self, item: str) -> Any:
         try:
-            return json.loads(item)
+            return json.loads(item.encode("latin-1"))
         except RecursionError:
             pass
         # Not where it was raised: a thousand lines of traceback tell nothing.

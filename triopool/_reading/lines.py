@@ -7,7 +7,6 @@ text would take quadratic time for a long line in small pieces.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import AnyStr, Generic
 
 from .refusal import NotAccepted
 
@@ -16,28 +15,27 @@ MAX_LENGTH = 16 * 2**20
 and no machine is troubled by it. Picked arbitrarily."""
 
 
-class Splitter(Generic[AnyStr]):
-    """Splits text, or bytes, at each *newline*, which is one character.
+class Splitter:
+    """Splits text at each LF, and nowhere else.
 
     Args:
-      max_length: of a line, without its newline; None for no bound.
+      max_length: of a line, without its LF; None for no bound.
       unit: what is counted, for messages.
     """
 
-    def __init__(self, newline: AnyStr, max_length: int | None, unit: str) -> None:
-        self._newline: AnyStr = newline
+    def __init__(self, max_length: int | None, unit: str) -> None:
         self._max_length = max_length
         self._unit = unit
-        self._parts: list[AnyStr] = []
+        self._parts: list[str] = []
         self._length = 0
 
-    def feed(self, piece: AnyStr) -> Iterator[AnyStr]:
+    def feed(self, piece: str) -> Iterator[str]:
         """The lines that end in *piece*.
 
         Raises:
           NotAccepted: a line is too long. Those before it have been given out.
         """
-        lines: list[AnyStr] = piece.split(self._newline)
+        lines = piece.split("\n")
         rest = lines.pop()
         for line in lines:
             self._keep(line)
@@ -45,20 +43,20 @@ class Splitter(Generic[AnyStr]):
         if rest:
             self._keep(rest)
 
-    def end(self) -> Iterator[AnyStr]:
+    def end(self) -> Iterator[str]:
         """The last line, if it has no newline."""
         if self._parts:
             yield self._take()
 
-    def _keep(self, part: AnyStr) -> None:
+    def _keep(self, part: str) -> None:
         self._length += len(part)
         if self._max_length is not None and self._length > self._max_length:
             raise NotAccepted(f"a line of more than {self._max_length} {self._unit}")
         self._parts.append(part)
 
-    def _take(self) -> AnyStr:
+    def _take(self) -> str:
         parts = self._parts
-        line = parts[0] if len(parts) == 1 else self._newline[:0].join(parts)
+        line = parts[0] if len(parts) == 1 else "".join(parts)
         parts.clear()
         self._length = 0
         return line
@@ -94,7 +92,7 @@ class TextLines:
 
     def __init__(self, max_length: int | None) -> None:
         self._newlines = UniversalNewlines()
-        self._splitter: Splitter[str] = Splitter("\n", max_length, "characters")
+        self._splitter = Splitter(max_length, "characters")
 
     def feed(self, text: str) -> Iterator[str]:
         """As :meth:`Splitter.feed`."""
