@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -42,6 +43,10 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def content_of(path: Path) -> bytes:
     return path.read_bytes()
+
+
+def rewrite(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
 
 
 def remove_all(directory: Path) -> None:
@@ -126,6 +131,8 @@ WEAK: Sequence[Sequence[bytes]] = [
     [b"Last-Modified: " + DATE, b"Date: " + DATE],
     [b"Last-Modified: " + EARLIER[:-4], b"Date: " + DATE],
     [b"Last-Modified: yesterday", b"Date: " + DATE],
+    [b"Last-Modified: " + EARLIER + b" (\xe4)", b"Date: " + DATE],
+    [b'ETag: "\xe4"'],
     [b'ETag: "one"', b"Accept-Ranges: none"],
 ]
 
@@ -406,6 +413,34 @@ async def test_what_is_not_ours_is_not_gone_on_with(
     assert shelf.asked == [(None, None)]
     assert content_of(path) == CONTENT
     assert files(path) == ["file"]
+
+
+@pytest.mark.parametrize("validator", ["a\nb", "ä"])
+async def test_a_validator_that_is_none_is_not_sent(
+    validator: str, path: Path, autojump_clock: object
+) -> None:
+    await broken_off(path)
+    part = path.with_name("file.part")
+    resource = json.loads(content_of(part)[1000:].rpartition(b"]")[0] + b"]")[0]
+    known = json.dumps([resource, validator]).encode()
+    rewrite(part, b"abc" + known + len(known).to_bytes(4, "big") + saving.MAGIC)
+    shelf = Shelf()
+    async with serving(shelf) as (pool, _):
+        await pool.download(URL, path, resume=True)
+    assert shelf.asked == [(None, None)]
+    assert content_of(path) == CONTENT
+
+
+async def test_a_symbolic_link_is_not_gone_on_with(path: Path, autojump_clock: object) -> None:
+    await broken_off(path)
+    part, other = path.with_name("file.part"), path.with_name("other")
+    os.rename(part, other)
+    os.symlink(other, part)
+    before = content_of(other)
+    async with serving(Shelf()) as (pool, _):
+        await pool.download(URL, path, resume=True)
+    assert content_of(other) == before
+    assert content_of(path) == CONTENT
 
 
 async def test_of_two_that_go_on_with_it_one_gets_it(path: Path, autojump_clock: object) -> None:

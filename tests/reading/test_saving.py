@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import trio
 from exchange.world import serving
+from inside import before_each_write_of_a_file
 from sweeping import sweep
 
 from triopool import Progress, ReadError
@@ -192,14 +193,12 @@ async def test_a_disk_that_hangs_holds_no_slot(
 ) -> None:
     """The cancelled task closes its response at once, and only then waits for the disk."""
     hangs, go_on = threading.Event(), threading.Event()
-    write = NewFile._write
 
-    def hanging(self: NewFile, pieces: Any) -> None:
+    def hang() -> None:
         hangs.set()
         go_on.wait(30)
-        write(self, pieces)
 
-    monkeypatch.setattr(NewFile, "_write", hanging)
+    before_each_write_of_a_file(monkeypatch, hang)
     body = bytes(BLOCK_BYTES + 1000)
     async with serving(answering(Reply(body=[body, b"more"], gap=100))) as (pool, _):
 

@@ -13,7 +13,8 @@ task's cancel scopes. Nor does it hold a slot while it waits. What it holds is t
 ``stream()`` at a time, which it leaves when its own block is left.
 
 It stands on nothing but a function that is used like ``pool.stream()``. So whatever has one can
-offer this, with its own ways of retrying below.
+offer this, with its own ways of retrying below. (The block of such a stream is entered in one step
+and left in another, so it must hold no cancel scope and no nursery.)
 
 Where we differ from browsers:
 

@@ -16,7 +16,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
-_STRONG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]{0,1000}+"')
+_STRONG = re.compile(r'"[\x21\x23-\x7e]{0,1000}+"')
 
 
 def validator_of(headers: Mapping[str, str]) -> str | None:
@@ -28,7 +28,7 @@ def validator_of(headers: Mapping[str, str]) -> str | None:
     changed_at, sent_at = _date(modified), _date(headers.get("Date", ""))
     if changed_at is None or sent_at is None or (sent_at - changed_at).total_seconds() < 1:
         return None
-    return modified
+    return modified if modified.isascii() else None
 
 
 def _date(text: str) -> datetime | None:

@@ -17,7 +17,8 @@ a disk may hang. A connection must not be held for as long. So a write is abando
 cancelled: the task closes its response, and its slot is free. Only then it waits for the disk,
 shielded, to remove the file. What thread runs when is then unknown; a lock lets one after the other
 touch the file, and one that comes after the removal does nothing. The rename can't be abandoned: it
-has happened, or it has not.
+has happened, or it has not. (A program that is killed leaves its temporary file: a dot, sixteen
+digits, ``.part``.)
 
 **What was left unfinished** can be kept for a later call, beside the path as ``<name>.part``. What
 has to be known of it, to go on, stands at its own end: so there is no second file that could belong
@@ -244,7 +245,9 @@ def _read_footer(file: BinaryIO, resource: str) -> tuple[Remains, int] | None:
             known = json.loads(rest[max(0, start - length) : start])
         size -= length + _LENGTH_BYTES + len(MAGIC)
     match known:
-        case [str() as of, str() as validator] if of == resource and size > 0:
+        case [str() as of, str() as validator] if (
+            of == resource and size > 0 and validator.isascii() and validator.isprintable()
+        ):
             file.truncate(size)
             file.seek(size)
             return Remains(of, validator), size
