@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
@@ -120,20 +119,6 @@ def test_a_line_without_an_end_is_refused_before_it_is_kept() -> None:
         assert list(splitter.feed("x" * 100)) == []
     with pytest.raises(NotAccepted, match="more than 1000 bytes"):
         list(splitter.feed("x"))
-
-
-def seconds_to_split(pieces: int) -> float:
-    best = 1e9
-    for _ in range(3):
-        began = time.perf_counter()
-        assert [len(line) for line in lines_of(["x" * 100] * pieces)] == [100 * pieces]
-        best = min(best, time.perf_counter() - began)
-    return best
-
-
-def test_a_long_line_in_small_pieces_takes_linear_time() -> None:
-    # Eight times as much would take 64 times as long.
-    assert seconds_to_split(80_000) < 24 * seconds_to_split(10_000)
 
 
 # ── Events ─────────────────────────────────────────────────────────────────────────────────────
