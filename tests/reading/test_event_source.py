@@ -253,6 +253,48 @@ async def test_it_works_in_its_block_and_only_once(autojump_clock: object) -> No
             await events.__aenter__()
 
 
+async def test_a_block_that_was_never_entered_gives_nothing(autojump_clock: object) -> None:
+    async with serving(Answering(ok())) as (pool, network):
+        events = pool.events(URL)
+        with pytest.raises(RemoteProtocolError):
+            await events.__aenter__()
+        with pytest.raises(trio.ClosedResourceError):
+            await anext(events)
+        nothing_held(pool, network)
+
+
+@pytest.mark.parametrize("when", [0.5, 1.5, 3.5, 4.5])
+async def test_leaving_the_block_ends_the_step_of_another_task(
+    when: float, autojump_clock: object
+) -> None:
+    """While it reads; while it waits; while it connects again; while it reads once more."""
+
+    async def respond(request: Request) -> Reply:
+        fields = {"Content-Type": "text/event-stream"}
+        return Reply(body=[b": a\n", b": b\n"], gap=1, delay=1 if seen else 0, headers=fields)
+
+    seen: list[str] = []
+    async with serving(http_server(respond), max_connections=1) as (pool, network):
+
+        async def read() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await anext(events)
+            seen.append("closed")
+
+        async with (
+            trio.open_nursery() as nursery,
+            pool.events(URL, reconnect_after=2) as events,
+        ):
+            seen.append("entered")
+            nursery.start_soon(read)
+            await trio.sleep(when)
+        assert seen == ["entered", "closed"]
+        # What comes of a request that was under way is read by the pool.
+        assert pool.statistics().busy == (1 if when == 3.5 else 0)
+        await trio.sleep(10)
+        nothing_held(pool, network)
+
+
 async def test_one_task_reads_at_a_time(autojump_clock: object) -> None:
     server = Answering(stream(b"data: a\n\n"), NO_CONTENT)
     async with serving(server) as (pool, _), pool.events(URL) as events:

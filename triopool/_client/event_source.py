@@ -131,7 +131,11 @@ class EventSource:
         if self._end is not _not_entered:
             raise RuntimeError("this block has been entered already: call events() again")
         self._end = None
-        await self._connect()
+        try:
+            await self._connect()
+        except BaseException:
+            self._end = _closed  # Its block has never begun.
+            raise
         return self
 
     @enable_ki_protection
@@ -204,6 +208,8 @@ class EventSource:
 
     async def _connect_again(self) -> None:
         await trio.sleep_until(self._connect_at)
+        if self._end is not None:
+            return  # Another task has left the block.
         try:
             await self._connect()
         except TriopoolError as exc:
@@ -225,7 +231,7 @@ class EventSource:
         except BaseException as exc:
             await self._disconnect(exc)
             raise
-        if self._end is not None:
+        if self._end is not None:  # It was a 204; or another task has left the block.
             await self._disconnect(None)
 
     def _look_at(self, response: Response) -> None:
