@@ -116,7 +116,7 @@ TRIOPOOL = (
     Seam("prepare", "triopool._request.preparations:Preparations.plain"),
     Seam("prepare", "triopool._pool:refuse_switch"),
     Seam("acquire", "triopool._slots.engine:Slots.acquire_nowait"),
-    Seam("frame", "triopool._protocol.http11:H11.start"),
+    Seam("frame", "triopool._protocol.h11_parser:H11Parser.start"),
     Seam("write", "triopool._protocol.connection:HTTP1Connection.start"),
     Seam("receive", "triopool._protocol.connection:HTTP1Connection.receive", or_more=True),
     Seam("parse", "triopool._protocol.connection:HTTP1Connection.next_head", or_more=True),
@@ -397,7 +397,8 @@ def _path(url: str) -> str:
 
 @contextlib.asynccontextmanager
 async def _open_triopool(url: str, at_once: int) -> AsyncIterator[list[Get]]:
-    async with triopool.ConnectionPool(max_connections=at_once) as pool:
+    # The table's phases are h11's, beside those of the loop that has nothing else.
+    async with triopool.ConnectionPool(max_connections=at_once, http_parser="h11") as pool:
 
         async def get() -> bytes:
             return (await pool.request("GET", url)).content

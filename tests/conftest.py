@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import ssl
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
@@ -38,6 +39,7 @@ from servers import (
 )
 from strictness import Audit
 
+from triopool._protocol.parsers import choose_parser
 from triopool.testing import NetworkSocket
 
 # On CI the same examples every time: a change is not to be blamed for what it did not do. Elsewhere
@@ -53,11 +55,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="try all points of the sweeps with two events in one tick, not a tenth of them",
     )
+    parser.addoption(
+        "--http-parser",
+        choices=("auto", "h11"),
+        default="auto",
+        help="what pools read with that name no parser; 'h11' as where httptools is not installed",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--sweep-all"):
         sweeping.share = 1.0
+    if config.getoption("--http-parser") == "h11":
+        # From here on no import finds it. triopool looks for it once a pool is made.
+        assert "httptools" not in sys.modules, "a conftest.py has imported it already"
+        sys.modules["httptools"] = None  # type: ignore[assignment]
+
+
+def pytest_report_header() -> str:
+    return f"triopool reads with {choose_parser('auto').name}"
 
 
 _EXHAUSTIVE = {
@@ -66,6 +82,7 @@ _EXHAUSTIVE = {
     "exchange/test_cancel_sweep.py",
     "fuzz/test_fuzz.py",
     "fuzz/test_proxies.py",
+    "parsers/test_alike_everywhere.py",
     "pool/test_sweep.py",
     "proxies/test_pool_sweep.py",
     "proxies/test_sweep.py",
@@ -74,7 +91,8 @@ _EXHAUSTIVE = {
     "transports/test_cancel_sweep.py",
 }
 """Tests that try a scenario at each of its points, or thousands of cases. They take half of the
-time, and reach no line that the others don't: so CI does not measure the coverage of these."""
+time, and reach no line that the others don't: so they run where they are asked for, as CI does
+(``-m exhaustive``), and it does not measure the coverage of these."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -266,7 +266,8 @@ def test_of_many_proxies_nothing_is_left_but_what_is_open() -> None:
         found = proxies_in_turn.run(f"{server.http}/2000", server.proxy, laps=2, lap=150)
     for one in found["looks"]:
         assert one["open"] == 100
-        assert one["objects"]["Proxy"] <= 100
+        # Other tests may have some, too.
+        assert one["objects"]["Proxy"] - found["before"]["objects"]["Proxy"] <= 100
     assert found["after"]["descriptors"] == found["before"]["descriptors"]
     assert found["after"]["objects"] == found["before"]["objects"]
     assert "300 proxies" in proxies_in_turn.show(json.loads(json.dumps(found)))

@@ -47,16 +47,24 @@ def test_importing_the_package_mixes_no_bytes_with_text() -> None:
     assert shown.returncode == 0, shown.stderr
 
 
-def test_only_the_adaptor_imports_h11() -> None:
+@pytest.mark.parametrize("library", ["h11", "httptools"])
+def test_only_its_own_parser_imports_a_library_of_http(library: str) -> None:
     package = Path(triopool.__file__).parent
     found = {
-        str(file.relative_to(package).as_posix())
+        file.relative_to(package).as_posix()
         for file in package.rglob("*.py")
-        if "import h11" in file.read_text(encoding="utf-8")
+        if f"import {library}" in file.read_text(encoding="utf-8")
     }
     # The servers of triopool.testing speak the other side of the protocol.
     found = {file for file in found if not file.startswith("testing/")}
-    assert found == {"_protocol/http11.py"}
+    assert found == {f"_protocol/{library}_parser.py"}
+
+
+def test_importing_the_package_does_not_import_httptools() -> None:
+    """It is for a pool to do so: a program may choose h11 where httptools is installed."""
+    program = "import sys, triopool; print('httptools' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert shown.stdout.strip() == "False", shown.stderr
 
 
 def test_every_error_is_in_the_tree_and_every_timeout_is_trios_too() -> None:

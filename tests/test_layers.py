@@ -28,7 +28,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "httpx2": {"_httpx", "_pool"},
     "_httpx": {"_pool", "_client", "_proxy", "_request", "_body", *GROUND},
     "_pool": {
-        *("_client", "_proxy", "_slots", "_dial", "_reading.lines", "_request", "_instruments"),
+        *("_client", "_proxy", "_slots", "_dial", "_protocol.parsers", "_reading.lines"),
+        *("_request", "_instruments"),
         *GROUND,
     },
     "_client": {

@@ -9,7 +9,8 @@ it. Each room's ``__init__.py`` says more of it.
     _httpx         what the two have in common
         -> _pool _client _proxy _request _body the ground
     _pool          what a program opens, asks and leaves; it wires the parts together
-        -> _client _proxy _slots _dial _reading.lines _request _instruments the ground
+        -> _client _proxy _slots _dial _protocol.parsers _reading.lines _request _instruments
+           the ground
     _client        the way of a request, from what the caller asks to the response that it gets
         -> _exchange _protocol.seam _reading _request _proxy.proxy _slots _instruments the ground
     _exchange      one request and its response, on a connection that it is given

@@ -110,6 +110,7 @@ class ConnectionInfo:
       tls: with the origin; None for plain HTTP.
       opened_at: on Trio's clock.
       proxy: the proxy on the way, the last one if there are several; None for a direct connection.
+      http_parser: what reads the responses: ``"h11"`` or ``"httptools"``.
       spent: why no other request can use it, for :meth:`triopool.abc.Instrument.closed`; None while
         one can, and where the pool closes it for a reason of its own. Left out of comparisons, so
         that what an instrument remembers of a connection is found again.
@@ -122,6 +123,7 @@ class ConnectionInfo:
     tls: TLSInfo | None
     opened_at: float
     proxy: ProxyInfo | None = field(default=None, kw_only=True)
+    http_parser: str = field(default="h11", kw_only=True)
     spent: Spent | None = field(default=None, compare=False, kw_only=True)
 
 

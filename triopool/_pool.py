@@ -10,6 +10,7 @@ import enum
 import os
 import ssl
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from types import TracebackType
 from typing import Unpack
 
@@ -24,6 +25,7 @@ from ._client.lease import LeasedConnection, lease_block
 from ._client.response import Response
 from ._config import (
     Timeouts,
+    check_bool,
     check_count,
     check_delay,
     check_local_address,
@@ -91,6 +93,8 @@ class ConnectionPool:
       timeouts: the limits of the phases of each request, unless it has its own.
       ssl_context: for https; never modified. None for one that verifies against the operating
         system's trust store.
+      tls_resumption: whether a handshake of TLS 1.2 may go on from an earlier one with the same
+        origin, which saves a round trip. False to have each server's certificate shown again.
       socket_factory: makes each socket, before it is bound and connected; see
         :data:`triopool.abc.SocketFactory`. :data:`triopool.only_public` refuses those to our own
         network. None for plain ones.
@@ -125,6 +129,7 @@ class ConnectionPool:
         max_requests_per_connection: int | None = None,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - immutable
         ssl_context: ssl.SSLContext | None = None,
+        tls_resumption: bool = True,
         socket_factory: SocketFactory | None = None,
         local_address: str | tuple[str, int] | None = None,
         resolver: Resolver | None = None,
@@ -141,6 +146,7 @@ class ConnectionPool:
             raise TypeError(f"ssl_context must be an ssl.SSLContext, not {described(ssl_context)}")
         if unix_socket is not None and local_address is not None:
             raise ValueError("local_address has no meaning for a unix_socket: give one of them")
+        check_bool("tls_resumption", tls_resumption)
         chooser = chooser_of_pool(proxy)
         if unix_socket is not None and chooser is not None:
             raise ValueError(
@@ -153,6 +159,7 @@ class ConnectionPool:
         instrument = combine(instruments)
         self._deadlines = Deadlines()
         self._names = Names(resolver, check_ttl(dns_ttl))
+        self._parser = choose_parser(http_parser)
         dialler = Dialler(
             self._names,
             self._deadlines,
@@ -161,7 +168,8 @@ class ConnectionPool:
             local_address=check_local_address(local_address),
             unix_socket=None if unix_socket is None else os.fspath(unix_socket),
             happy_eyeballs_delay=check_delay(happy_eyeballs_delay),
-            parser=choose_parser(http_parser),
+            parser=self._parser,
+            tls_resumption=tls_resumption,
         )
         self._slots = Slots(
             dialler.dial,
@@ -515,7 +523,8 @@ class ConnectionPool:
         """
         if self._state is not _State.LEFT:
             self._check_usable()
-        return self._slots.statistics()
+        # The slots know of connections, and not of what is spoken on them.
+        return replace(self._slots.statistics(), http_parser=self._parser.name)
 
     @property
     def max_connections(self) -> int | None:

@@ -77,7 +77,9 @@ class PoolStatistics(OriginStatistics):
     Attributes:
       max_connections: the bound on ``open``; None for none.
       origins: the figures of each origin that has something open or waiting.
+      http_parser: what reads the responses: ``"h11"`` or ``"httptools"``.
     """
 
     max_connections: int | None
     origins: Mapping[PoolKey, OriginStatistics]
+    http_parser: str = "h11"

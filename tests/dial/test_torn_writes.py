@@ -255,5 +255,5 @@ async def test_closing_the_tls_layer_closes_the_socket(
     autojump_clock: MockClock, silent_network: Network, client_ssl_context: ssl.SSLContext
 ) -> None:
     async with tls_stream(silent_network, client_ssl_context) as (stream, _):
-        await trio.aclose_forcefully(stream.ssl)
+        await trio.aclose_forcefully(stream)
         assert not silent_network.open_sockets

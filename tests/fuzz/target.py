@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 import h11
 import trio
 from exchange.world import nothing_held
+from parsers.reading import END, Story, differences
 from trio.testing import MockClock
 
 from triopool import (
@@ -378,12 +379,20 @@ def _answer(asked: _Asked) -> bytes:
 # ── The client ─────────────────────────────────────────────────────────────────────────────────
 
 
+_ASKINGS = {"get": "GET", "head": "HEAD", "upgrade": "upgrade", "connect": "CONNECT"}
+"""As which request the parsers get what a case sends; others are a POST."""
+
+
 def play(case: Case) -> str:
     """Run a case; return in a word how the request ended.
 
     Raises:
       Exception: a promise was broken; AssertionError, most of the time.
     """
+    end = [END] if case.end == "eof" else []
+    pieces = [piece for piece in case.pieces if piece]
+    found = differences(Story(_ASKINGS.get(case.kind, "POST"), [[*pieces, *end]]))
+    assert not found, "\n".join(found)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return trio.run(_main, case, clock=MockClock(autojump_threshold=0))

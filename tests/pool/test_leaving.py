@@ -217,6 +217,7 @@ def test_a_pool_never_opened_needs_no_cleaning_up(recwarn: pytest.WarningsRecord
         ("max_requests_per_connection", 0, ValueError, "at least 1"),
         ("timeouts", 5, TypeError, "Timeouts"),
         ("ssl_context", False, TypeError, "SSLContext"),
+        ("tls_resumption", "no", TypeError, "True or False"),
         ("socket_factory", "tcp", TypeError, "callable"),
         ("resolver", {}, TypeError, "callable"),
         ("local_address", "localhost", ValueError, "IP address"),
@@ -224,7 +225,7 @@ def test_a_pool_never_opened_needs_no_cleaning_up(recwarn: pytest.WarningsRecord
         ("happy_eyeballs_delay", 0, ValueError, "positive"),
         ("happy_eyeballs_delay", None, TypeError, "number of seconds"),
         ("proxy", "proxy:3128", triopool.InvalidURL, "a proxy's URL begins with"),
-        ("proxy", {"http": "http://proxy:3128"}, TypeError, "a function of the origin, not dict"),
+        ("proxy", {"http": "http://proxy:3128"}, TypeError, "one for each scheme is ProxyRules"),
         ("instruments", [triopool.LoggingInstrument], TypeError, "instances"),
     ],
 )

@@ -685,8 +685,8 @@ BUGS = [
     Bug(
         "a layer that is cancelled in the one below goes on",
         "_transport/tls.py",
-        "            self._below.torn = True\n",
-        "",
+        "                self._below.torn = True\n                raise\n",
+        "                raise\n",
     ),
     Bug(
         "only the wire knows that it is torn",

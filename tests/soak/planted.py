@@ -43,10 +43,10 @@ BUGS = [
         [
             Edit(
                 "_protocol/connection.py",
-                "            await self.flush()\n        else:\n",
+                "            return self._write_now()\n        assert last",
                 "            if last:\n"
                 '                self._sent = "whole"\n'
-                "            await self.flush()\n        else:\n",
+                "            return self._write_now()\n        assert last",
             ),
             Edit(
                 "_exchange/exchange.py",
@@ -87,10 +87,15 @@ BUGS = [
         "bytes behind a response that came with it are not looked for",
         [
             Edit(
-                "_protocol/http11.py",
+                "_protocol/h11_parser.py",
                 "self._h11.trailing_data[0] or self.scanner.has_rest",
                 "False",
-            )
+            ),
+            Edit(
+                "_protocol/httptools_parser.py",
+                "Spent.EARLY_BYTES if self.scanner.has_rest else None",
+                "None",
+            ),
         ],
     ),
     Bug(

@@ -66,6 +66,7 @@ async def requests(pool: triopool.ConnectionPool) -> None:
     assert_type(response.method, str)
     assert_type(response.connection.id, int)
     assert_type(response.connection.reused, bool)
+    assert_type(response.connection.http_parser, str)
     assert_type(response.raise_for_status(), triopool.Response)
     assert_type(response.is_error, bool)
     assert_type(response.is_redirect, bool)
@@ -235,6 +236,7 @@ async def operations(pool: triopool.ConnectionPool) -> None:
     statistics = pool.statistics()
     assert_type(statistics.open, int)
     assert_type(statistics.oldest_wait, float)
+    assert_type(statistics.http_parser, str)
     for key, figures in statistics.origins.items():
         assert_type(key.origin.host, str)
         assert_type(figures.idle, int)
@@ -311,6 +313,7 @@ async def pools(context: ssl.SSLContext) -> None:
         max_requests_per_connection=None,
         timeouts=triopool.Timeouts(),
         ssl_context=context,
+        tls_resumption=False,
         socket_factory=factories[0],
         local_address="127.0.0.1",
         resolver=resolver,
@@ -329,6 +332,9 @@ async def pools(context: ssl.SSLContext) -> None:
     triopool.ConnectionPool(socket_factory=guarded)
     triopool.ConnectionPool(socket_factory=triopool.only_public)
 
+    triopool.ConnectionPool(http_parser="auto")
+    triopool.ConnectionPool(http_parser="httptools")
+    triopool.ConnectionPool(http_parser="llhttp")  # type: ignore[arg-type]
     triopool.ConnectionPool(timeout=3)  # type: ignore[call-arg]
     triopool.ConnectionPool(socket_factory=make_nothing)  # type: ignore[arg-type]
     triopool.ConnectionPool(resolver=make_socket)  # type: ignore[arg-type]

@@ -32,12 +32,23 @@ async def checked_pieces(body: AsyncIterable[object], whose: str) -> AsyncGenera
     iterator = aiter(body)
     try:
         async for piece in iterator:
-            if not isinstance(piece, bytes | bytearray | memoryview):
-                raise TypeError(f"{whose} must yield bytes, not {type(piece).__name__}")
-            # A copy, unless it is bytes: the user may write into it again before it is sent.
-            yield bytes(piece)
+            yield checked_piece(piece, whose)
     finally:
         await close_body(iterator)
+
+
+def checked_piece(piece: object, whose: str) -> bytes:
+    """What an iterator gave, as bytes.
+
+    Raises:
+      TypeError: it is not bytes.
+    """
+    if type(piece) is bytes:
+        return piece
+    if isinstance(piece, bytes | bytearray | memoryview):
+        # A copy: the user may write into it again before it is sent.
+        return bytes(piece)
+    raise TypeError(f"{whose} must yield bytes, not {type(piece).__name__}")
 
 
 def refuse_result(made: object, whose: str) -> NoReturn:

@@ -40,6 +40,7 @@ from .hops import Step, plan, travel, unreached
 from .line import Line
 from .names import Addresses, Names
 from .report import DialReport, show_address
+from .sessions import Sessions
 from .sockets import Sockets
 from .socks import AnotherAddress
 from .trust import Trust
@@ -57,6 +58,7 @@ class Dialler:
       unix_socket: the path to connect to, whatever the origin; None to look the host up.
       happy_eyeballs_delay: seconds between the starts of two attempts.
       parser: reads what comes on the connections.
+      tls_resumption: whether a handshake may go on from an earlier one's session.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Dialler:
         unix_socket: str | None = None,
         happy_eyeballs_delay: float = 0.25,
         parser: ParserKind = H11,
+        tls_resumption: bool = True,
     ) -> None:
         self._names = names
         self._deadlines = deadlines
@@ -80,6 +83,7 @@ class Dialler:
         self._unix_socket = unix_socket
         self._delay = happy_eyeballs_delay
         self._parser = parser
+        self._sessions = Sessions() if tls_resumption else None
         self._ids = itertools.count(1)
 
     async def dial(self, key: PoolKey, notes: list[str]) -> Connection:
@@ -132,7 +136,14 @@ class Dialler:
         if key.has_tls:
             report.doing("reading the trust store")
             context = await self._trust.context()
-        return await plan(key, self._names, report, context=context, own_context=own_context)
+        return await plan(
+            key,
+            self._names,
+            report,
+            context=context,
+            own_context=own_context,
+            sessions=self._sessions,
+        )
 
     async def _addresses(self, key: PoolKey, first: Proxy | None, report: DialReport) -> Addresses:
         """Where the wire is to lead to: to the *first* proxy, or else to the origin."""
@@ -162,6 +173,7 @@ class Dialler:
                 tls=_facts(line.tls) if key.has_tls else None,
                 opened_at=trio.current_time(),
                 proxy=None if key.proxy is None else _facts_of_proxy(key.proxy, key, line),
+                http_parser=self._parser.name,
             )
             return HTTP1Connection(wire, line.tls, info, key, self._deadlines, self._parser.make)
         except BaseException:

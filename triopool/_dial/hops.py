@@ -34,6 +34,7 @@ from .happy_eyeballs import interleave
 from .line import Line
 from .names import Names
 from .report import DialReport
+from .sessions import Sessions
 from .socks import Socks, can_be_asked_for
 from .tunnel import Tunnel
 
@@ -80,19 +81,24 @@ class ProxyTLS:
 
 
 class OriginTLS:
-    """TLS with the origin."""
+    """TLS with the origin, resumed where we have a session with it."""
 
-    def __init__(self, key: PoolKey, context: ssl.SSLContext) -> None:
+    def __init__(self, key: PoolKey, context: ssl.SSLContext, sessions: Sessions | None) -> None:
         self._key = key
         self._context = context
+        self._sessions = sessions
 
     def doing(self, line: Line) -> str:
         return f"TLS handshake with {line.peer}"
 
     async def take(self, line: Line) -> None:
+        sessions = self._sessions
+        session = None if sessions is None else sessions.find(self._key)
         try:
-            await line.shake_hands(self._context, self._key)
+            tls = await line.shake_hands(self._context, self._key, session)
         except TLSError as exc:
+            if sessions is not None:
+                sessions.forget(self._key)
             if self._key.proxy is None:
                 raise  # It is told of one of the origin's addresses.
             raise TLSError(
@@ -100,6 +106,8 @@ class OriginTLS:
                 origin=self._key.origin,
                 phase="connect",
             ) from exc.__cause__
+        if sessions is not None:
+            sessions.keep(self._key, self._context, tls.ssl)
 
 
 async def plan(
@@ -109,12 +117,14 @@ async def plan(
     *,
     context: ssl.SSLContext | None,
     own_context: ssl.SSLContext | None,
+    sessions: Sessions | None = None,
 ) -> list[Step]:
     """The steps from a connected wire to *key*. Nothing is open yet.
 
     Args:
       context: for the origin; None if there is no TLS with it.
       own_context: for the proxies that speak TLS and have no context of their own.
+      sessions: of the origins; None to resume none.
 
     Raises:
       ResolveError: a name that is looked up on our side has no address.
@@ -139,7 +149,7 @@ async def plan(
                 raise
             raise unreached(following, key, exc) from exc
     if context is not None:
-        steps.append(OriginTLS(key, context))
+        steps.append(OriginTLS(key, context, sessions))
     return steps
 
 

@@ -38,13 +38,16 @@ class Line:
         """The topmost layer: what one speaks with the peer on."""
         return self.wire if self.tls is None else self.tls
 
-    async def shake_hands(self, context: ssl.SSLContext, key: PoolKey) -> None:
-        """Put a layer of TLS upon what there is.
+    async def shake_hands(
+        self, context: ssl.SSLContext, key: PoolKey, session: ssl.SSLSession | None = None
+    ) -> TLSStream:
+        """Put a layer of TLS upon what there is, and return it.
 
         Raises:
           TLSError: there was no handshake with the name of *key*.
         """
-        self.tls = await handshake(self.stream, context, key)
+        self.tls = await handshake(self.stream, context, key, session)
+        return self.tls
 
     async def what_has_come(self) -> bytes | None:
         """A byte that has come and was not read, ``b""`` for the end; None if nothing has.

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from .._errors import ReadError, WriteError
-from .upload import ONE_TLS_WRITE_BYTES, ONE_WRITE_BYTES, Upload
+from .upload import ONE_WRITE_BYTES, Upload
 
 if TYPE_CHECKING:
     from .._protocol.seam import Codec
@@ -85,11 +85,12 @@ class Sender:
                 just_seen=just_seen,
             )
             if body is None:
-                await codec.flush()
+                if not written:
+                    await codec.flush()
                 self._start_upload(background, crashed, is_framed=False)
                 return
             if not written:
-                if body and codec.writes_at_once:
+                if body:
                     # The kernel has no more room, and the server may want to be read first.
                     self._start_upload(background, crashed, is_framed=True)
                     return
@@ -107,8 +108,7 @@ class Sender:
         body = request.body
         if not isinstance(body, bytes) or request.expect_continue:
             return None
-        most = ONE_WRITE_BYTES if self._codec.writes_at_once else ONE_TLS_WRITE_BYTES
-        return body if len(body) <= most else None
+        return body if len(body) <= ONE_WRITE_BYTES else None
 
     def _start_upload(
         self, background: Background, crashed: Callable[[BaseException], None], *, is_framed: bool

@@ -79,7 +79,7 @@ class UpgradedStream(trio.abc.Stream):
             some, self._lead = self._lead[:size], self._lead[size:]
         else:
             some = bytes(await self._stream.receive_some(max_bytes))
-        # trio.SSLStream tells an end without close_notify once, and calls itself broken then.
+        # An end is told again, though what follows it may be an error.
         self._ended = not some
         return some
 

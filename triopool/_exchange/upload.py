@@ -22,15 +22,15 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import AsyncIterable, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterable, Callable
 from typing import TYPE_CHECKING
 
 import trio
 
-from .._body.pieces import checked_pieces, refuse_result
+from .._body.pieces import checked_piece, close_body, refuse_result
 from .._errors import ReadError, TriopoolError, WriteError
 from .._groups import most_urgent
+from .turn import Turn
 
 if TYPE_CHECKING:
     from .._protocol.seam import Bytes, Codec
@@ -42,10 +42,6 @@ logger = logging.getLogger("triopool")
 ONE_WRITE_BYTES = 64 * 1024
 """A body of at most this many bytes is sent together with the head; without a task, if the kernel
 takes it at once."""
-
-ONE_TLS_WRITE_BYTES = 16 * 1024
-"""The same with TLS, where one can't ask the kernel what it takes before it is encrypted: no more
-than any socket has room for."""
 
 PIECE_BYTES = 256 * 1024
 """A larger one goes out in pieces of at most this size, and after each its progress is told. A
@@ -101,6 +97,7 @@ class Upload:
         self._ended = trio.Event()
         self._task: trio.lowlevel.Task | None = None
         self._of_connection: TriopoolError | None = None
+        self._turn = Turn()
         self.state = State.SENDING
         self.closes_body = False
         self.error: BaseException | None = None
@@ -248,29 +245,37 @@ class Upload:
         await self._send(last, last=True)
 
     async def _send_pieces(self, body: AsyncIterable[object]) -> None:
-        async with aclosing(checked_pieces(body, "the body's iterator")) as pieces:
-            async for piece in pieces:
-                for part in _cut(piece):
+        iterator = aiter(body)
+        try:
+            async for piece in iterator:
+                for part in _cut(checked_piece(piece, "the body's iterator")):
                     await self._send(part)
+        finally:
+            await close_body(iterator)
         await self._send(b"", last=True)
 
     async def _send(self, piece: Bytes, *, last: bool = False) -> None:
-        await self._moved(self._codec.send(piece, last=last))
+        # Others run before a piece and not behind it: what was taken is counted in the same step.
+        if self._turn.is_over(len(piece)) or self.state is not State.SENDING:
+            await trio.lowlevel.checkpoint()
+        try:
+            if not self._codec.send_now(piece, last=last):
+                await self._codec.flush()
+                self._turn.begin()
+        except TriopoolError as exc:
+            self._of_connection = exc
+            raise
         if piece:
             self._count_sent(len(piece))
 
     async def _send_rest(self, body: object) -> None:
         assert isinstance(body, bytes)
-        await self._moved(self._codec.flush())
-        self._count_sent(len(body))
-
-    async def _moved(self, moving: Awaitable[None]) -> None:
-        """Await the connection: an error that comes out of it is not the iterator's."""
         try:
-            await moving
+            await self._codec.flush()
         except TriopoolError as exc:
             self._of_connection = exc
             raise
+        self._count_sent(len(body))
 
 
 def _cut(data: bytes) -> list[Bytes]:

@@ -113,7 +113,7 @@ class NetworkStream:
             case "is_readable":
                 return connection.socket.is_readable()
             case "ssl_object":
-                # trio's stream answers what an SSLObject is asked: version(), cipher(), ...
+                # What start_tls() made answers what an SSLObject is asked: version(), cipher(), ...
                 return self._stream if isinstance(self._stream, trio.SSLStream) else connection.tls
         return None
 

@@ -19,8 +19,9 @@ Long because both directions share one state: the clocks, what is owed, and why 
 from __future__ import annotations
 
 import math
+import ssl
 from collections.abc import Callable
-from typing import Any, Literal, NoReturn, TypeAlias
+from typing import Literal, NoReturn, TypeAlias
 
 import trio
 
@@ -80,7 +81,6 @@ class HTTP1Connection:
     ) -> None:
         self.info = info
         self.spent: Spent | None = None
-        self.writes_at_once = tls is None
         # Behind a proxy's answer nothing may come before our request, so we look from the first one
         # on. Not within TLS: there a glance can't tell, and TLS has its own tickets to send.
         self._looks_always = tls is None and key.proxy is not None
@@ -144,7 +144,7 @@ class HTTP1Connection:
         return self._wire.socket
 
     @property
-    def tls(self) -> trio.SSLStream[Any] | None:
+    def tls(self) -> ssl.SSLObject | None:
         return None if self._tls is None or self.info.tls is None else self._tls.ssl
 
     def open_codec(self) -> HTTP1Connection:
@@ -194,9 +194,9 @@ class HTTP1Connection:
         self._head = None
         self._owed = self._parser.start(head, body)
         self._owes_the_end = body is not None
-        return body is not None and self._write_now()
+        return self._write_now()
 
-    async def send(self, piece: Bytes, *, last: bool = False) -> None:
+    def send_now(self, piece: Bytes, *, last: bool = False) -> bool:
         try:
             framed = self._parser.frame(piece, last=last)
         except DoesNotFit as exc:
@@ -208,10 +208,10 @@ class HTTP1Connection:
         self._owed = framed[0] if len(framed) == 1 else b"".join(framed)
         self._owes_the_end = last
         if self._owed:
-            await self.flush()
-        else:
-            assert last  # of a body whose length was told: its end is not framed
-            self._pay()
+            return self._write_now()
+        assert last  # of a body whose length was told: its end is not framed
+        self._pay()
+        return True
 
     async def flush(self) -> None:
         # Let others run before and not after, so that what has been taken is counted at once.
@@ -234,17 +234,17 @@ class HTTP1Connection:
 
     def _write_now(self) -> bool:
         """Write what the kernel takes at once of what is owed; whether that was all."""
-        if not self.writes_at_once:
-            return False
         try:
-            sent = self._wire.send_now(self._owed)
+            sent = self._stream.send_now(self._owed)
+            # What TLS has taken over may not have been taken by the kernel.
+            all_taken = self._tls is None or self._tls.push()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             self._raise_send_failure(exc)
-        if sent < len(self._owed):
-            self._owed = memoryview(self._owed)[sent:]
-            return False
-        self._pay()
-        return True
+        if sent == len(self._owed) and all_taken:
+            self._pay()
+            return True
+        self._owed = memoryview(self._owed)[sent:]
+        return False
 
     def _pay(self) -> None:
         """The kernel has taken all that was framed."""
@@ -360,8 +360,14 @@ class HTTP1Connection:
 
     async def finish(self) -> None:
         self.spent = self._why_spent()
-        # With TLS, what came behind the response may have been read into its buffer already.
-        if self.spent is None and self._tls is not None and not await self.settle():
+        # We look at what came behind the response: the next request may get the connection as it
+        # is, without another glance, and would take bytes of the last one for its answer. With TLS
+        # they may have been read already, and wait there; or they may be TLS's own.
+        if (
+            self.spent is None
+            and self._stream.is_readable()
+            and (self._tls is None or not await self.settle())
+        ):
             self.spent = Spent.EARLY_BYTES
         if self.spent is None:
             self._parser.next_cycle()
@@ -372,12 +378,7 @@ class HTTP1Connection:
             return self.spent
         if self._sent != "whole":
             return Spent.NOT_SENT
-        why = self._parser.why_spent()
-        # We look at what came behind the response: the next request may get the connection as it
-        # is, without another glance, and would take bytes of the last one for its answer.
-        if why is None and self._tls is None and self._wire.is_readable():
-            return Spent.EARLY_BYTES
-        return why
+        return self._parser.why_spent()
 
     def abandon(self) -> None:
         self.close(Spent.CUT_SHORT)

@@ -129,6 +129,8 @@ class H11Parser:
             while self.take():
                 pass
             return read[: self.body_bytes - before]
+        if self._ended:
+            return None  # h11 may refuse what comes behind.
         event = self._next_event()
         if type(event) is h11.Data:
             data: bytes = event.data
@@ -138,7 +140,8 @@ class H11Parser:
             self._ended = True
             if self.scanner.told.chunked:
                 self.trailers = event.headers.raw_items()
-        return None if self._ended else b""
+            return None
+        return b""
 
     def _next_event(self) -> Any:
         """What h11 makes of the bytes so far."""

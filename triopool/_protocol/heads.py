@@ -185,9 +185,10 @@ def read_head(head: bytes, doubt: Doubt) -> Told:
     # says the same to all, and many servers tell it with each 204.)
     if (status < 200 or status == 204) and (chunked or length):
         doubt(Spent.DOUBTFUL)
-    # RFC 9112 appendix C.2.2: old proxies say the other one. We heed it, and never send it.
+    # RFC 9112 appendix C.2.2: old proxies say the other one. We heed it, and never send it. But how
+    # long the connection lasts is for the final response to say.
     for name in (_CONNECTION, _PROXY_CONNECTION):
-        if name in found and b"close" in words_of(found[name]):
+        if name in found and status >= 200 and b"close" in words_of(found[name]):
             doubt(Spent.ASKED_TO_CLOSE)
     encoding = b", ".join(found[_ENCODING]).decode("latin-1") if _ENCODING in found else ""
     limit = _read_keep_alive(b",".join(found[_KEEP_ALIVE]), doubt) if _KEEP_ALIVE in found else None
@@ -273,6 +274,26 @@ def split_fields(section: bytes) -> list[tuple[bytes, bytes]]:
     lines = section[: section.index(b"\r\n\r\n")].split(b"\r\n")
     fields = (line.partition(b":") for line in lines[1:])
     return [(name, value.strip(b" \t")) for name, _, value in fields]
+
+
+def fields_to_show(section: bytes) -> list[tuple[bytes, bytes]]:
+    """The fields of a response, with a length once, and a coding in lower case, as h11 has it.
+
+    RFC 9110 section 8.6 allows it, and a program that makes a number of a length is glad of it.
+    """
+    shown: list[tuple[bytes, bytes]] = []
+    has_length = False
+    for name, value in split_fields(section):
+        lower = name.lower()
+        if lower == _CODING:
+            value = value.lower()
+        elif lower == _LENGTH:
+            if has_length:
+                continue
+            has_length = True
+            value = value.partition(b",")[0].rstrip(b" \t")
+        shown.append((name, value))
+    return shown
 
 
 def words_of(values: Iterable[bytes]) -> list[bytes]:

@@ -18,7 +18,7 @@ from functools import partial
 import httptools
 
 from .._facts import Spent
-from .heads import Doubt, has_no_body, not_legal, split_fields
+from .heads import Doubt, fields_to_show, has_no_body, not_legal
 from .parser import CutShort, DoesNotFit
 from .request_head import RequestHead, write_fields
 from .scanner import Scanner, Stage
@@ -50,7 +50,8 @@ class HttptoolsParser:
         self._to_send: int | None = 0
 
     def _doubted(self, why: Spent) -> None:
-        self._is_doubtful = True
+        if why is not Spent.ASKED_TO_CLOSE:
+            self._is_doubtful = True
         self._doubt(why)
 
     # ── Requests ───────────────────────────────────────────────────────────────────────────────
@@ -105,7 +106,7 @@ class HttptoolsParser:
             told.status,
             head[13 : head.index(b"\r\n")],
             head[5:8],
-            partial(split_fields, head),
+            partial(fields_to_show, head),
             told.length if is_final else None,
             told.chunked,
             told.encoding,
@@ -141,7 +142,7 @@ class HttptoolsParser:
             return data
         if scanner.stage is Stage.TRAILERS and (trailers := scanner.take_trailers()) is not None:
             if trailers != b"\r\n":
-                self.trailers = split_fields(b"\r\n" + trailers)
+                self.trailers = fields_to_show(b"\r\n" + trailers)
             self._ended = True
             return None
         self._check_not_cut()
@@ -179,10 +180,12 @@ class HttptoolsParser:
 
 
 def _is_legal(head: bytes) -> bool:
+    # llhttp pauses behind a 101, and httptools takes that for an error if the head has no Upgrade,
+    # which h11 does not ask for. It makes no difference for what is legal: so it sees a 102.
+    if head.startswith(b"101", 9):
+        head = b"%b102%b" % (head[:9], head[12:])
     try:
         httptools.HttpResponseParser(_NO_CALLBACKS).feed_data(head)
-    except httptools.HttpParserUpgrade:
-        pass  # After 101, or what may be one: we see for ourselves.
     except httptools.HttpParserError:
         return False
     return True

@@ -137,8 +137,11 @@ def sent_field(name: str | bytes, value: str | bytes) -> tuple[bytes, bytes]:
     sent_name = name.encode("utf-8", "replace") if isinstance(name, str) else name
     if not _NAME.fullmatch(sent_name):
         raise ValueError(f"the name of a header is not a token (it begins with {token_in(name)!r})")
-    if wrong := _what_is_wrong(sent_name.lower(), value):
+    lower_name = sent_name.lower()
+    if wrong := _what_is_wrong(lower_name, value):
         raise ValueError(f"the value of header {token_in(name)!r} can't be sent: {wrong}")
+    if lower_name == b"transfer-encoding":
+        return sent_name, b"chunked"  # In lower case: not all servers are lenient.
     return sent_name, value.encode("ascii") if isinstance(value, str) else bytes(value)
 
 

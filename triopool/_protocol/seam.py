@@ -15,9 +15,11 @@ One task may send while another one receives.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    import ssl
+
     import trio
 
     from .._config import Timeouts
@@ -75,11 +77,6 @@ class Codec(Protocol):
 
     # ── Sending ────────────────────────────────────────────────────────────────────────────────
 
-    @property
-    def writes_at_once(self) -> bool:
-        """Whether :meth:`start` can see what the system takes; not so with TLS."""
-        ...
-
     def start(
         self,
         origin: Origin,
@@ -90,9 +87,9 @@ class Codec(Protocol):
         reused: bool,
         just_seen: bool,
     ) -> bool:
-        """Begin: frame the head, and the *body* if that is all; write what is taken at once.
+        """Begin: frame the head, and the *body*; write what is taken at once.
 
-        Not a checkpoint. Nothing is written if the body is None, which is for pieces to come.
+        Not a checkpoint. If the body is None, pieces of it are to come.
 
         Args:
           origin: whom the request is for, for errors: a proxy may forward those of all origins.
@@ -106,23 +103,36 @@ class Codec(Protocol):
 
         Raises:
           WriteError: the connection broke. If some was sent, the answer may still be there.
-          PoolClosed: as :meth:`send`.
+          PoolClosed: as :meth:`flush`.
+        """
+        ...
+
+    def send_now(self, piece: Bytes, *, last: bool = False) -> bool:
+        """Frame a piece of the body, and write what is taken of it at once.
+
+        Not a checkpoint: to let others run is the caller's task. If this raises, nothing more can
+        be sent.
+
+        Args:
+          piece: only the last one may be empty.
+          last: whether it is the last one; then the body's end is framed with it.
+
+        Returns:
+          Whether everything was written; else :meth:`flush` writes the rest.
+
+        Raises:
+          WriteError: the connection broke.
+          LocalProtocolError: the body does not fit the Content-Length of the request.
+          PoolClosed: the pool was left meanwhile.
         """
         ...
 
     async def flush(self) -> None:
-        """Write what is framed and has not been taken. Raises as :meth:`send`."""
-
-    async def send(self, piece: Bytes, *, last: bool = False) -> None:
-        """Frame and write a piece of the body; and its end, if it is the *last* one.
-
-        If this raises, nothing more can be sent. Only the last piece may be empty; if nothing is
-        sent for it, this is no checkpoint.
+        """Wait until what was framed has been taken. A checkpoint.
 
         Raises:
           WriteError: the connection broke.
           WriteTimeout: the server took nothing for the time that is the limit.
-          LocalProtocolError: the body does not fit the Content-Length of the request.
           PoolClosed: the pool was left meanwhile.
         """
 
@@ -183,7 +193,7 @@ class Codec(Protocol):
     async def finish(self) -> None:
         """The response is whole: make ready for another exchange, or say why that can't be.
 
-        ``connection.spent`` is the answer. A checkpoint with TLS only.
+        ``connection.spent`` is the answer. A checkpoint with TLS only, if something has come.
         """
 
     def abandon(self) -> None:
@@ -269,6 +279,6 @@ class Connection(Protocol):
         ...
 
     @property
-    def tls(self) -> trio.SSLStream[Any] | None:
+    def tls(self) -> ssl.SSLObject | None:
         """For facts about it: not to be read or written."""
         ...

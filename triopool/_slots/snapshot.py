@@ -23,9 +23,12 @@ def snapshot(
     own: dict[Share, list[Slot]] = {queue.share: [] for queue in queues}
     for slot in slots:
         own[slot.share].append(slot)
-    return PoolStatistics(
+    figures = {
         **_gauges(slots, [waiter for queue in queues for waiter in queue.waiting]),
         **_counters(counts),
+    }
+    return PoolStatistics(
+        **figures,
         max_connections=max_connections,
         origins={
             queue.share.key: OriginStatistics(

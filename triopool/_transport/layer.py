@@ -24,6 +24,22 @@ class Layer(Protocol):
     @torn.setter
     def torn(self, torn: bool) -> None: ...
 
+    def send_now(self, data: bytes | bytearray | memoryview) -> int:
+        """Take over what can be taken at once of *data*; return how much it was."""
+        ...
+
+    def push(self) -> bool:
+        """Send what was taken over and has not been sent, as far as it is taken at once.
+
+        Returns:
+          Whether nothing is left. If something is, :meth:`send_all` sends it.
+        """
+        ...
+
+    def is_readable(self) -> bool:
+        """Whether something has come, or an end; or it is of no more use."""
+        ...
+
     async def send_all(self, data: bytes | bytearray | memoryview) -> None: ...
 
     async def wait_send_all_might_not_block(self) -> None: ...

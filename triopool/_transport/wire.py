@@ -139,6 +139,10 @@ class Wire(trio.abc.Stream):
         self.bytes_sent += sent
         return sent
 
+    def push(self) -> bool:
+        """Whether nothing is kept back: what a wire takes over, the kernel has taken."""
+        return True
+
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         if self.torn and not self.closed:
             raise trio.BrokenResourceError("an earlier write was cut short")
