@@ -9,7 +9,7 @@ Each ```` ```python ```` block of README.md is run as well:
 * as a program of its own, in an empty folder, with warnings as errors;
 * with ``https://www.example.org`` (any host of example.org or example.com, http or https) replaced
   by the address of a server. It sends back what it is sent to ``/echo``, or piece by piece to
-  ``/chat``, redirects from ``/moved``,
+  ``/chat``, redirects from ``/moved``, has two lines at ``/log`` and two events at ``/events``,
   echoes for whoever asks for another protocol, and answers all else with 200 and
   ``{"hello": "world"}``;
 * below a line ``<!-- run: in a pool -->``, which a reader does not see, as the body of an async
@@ -60,6 +60,14 @@ async def run_python(*arguments: str, cwd: Path = ROOT) -> tuple[int, str]:
 async def respond(request: Request) -> Reply:
     if request.target == "/moved":
         return Reply(status=302, headers=[("Location", "/here")])
+    if request.target == "/log":
+        return Reply(headers={"Content-Type": "text/plain"}, body=b"one\ntwo\n")
+    if request.target == "/events":
+        # Two events, and when they have been seen no more.
+        if request.header("Last-Event-ID"):
+            return Reply(status=204)
+        events = b"retry: 100\n\nevent: add\ndata: [1]\n\nid: 2\ndata: [2]\n\n"
+        return Reply(headers={"Content-Type": "text/event-stream"}, body=events)
     if request.target == "/echo":
         content_type = request.header("Content-Type") or "text/plain"
         return Reply(headers=[("Content-Type", content_type)], body=request.body)
@@ -205,6 +213,14 @@ EXPECTED = {
         r"download back .* 33\.6/33\.6 MB ",
         r"33554432 bytes, the same as before: True\n",
         r"memory at its peak: \d\.\d MiB",  # a single digit: it was not kept as a whole
+    ],
+    "streams": [
+        r"line: 12:00:01 started\n",
+        r"line 2 is not JSON, and line 3 is {'id': 3}\n",
+        r"event 1: a\nevent 2: b\nconnected again\nevent 3: c\n",
+        r"pages: 1 2 3\n",
+        r"saved: 300000 bytes, the same as there: True, in 3 requests\n",
+        r"busy 0\n",
     ],
     "watch_statistics": [
         r"8 of 8 connections open",

@@ -17,13 +17,16 @@ it. Each room's ``__init__.py`` says more of it.
     _httpx         what the two have in common
         -> _pool _client _proxy _request _body the ground
     _pool          what a program opens, asks and leaves; it wires the parts together
-        -> _session _client _proxy _slots _dial _protocol.parsers _request _instruments the ground
+        -> _session _client _proxy _slots _dial _protocol.parsers _reading.lines _request
+           _instruments the ground
     _session       what requests have in common, their cookies, and when to try again
         -> _client _exchange.sending _request _proxy _body the ground
     _client        the way of a request, from what the caller asks to the response that it gets
-        -> _exchange _protocol.seam _request _proxy.proxy _slots _instruments the ground
+        -> _exchange _protocol.seam _reading _request _proxy.proxy _slots _instruments the ground
     _exchange      one request and its response, on a connection that it is given
         -> _protocol.seam _protocol.heads _request _body _decoding _groups _errors _facts
+    _reading       a body as its reader wants it: text, lines, JSON, events, a file
+        -> _body
     _slots         which connection a request gets: no HTTP, no sockets
         -> _instruments _statistics _deadlines _config _errors _facts _origin _pool_key abc
     _dial          from a name to an open connection: addresses, their race, sockets, trust
@@ -43,7 +46,7 @@ it. Each room's ``__init__.py`` says more of it.
     _instruments   the user's instruments as one, and one that writes a log
         -> _protocol.request_head _config _errors _facts _origin abc
     testing        for tests of programs: a network, its servers, a sweep of cancellations
-        -> _naming abc
+        -> _naming _pool abc
 
 The ground, on which they stand:
 
@@ -71,6 +74,7 @@ The ground, on which they stand:
 
 from . import abc
 from ._body.multipart import Part
+from ._client.event_source import EventSource
 from ._client.lease import LeasedConnection
 from ._client.response import RedirectError, Response, StatusError
 from ._config import Redirects, Timeouts
@@ -115,6 +119,8 @@ from ._pool import ConnectionPool
 from ._pool_key import PoolKey
 from ._proxy.proxy import DIRECT, Direct, Proxy
 from ._proxy.rules import ProxyRules
+from ._reading.events import ServerSentEvent
+from ._reading.links import Link
 from ._request.auth import BasicAuth, BearerAuth
 from ._request.options import RequestOptions
 from ._session.budget import RetryBudget
@@ -137,8 +143,10 @@ __all__ = [
     "ConnectionPool",
     "Cookies",
     "Direct",
+    "EventSource",
     "InvalidURL",
     "LeasedConnection",
+    "Link",
     "LocalProtocolError",
     "LoggingInstrument",
     "OnlyPublic",
@@ -174,6 +182,7 @@ __all__ = [
     "Session",
     "SessionOptions",
     "SessionRequestOptions",
+    "ServerSentEvent",
     "Spent",
     "StatusError",
     "TLSError",

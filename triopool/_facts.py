@@ -156,7 +156,8 @@ class RequestInfo:
     Attributes:
       method: as given.
       origin: where to.
-      target: path and query. May hold secrets, if the application puts them there.
+      target: path and query. May hold secrets, if the application puts them there, and is left
+        out of the ``repr``.
       attempt: 1, or more if it is sent again after a stale connection.
       redirects: how many led here; then the target is what a server said.
       id: a number that no other request of the pool has: counts up from 1. It is the same in all
@@ -172,7 +173,7 @@ class RequestInfo:
 
     method: str
     origin: Origin
-    target: str
+    target: str = field(repr=False)
     attempt: int
     redirects: int = 0
     id: int = 0

@@ -19,6 +19,8 @@ from trio.lowlevel import enable_ki_protection
 
 from ._client.block import Block
 from ._client.client import Client
+from ._client.download import Download
+from ._client.event_source import RECONNECT_AFTER, EventSource
 from ._client.lease import LeasedConnection, about_a_connection, lease_block
 from ._client.response import Response
 from ._config import (
@@ -41,6 +43,7 @@ from ._own_nursery import OwnNursery
 from ._protocol.parsers import ParserOption, choose_parser
 from ._proxy.choice import ProxyOption
 from ._proxy.chooser import chooser_of_pool
+from ._reading.lines import MAX_LENGTH
 from ._request import hints as _hints
 from ._request.options import RequestOptions
 from ._request.preparations import Preparations
@@ -313,6 +316,85 @@ class ConnectionPool:
         """
         self._check_usable()
         return self._client.stream(self._client.prepare("stream()", method, url, options))
+
+    def events(
+        self,
+        url: str,
+        *,
+        last_event_id: str = "",
+        reconnect_after: float = RECONNECT_AFTER,
+        max_event_length: int | None = MAX_LENGTH,
+        **options: Unpack[RequestOptions],
+    ) -> EventSource:
+        """Read the server-sent events of a URL; connect again whenever the connection ends.
+
+        ``async with pool.events(url) as events: async for event in events: ...``
+
+        As the WHATWG standard says: each new request tells the id of the last event, the server may
+        tell how long to wait before, and ends it all with 204. While it waits it holds no slot. It
+        goes on for ever, but in the caller's cancel scope. A server that is silent for longer than
+        ``timeouts.read`` is asked anew, so give it the time that it needs. For the events in the
+        answer to a POST: ``stream()``, and ``response.iter_events()``.
+
+        Args:
+          url: as for :meth:`request`.
+          last_event_id: of the event behind which to begin; ``""`` for wherever the server does.
+          reconnect_after: seconds to wait before connecting again, until the server says. If that
+            fails it is tried at growing intervals, up to a minute.
+          max_event_length: how many characters a line, or the data of an event, may have; None
+            for no bound.
+          options: as for :meth:`request`.
+
+        Raises:
+          StatusError, RemoteProtocolError: the answer is no stream of events. Not tried again.
+          TriopoolError: as :meth:`stream`, for the first connection, on entering the block.
+        """
+        self._check_usable()
+        return EventSource(
+            self.stream,
+            url,
+            last_event_id=last_event_id,
+            reconnect_after=reconnect_after,
+            max_event_length=max_event_length,
+            options=options,
+        )
+
+    async def download(
+        self,
+        url: str,
+        path: str | os.PathLike[str],
+        *,
+        resume: bool = False,
+        fsync: bool = True,
+        **options: Unpack[RequestOptions],
+    ) -> Response:
+        """Fetch a URL into a file, which is there as a whole or not at all; return the response.
+
+        As ``response.save_to()``. But a connection that breaks is no end: where the server can, the
+        rest is asked for (Range, If-Range), as long as each attempt brings something; after three
+        in a row that bring less than 64 KiB the error is raised.
+
+        If cancelled, or if anything is raised, the connection is closed at once; the temporary file
+        is removed, or kept if *resume*, before this returns.
+
+        Args:
+          url: as for :meth:`request`.
+          path: where the file is to be.
+          resume: whether to keep what has come, as ``<path>.part``, if this fails or is cancelled;
+            and to go on with what was kept by an earlier call for the same URL, if the server has
+            still the same version of it. It holds a digest of the URL, not the URL.
+          fsync: as for ``response.save_to()``.
+          options: as for :meth:`request`. ``on_progress`` is told how much of the whole file has
+            come.
+
+        Raises:
+          StatusError: the status is 400 or more.
+          OSError: the file can't be written.
+          TriopoolError: as :meth:`request`; RemoteProtocolError also for an answer that is no file.
+        """
+        self._check_usable()
+        download = Download(self.stream, url, path, resume=resume, fsync=fsync, options=options)
+        return await download.run()
 
     async def get(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """``request("GET", url, ...)``"""

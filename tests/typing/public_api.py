@@ -28,6 +28,7 @@ from triopool.abc import (
 )
 from triopool.testing import (
     HTTPProxy,
+    HTTPServer,
     Network,
     NetworkSocket,
     Reply,
@@ -68,6 +69,12 @@ async def requests(pool: triopool.ConnectionPool) -> None:
     assert_type(response.connection.reused, bool)
     assert_type(response.connection.http_parser, str)
     assert_type(response.raise_for_status(), triopool.Response)
+    assert_type(response.is_error, bool)
+    assert_type(response.is_redirect, bool)
+    assert_type(response.elapsed, float | None)
+    assert_type(response.request, triopool.RequestInfo)
+    assert_type(response.links["next"], triopool.Link)
+    assert_type(response.links["next"].url, str)
 
     assert_type(await pool.get(URL, params={"q": "x"}), triopool.Response)
     assert_type(await pool.head(URL), triopool.Response)
@@ -76,6 +83,41 @@ async def requests(pool: triopool.ConnectionPool) -> None:
     assert_type(await pool.patch(URL, content="x"), triopool.Response)
     assert_type(await pool.delete(URL), triopool.Response)
     assert_type(await pool.options(URL), triopool.Response)
+
+
+async def streams(pool: triopool.ConnectionPool) -> None:
+    async with pool.stream("GET", URL) as response:
+        async for text in response.iter_text():
+            assert_type(text, str)
+        async for line in response.iter_lines(max_line_length=100):
+            assert_type(line, str)
+        async for it in response.iter_json_lines(max_line_bytes=None):
+            assert_type(it, Any)
+        async for event in response.iter_events(max_event_length=100, last_event_id="7"):
+            assert_type(event, triopool.ServerSentEvent)
+        await response.save_to(Path("a"), on_progress=lambda now: now.received, fsync=False)
+    async with pool.events(URL, last_event_id="7", reconnect_after=1, headers={}) as events:
+        assert_type(events, triopool.EventSource)
+        assert_type(events.last_event_id, str)
+        assert_type(events.response, triopool.Response | None)
+        async for event in events:
+            assert_type(event.data, str)
+            assert_type(event.retry, float | None)
+            assert_type(event.json(), Any)
+    assert_type(await pool.download(URL, "a", resume=True, decode=False), triopool.Response)
+    pool.events(URL, timeout=3)  # type: ignore[call-arg]
+    await pool.download(URL, b"a")  # type: ignore[arg-type]
+
+
+async def kit() -> None:
+    async def respond(request: Request) -> Reply:
+        assert_type(request.json(), Any)
+        return Reply(json={"a": 1}, headers={"b": "c"})
+
+    async with Network() as network, network.pool(max_connections=2) as pool:
+        assert_type(pool, triopool.ConnectionPool)
+        assert_type(network.serve("http://a.test", respond), HTTPServer)
+        network.serve("http://b.test", Reply(status=404), connect_delay=1)
 
 
 async def every_argument(pool: triopool.ConnectionPool) -> None:

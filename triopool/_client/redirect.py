@@ -32,9 +32,7 @@ from .._request import url as _url
 from .._request.request import Request
 from .._request.url import URL
 from .delivery import Delivery
-from .response import RedirectError, Response
-
-STATUS_CODES = frozenset({301, 302, 303, 307, 308})
+from .response import REDIRECTS, RedirectError, Response
 
 OF_THE_ORIGIN = frozenset({"authorization", "cookie", "cookie2", "host", "proxy-authorization"})
 """Fields that are meant for one origin, in lower case."""
@@ -92,7 +90,7 @@ def next_request(sending: Sending, response: Response) -> Request | None:
     """
     request = sending.request
     redirects = request.redirects
-    if redirects is None or response.status_code not in STATUS_CODES or request.method == "CONNECT":
+    if redirects is None or response.status_code not in REDIRECTS or request.method == "CONNECT":
         return None
     url = _location(request, response)
     if url is None:

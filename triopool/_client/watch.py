@@ -145,7 +145,7 @@ class Watch(Listener):
         self._callers.failed(error)
 
     def answered(self, delivery: Delivery) -> None:
-        seconds = trio.current_time() - self._called_at
+        seconds = self.elapsed = trio.current_time() - self._called_at
         exchange, record, head = delivery.exchange, self.record, delivery.exchange.response
         response = record.response = ResponseInfo(
             head.status_code, seconds, http_version=head.http_version.decode("ascii")
