@@ -28,18 +28,26 @@ MAY_IMPORT: dict[str, set[str]] = {
     "httpx2": {"_httpx", "_pool"},
     "websocket": {"_websocket", "_naming"},
     "_websocket": {
-        *("_pool", "_client", "_exchange.upgraded", "_proxy.choice", "_request", "_body"),
+        *("_pool", "_session.session", "_client", "_exchange.upgraded", "_proxy.choice"),
+        *("_request", "_body"),
         *GROUND,
     },
     "opentelemetry": {"_errors", "_facts", "_origin", "abc"},
     "prometheus": {"_pool", "_statistics", "_trio_only"},
     "_httpx": {"_pool", "_client", "_proxy", "_request", "_body", *GROUND},
     "_pool": {
-        *("_session", "_client", "_proxy", "_slots", "_dial", "_protocol.parsers"),
-        *("_reading.lines", "_request", "_instruments"),
+        *("_requests", "_session.budget", "_client.client", "_proxy", "_slots", "_dial"),
+        *("_protocol.parsers", "_request", "_instruments"),
         *GROUND,
     },
-    "_session": {"_client", "_exchange.sending", "_request", "_proxy", "_body", *GROUND},
+    "_requests": {
+        *("_session", "_client", "_reading.lines", "_request", "_proxy.choice"),
+        *GROUND,
+    },
+    "_session": {
+        *("_client", "_exchange.sending", "_reading.lines", "_request", "_proxy", "_body"),
+        *GROUND,
+    },
     "_client": {
         *("_exchange", "_protocol.seam", "_reading", "_request", "_proxy.proxy", "_slots"),
         *("_instruments", *GROUND),

@@ -9,7 +9,8 @@ it. Each room's ``__init__.py`` says more of it.
     websocket      a WebSocket client
         -> _websocket _naming
     _websocket     the handshake, which is a request, and what follows on its connection
-        -> _pool _client _exchange.upgraded _proxy.choice _request _body the ground
+        -> _pool _session.session _client _exchange.upgraded _proxy.choice _request _body
+           the ground
     opentelemetry  traces and metrics, by the conventions of OpenTelemetry
         -> _errors _facts _origin abc
     prometheus     what a pool counts, as Prometheus scrapes it
@@ -17,10 +18,12 @@ it. Each room's ``__init__.py`` says more of it.
     _httpx         what the two have in common
         -> _pool _client _proxy _request _body the ground
     _pool          what a program opens, asks and leaves; it wires the parts together
-        -> _session _client _proxy _slots _dial _protocol.parsers _reading.lines _request
+        -> _requests _session.budget _client.client _proxy _slots _dial _protocol.parsers _request
            _instruments the ground
+    _requests      what a pool can be asked for: requests and all that is made of them
+        -> _session _client _reading.lines _request _proxy.choice the ground
     _session       what requests have in common, their cookies, and when to try again
-        -> _client _exchange.sending _request _proxy _body the ground
+        -> _client _exchange.sending _reading.lines _request _proxy _body the ground
     _client        the way of a request, from what the caller asks to the response that it gets
         -> _exchange _protocol.seam _reading _request _proxy.proxy _slots _instruments the ground
     _exchange      one request and its response, on a connection that it is given
@@ -179,10 +182,10 @@ __all__ = [
     "ResponseInfo",
     "Retry",
     "RetryBudget",
+    "ServerSentEvent",
     "Session",
     "SessionOptions",
     "SessionRequestOptions",
-    "ServerSentEvent",
     "Spent",
     "StatusError",
     "TLSError",

@@ -21,6 +21,7 @@ from collections.abc import Callable
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from .._config import check_count
 from .._errors import (
     PoolClosed,
     PoolFull,
@@ -115,6 +116,16 @@ class Client:
             lease.end()
 
         return UpgradedStream(connection.open_stream(), connection, close)
+
+    async def warm_up(self, request: Request, n: int) -> None:
+        """Dial until *n* connections to where a request would go are open.
+
+        Raises:
+          ConnectError, PoolClosed: as ``pool.warm_up()``.
+          TypeError, ValueError: *n* is no number of connections.
+        """
+        check_count("n", n, least=0)
+        await self._slots.warm_up(request.key, n, request.timeouts)
 
     @enable_ki_protection
     async def send(self, request: Request, listener: Listener = SILENT) -> Delivery:

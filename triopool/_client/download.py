@@ -28,7 +28,7 @@ from .._reading.ranges import is_the_rest, validator_of, whole_length
 from .._reading.saving import NewFile, Remains, digest_of
 from .._request import fields as _fields
 from .._request.fields import Field
-from .._request.options import RequestOptions
+from .._request.options import RequestOptions, repeatable
 from .event_source import StreamFunction
 from .response import Response
 
@@ -39,7 +39,13 @@ LITTLE_BYTES = 64 * 1024
 
 
 class Download:
-    """One download, from its first request to the file."""
+    """One download, from its first request to the file.
+
+    Args:
+      stream: sends its requests.
+      resource: of what the file is a copy: an absolute URL and ``params``.
+      url, path, resume, fsync, options: as ``pool.download()``.
+    """
 
     def __init__(
         self,
@@ -47,6 +53,7 @@ class Download:
         url: str,
         path: str | os.PathLike[str],
         *,
+        resource: str,
         resume: bool,
         fsync: bool,
         options: RequestOptions,
@@ -55,12 +62,12 @@ class Download:
         check_bool("fsync", fsync)
         self._stream = stream
         self._url = url
-        self._options = options
+        self._options = repeatable(options)
         self._on_progress = options.get("on_progress")
         self._resume = resume
         self._fsync = fsync
         # Who asks for another page of the same path asks for something else.
-        self._resource = digest_of(f"{url}\n{options.get('params')!r}")
+        self._resource = digest_of(resource)
         self._file = NewFile(path)
         self._validator: str | None = None
         # Where the present response begins in the file, and how long the file will be.

@@ -20,6 +20,7 @@ from .client import Client
 from .delivery import Delivery
 from .response import Response
 from .turns import Turns
+from .verbs import Verbs
 
 
 class Sends(Protocol):
@@ -60,7 +61,7 @@ def lease_block(client: Client, request: Request) -> Block[LeasedConnection]:
     )
 
 
-class LeasedConnection:
+class LeasedConnection(Verbs):
     """A connection held for several exchanges, one at a time. From ``async with pool.lease(url)``.
 
     There are no retries on another connection here, for it would be another one.

@@ -74,7 +74,7 @@ class Policy:
         kept = (
             self if base is None or self._is_home(base) else self._without_what_is_for_the_origin()
         )
-        removed, own_fields = _split(given.get("headers"))
+        removed, own_fields = split(given.get("headers"))
         names = _fields.names_of(own_fields)
         refuse_proxy_authorization(names)
         _fields.as_sent(own_fields)
@@ -209,7 +209,7 @@ class Policy:
     def _put_under(
         self, given: SessionRequestOptions | RequestOptions, auth_of_url: object
     ) -> RequestOptions:
-        removed, own_fields = _split(given.get("headers"))
+        removed, own_fields = split(given.get("headers"))
         names = _fields.names_of(own_fields)
         options: dict[str, Any] = {**self.options}
         if auth_of_url is not None:
@@ -233,7 +233,7 @@ class Policy:
 _MERGED = frozenset({"headers", "params"})
 
 
-def _split(headers: HeadersToMerge | None) -> tuple[set[str], list[Field]]:
+def split(headers: HeadersToMerge | None) -> tuple[set[str], list[Field]]:
     """The names, in lower case, of the fields whose value is None; and the others.
 
     Raises:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import Unpack, cast
+from typing import Any, Unpack, cast
 
+import trio
 from trio.lowlevel import enable_ki_protection
 
 from .._client.block import Block
 from .._client.client import Client
+from .._client.download import Download
+from .._client.event_source import RECONNECT_AFTER, EventSource, StreamFunction
 from .._client.lease import LeasedConnection, about_a_connection
 from .._client.response import Response
 from .._client.turns import Turns
 from .._config import Timeouts
 from .._proxy.choice import ProxyOption
-from .._request.options import RequestOptions
+from .._reading.lines import MAX_LENGTH
+from .._request import hints as _hints
+from .._request.options import RequestOptions, repeatable
 from .._request.prepare import refuse_switch
 from .._request.request import Request
 from . import base_url as _base
 from .budget import Budgets
 from .cookies import Cookies
 from .options import SessionOptions, SessionRequestOptions
-from .policy import Policy
+from .policy import Policy, split
 from .retry import Retry
 from .sender import Sender
 
@@ -98,6 +104,53 @@ class Session:
         sender, request, retry = self._prepare("stream()", method, url, options)
         return sender.stream(request, retry)
 
+    def events(
+        self,
+        url: str,
+        *,
+        last_event_id: str = "",
+        reconnect_after: float = RECONNECT_AFTER,
+        max_event_length: int | None = MAX_LENGTH,
+        **options: Unpack[SessionRequestOptions],
+    ) -> EventSource:
+        """As ``pool.events()``, with what the session adds to each of its requests.
+
+        Where the session retries, it does so for each of these requests by itself: what it gives up
+        is raised on entering the block, and tried anew later, as ``pool.events()`` says.
+        """
+        self._client()
+        stream, given = self._stream_function(options)
+        return EventSource(
+            stream,
+            url,
+            last_event_id=last_event_id,
+            reconnect_after=reconnect_after,
+            max_event_length=max_event_length,
+            options=given,
+        )
+
+    async def download(
+        self,
+        url: str,
+        path: str | os.PathLike[str],
+        *,
+        resume: bool = False,
+        fsync: bool = True,
+        **options: Unpack[SessionRequestOptions],
+    ) -> Response:
+        """As ``pool.download()``, with what the session adds to each of its requests.
+
+        What was kept by ``resume=True`` is gone on with if it is of the same absolute URL and
+        parameters. The credentials make no difference there: the server decides, by If-Range.
+        """
+        self._client()
+        stream, given = self._stream_function(options)
+        absolute, whole = self._policy.apply(url, given)
+        resource = f"{absolute}\n{whole.get('params')!r}"
+        return await Download(
+            stream, url, path, resource=resource, resume=resume, fsync=fsync, options=given
+        ).run()
+
     async def get(self, url: str, **options: Unpack[SessionRequestOptions]) -> Response:
         """``request("GET", url, ...)``"""
         return await self.request("GET", url, **options)
@@ -126,6 +179,9 @@ class Session:
         """``request("OPTIONS", url, ...)``"""
         return await self.request("OPTIONS", url, **options)
 
+    # ── Connections ────────────────────────────────────────────────────────────────────────────
+
+    @_hints.given("lease()", _hints.OF_A_REQUEST)
     def lease(
         self,
         url: str = "",
@@ -146,9 +202,63 @@ class Session:
           server_hostname: as in ``pool.lease()``.
 
         Raises:
+          InvalidURL: the URL can't be used, or leads out of a session that is confined.
           TriopoolError, ValueError: as ``pool.lease()``.
         """
         client, policy = self._client(), self._policy
+        request = self._about("lease()", url, timeouts, server_hostname, proxy)
+        return Block(
+            "lease()",
+            lambda: client.lease(request),
+            lambda turns: LeasedConnection(turns, Sender(client.on(turns), policy, self._budgets)),
+            Turns.leave,
+        )
+
+    @_hints.given("connect()", _hints.OF_A_REQUEST)
+    def connect(
+        self,
+        url: str = "",
+        *,
+        timeouts: Timeouts | None = None,
+        server_hostname: str | None = None,
+        proxy: ProxyOption | None = None,
+    ) -> Block[trio.abc.Stream]:
+        """As ``pool.connect()``: a stream to where a URL of the session leads.
+
+        Nothing is sent on it, and nothing tried again. If the session is confined, what is sent is
+        still the program's own business.
+
+        The arguments and errors are those of :meth:`lease`.
+        """
+        request = self._about("connect()", url, timeouts, server_hostname, proxy)
+        return self._client().connect(request)
+
+    async def warm_up(
+        self,
+        url: str = "",
+        n: int = 1,
+        *,
+        timeouts: Timeouts | None = None,
+        server_hostname: str | None = None,
+        proxy: ProxyOption | None = None,
+    ) -> None:
+        """As ``pool.warm_up()``, for where a URL of the session leads.
+
+        The arguments and errors are those of :meth:`lease`.
+        """
+        request = self._about("warm_up()", url, timeouts, server_hostname, proxy)
+        await self._client().warm_up(request, n)
+
+    def _about(
+        self,
+        caller: str,
+        url: str,
+        timeouts: Timeouts | None,
+        server_hostname: str | None,
+        proxy: ProxyOption | None,
+    ) -> Request:
+        """A request that tells where to connect, and is not sent."""
+        policy = self._policy
         resolved = policy.resolve(url)
         options = RequestOptions(
             timeouts=policy.options.get("timeouts") if timeouts is None else timeouts,
@@ -156,13 +266,24 @@ class Session:
             proxy=policy.options.get("proxy") if proxy is None else proxy,
         )
         text = url if resolved is None or resolved.auth is not None else _base.as_text(resolved)
-        request = about_a_connection(client, "lease()", text, options)
-        return Block(
-            "lease()",
-            lambda: client.lease(request),
-            lambda turns: LeasedConnection(turns, Sender(client.on(turns), policy, self._budgets)),
-            Turns.leave,
-        )
+        return about_a_connection(self._client(), caller, text, options)
+
+    # ── Inside ─────────────────────────────────────────────────────────────────────────────────
+
+    def _stream_function(
+        self, options: SessionRequestOptions
+    ) -> tuple[StreamFunction, RequestOptions]:
+        """:meth:`stream`, for something that adds header fields to those of its caller.
+
+        And the options for it, among whose fields none is None: the function takes those away.
+        """
+        removed, fields = split(options.get("headers"))
+
+        def stream(method: str, url: str, **given: Any) -> Block[Response]:
+            headers = [*given.pop("headers"), *((name, None) for name in removed)]
+            return self.stream(method, url, headers=headers, **given)
+
+        return stream, repeatable(cast("RequestOptions", {**options, "headers": fields}))
 
     def _prepare(
         self, caller: str, method: str, url: str, options: SessionRequestOptions

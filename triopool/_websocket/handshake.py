@@ -21,6 +21,7 @@ from .._proxy.choice import ProxyOption
 from .._request import fields as _fields
 from .._request.auth import AuthOption
 from .._request.fields import Field, Headers
+from .._session.session import Session
 from .websocket import Limits, WebSocket
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class HandshakeError(RemoteProtocolError):
 
 
 def connect(
-    pool: ConnectionPool,
+    pool: ConnectionPool | Session,
     url: str,
     *,
     subprotocols: Iterable[str] = (),
@@ -74,8 +75,8 @@ def connect(
     the connection at once.
 
     Args:
-      pool: which has to be open.
-      url: ``ws://`` or ``wss://``; http and https mean the same.
+      pool: which has to be open; or a session on it, with what that adds to its requests.
+      url: ``ws://`` or ``wss://``; http and https mean the same. Of a session it may be relative.
       subprotocols: which ones to offer, the preferred one first; see :attr:`WebSocket.subprotocol`.
       max_message_bytes: how long a message of the server may be, text as UTF-8. A longer one ends
         the connection. About as much is kept for a program that does not receive.
@@ -113,7 +114,7 @@ class Connecting:
 
     def __init__(
         self,
-        pool: ConnectionPool,
+        pool: ConnectionPool | Session,
         url: str,
         subprotocols: tuple[str, ...],
         limits: Limits,
