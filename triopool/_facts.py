@@ -166,9 +166,9 @@ class RequestInfo:
       redirected_from: the id of the request whose redirect led to this one; else None.
       proxy: the URL of the proxy that it goes through, without credentials; None if it goes
         directly.
-      retries: how many requests were sent before this one, for the same, by a session's
-        :class:`triopool.Retry`.
-      retried_from: the id of the last of these; else None.
+      retries: how many times a session's :class:`triopool.Retry` had something sent again, for the
+        same call, up to this one.
+      retried_from: the id of the request that this one repeats for such a retry; else None.
     """
 
     method: str

@@ -22,6 +22,7 @@ next request does not wait for that.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -53,10 +54,16 @@ _OF_THE_BODY = frozenset(
 )
 
 
-async def leads_to(delivery: Delivery) -> Sending | None:
+async def leads_to(
+    delivery: Delivery, check: Callable[[Request, Response], None] | None = None
+) -> Sending | None:
     """The request that a response leads to, ready to be sent; None if it leads nowhere.
 
     Owns the response: it is closed, unless it is what the caller gets.
+
+    Args:
+      check: looks at the request and the response before, and raises RedirectError if that one is
+        not to be followed.
 
     Raises:
       RedirectError: it leads to where we don't go.
@@ -68,6 +75,8 @@ async def leads_to(delivery: Delivery) -> Sending | None:
             # No other request will need the body. But this one may still be sending it.
             await delivery.give_up_body()
             return None
+        if check is not None:
+            check(following, Response(delivery))
         delivery.close()
         await delivery.join()
         # If the next request has the same body, that one sends it, or closes it.

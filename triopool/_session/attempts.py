@@ -20,27 +20,38 @@ from .retry import NOTHING_SENT, Retry
 from .retry_after import retry_after
 
 
-class Resending(Sending):
-    """A request on its way that was sent before, and did not get what it was sent for.
+class Counted(Sending):
+    """A request on its way, by a session that has sent something again before.
 
     Attributes:
-      retries: how many were sent before it, for the same.
-      retried_from: the number of the last of these, for instruments; else None.
+      retries: how often.
+      retried_from: the number of the request in whose place it is sent, for instruments; else None.
     """
 
     __slots__ = ("retried_from", "retries")
 
     def __init__(self, request: Request, before: Sending, retries: int) -> None:
+        """*before* has been led to by the same redirects."""
         super().__init__(
             request,
             followed=before.followed,
             redirected_from=before.redirected_from,
         )
         self.retries = retries
-        self.retried_from = before.id or None  # 0 is no number of a request.
+        self.retried_from: int | None = None
 
     def info(self) -> RequestInfo:
         return replace(super().info(), retries=self.retries, retried_from=self.retried_from)
+
+
+class Resending(Counted):
+    """One that was sent before, and did not get what it was sent for."""
+
+    __slots__ = ()
+
+    def __init__(self, request: Request, before: Sending, retries: int) -> None:
+        super().__init__(request, before, retries)
+        self.retried_from = before.id or None  # 0 is no number of a request.
 
 
 class Attempts:
@@ -108,6 +119,12 @@ class Attempts:
     def again(self, request: Request, before: Sending) -> Resending:
         """The next attempt: *request*, which was sent as *before*."""
         return Resending(request, before, self._made - 1)
+
+    def behind_redirect(self, following: Sending) -> Sending:
+        """What a redirect has led to, with the attempts before it counted."""
+        if self._made == 1:
+            return following
+        return Counted(following.request, following, self._made - 1)
 
 
 def _can_be_sent(sending: Sending) -> bool:

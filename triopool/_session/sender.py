@@ -175,27 +175,27 @@ class _Way:
         Raises:
           RedirectError: it leads to where we don't go.
         """
-        following = await leads_to(delivery)
+        following = await leads_to(delivery, self._check_inside)
         if following is not None:
-            self._check_inside(following, delivery)
+            following = self._attempts.behind_redirect(following)
             self._previous = delivery
             if delivery.exchange.request.fields is not request.fields:
                 fields = _fields.without(following.request.fields, _COOKIE)
                 following.request = replace(following.request, fields=fields)
         return following
 
-    def _check_inside(self, following: Sending, delivery: Delivery) -> None:
+    def _check_inside(self, following: Request, response: Response) -> None:
         """See that a redirect does not lead out of a session that is confined.
 
         Raises:
           RedirectError: it does.
         """
-        if self._policy.leads_out(following.request.url):
-            origin = delivery.exchange.request.url.origin
+        if self._policy.leads_out(following.url):
+            origin = response.request.origin
             raise RedirectError(
-                f"the redirect ({delivery.exchange.response.status_code}) from {origin} leads out "
-                "of the base_url to which this session is confined",
-                Response(delivery),
+                f"the redirect ({response.status_code}) from {origin} leads out of the base_url to "
+                "which this session is confined",
+                response,
                 origin=origin,
             )
 
