@@ -17,7 +17,6 @@ from typing import Any, Unpack, assert_type
 import trio
 
 import triopool
-import triopool.websocket
 from triopool.abc import (
     AddressInfo,
     Instrument,
@@ -185,6 +184,11 @@ async def sessions(pool: triopool.ConnectionPool) -> None:
         assert_type(response, triopool.Response)
     async with api.lease() as connection:
         assert_type(connection, triopool.LeasedConnection)
+        assert_type(await connection.get("x"), triopool.Response)
+    async with api.events("x", retry=None, headers={"X-Mine": None}) as events:
+        assert_type(events, triopool.EventSource)
+    assert_type(await api.download("x", "a", resume=True, retry=None), triopool.Response)
+    await api.warm_up(n=3, timeouts=triopool.Timeouts(3))
     pool.session(timeout=3)  # type: ignore[call-arg]
     await api.get("x", retry=3)  # type: ignore[arg-type]
     await pool.get(URL, retry=None)  # type: ignore[call-arg]
@@ -282,6 +286,7 @@ async def leases(pool: triopool.ConnectionPool) -> None:
         assert_type(connection.info, triopool.ConnectionInfo)
         assert_type(connection.is_usable, bool)
         assert_type(await connection.request("GET", URL), triopool.Response)
+        assert_type(await connection.post(URL, json=1), triopool.Response)
         async with connection.stream("GET", URL) as response:
             assert_type(response, triopool.Response)
 
@@ -540,26 +545,12 @@ def sweep() -> None:
     cancel_sweep(sweep)  # type: ignore[arg-type]
 
 
-async def streams_and_websockets(pool: triopool.ConnectionPool) -> None:
+async def streams_of_ones_own(pool: triopool.ConnectionPool, api: triopool.Session) -> None:
     async with pool.connect("https://www.example.org:993", timeouts=triopool.Timeouts(3)) as stream:
         assert_type(stream, trio.abc.Stream)
     pool.connect(URL, headers={})  # type: ignore[call-arg]
-
-    async with triopool.websocket.connect(
-        pool, "wss://www.example.org", subprotocols=["a"], max_message_bytes=100, headers={"a": "b"}
-    ) as ws:
-        assert_type(ws, triopool.websocket.WebSocket)
-        assert_type(await ws.receive(), str | bytes)
-        assert_type(ws.subprotocol, str | None)
-        assert_type(ws.closed, triopool.websocket.Closed | None)
-        assert_type(await ws.ping(), float)
-        assert_type(ws.response, triopool.Response)
-        await ws.send("text")
-        await ws.send(b"bytes")
-        await ws.aclose(4000, "reason")
-        async for message in ws:
-            assert_type(message, str | bytes)
-    triopool.websocket.connect(pool, URL, content=b"x")  # type: ignore[call-arg]
+    async with api.connect(proxy=triopool.DIRECT) as stream:
+        assert_type(stream, trio.abc.Stream)
 
 
 class Adding(Instrument):

@@ -166,8 +166,9 @@ class Response(trio.abc.ReceiveStream):
     def elapsed(self) -> float | None:
         """Seconds from the call to the head's arrival, waiting and dialling included.
 
-        What instruments are told of it. None if the pool has no instruments: then nobody has looked
-        at a clock.
+        On Trio's clock. **None if the pool has no instrument**: then nobody looks at the clock. Any
+        one will do: ``ConnectionPool(instruments=[triopool.abc.Instrument()])``. After a redirect
+        it counts from there, and after a session's retry from when it was sent again.
         """
         return self._delivery.exchange.sending.listener.elapsed
 
