@@ -34,9 +34,7 @@ def may_retry(exchange: Exchange) -> bool:
     sending, request = exchange.sending, exchange.sending.request
     return (
         exchange.was_stale
-        and (
-            exchange.nothing_sent or (request.may_be_repeated and sending.in_vain < MAX_RETRIES)
-        )
+        and (exchange.nothing_sent or (request.may_be_repeated and sending.in_vain < MAX_RETRIES))
         and (request.replayable or not sending.body_started)
     )
 
