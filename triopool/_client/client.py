@@ -194,7 +194,7 @@ class Client:
                         exchange.abandon()
                         raise
                     sending.listener.retried(exc)
-                    prepare_retry(sending, self._slots)
+                    prepare_retry(exchange, self._slots)
         except BaseException as exc:
             if isinstance(exc, PoolTimeout | PoolFull | PoolClosed):
                 # The slots know a key, whose origin may be that of a proxy which forwards.
