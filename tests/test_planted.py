@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -18,30 +17,24 @@ TESTS = Path(__file__).parent
 LISTS = ["planted_bugs.py", "parsers/planted.py", "proxies/planted.py", "soak/planted.py"]
 
 
-@pytest.fixture
-def as_a_program(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a list adds to the path is gone afterwards, and so are the modules."""
+def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The list *name*; what it adds to the path is gone after the test."""
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(sys, "modules", {**sys.modules})
-    yield
-
-
-def load(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location("planted_list", TESTS / name)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["planted_list"] = module
+    monkeypatch.setitem(sys.modules, "planted_list", module)
     spec.loader.exec_module(module)
     return module
 
 
 @pytest.mark.parametrize("name", LISTS)
-@pytest.mark.usefixtures("as_a_program")
-def test_each_planted_bug_has_its_place(name: str) -> None:
+def test_each_planted_bug_has_its_place(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     package = TESTS.parent / "triopool"
     lost = [
         f"{bug.name}: {file}"
-        for bug in load(name).BUGS
+        for bug in load(name, monkeypatch).BUGS
         for file, old, _ in bug.edits
         if (package / file).read_text(encoding="utf-8").count(old) != 1
     ]
