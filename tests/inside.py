@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import trio
+
 from triopool import ConnectionPool, Response, Timeouts
 from triopool._charset import _known
 from triopool._dial.names import Names
@@ -30,9 +32,19 @@ def check_slots(pool: ConnectionPool) -> None:
 
 def tasks_of(pool: ConnectionPool) -> list[str]:
     """The names of the tasks that the pool runs: its keepers, and dials, drains, look-ups."""
+    return sorted(task.name for task in nursery_of(pool).child_tasks)
+
+
+def nursery_of(pool: ConnectionPool) -> trio.Nursery:
+    """Where they run."""
     nursery = pool._nursery._nursery
     assert nursery is not None
-    return sorted(task.name for task in nursery.child_tasks)
+    return nursery
+
+
+def close_transport(transport: Any) -> None:
+    """What its aclose() does, but for the checkpoint: that needs a run."""
+    transport._lifetime.close()
 
 
 def connections(pool: ConnectionPool) -> list[Any]:

@@ -472,6 +472,11 @@ def client_of(pool: ConnectionPool) -> Client:
     return pool._client
 
 
+def requests_of(pool: ConnectionPool) -> int:
+    """How many requests a pool has: in line, in flight, or with a response that is not closed."""
+    return pool._slots.under_way - pool._client.drains
+
+
 def close_all(pool: ConnectionPool) -> None:
     """Close everything that a pool has, and cancel its tasks. May be called again.
 

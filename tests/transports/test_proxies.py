@@ -511,7 +511,7 @@ async def test_a_mount_for_everything_goes_before_the_proxy(
 
 async def test_a_mount_of_none_wants_its_client_open(lib: Library) -> None:
     client = lib.ours.AsyncClient(proxy=PROXY, mounts={"all://": None})
-    with pytest.raises(RuntimeError, match="use the client in that block"):
+    with pytest.raises(RuntimeError, match="the pool of this transport is not open"):
         await client.get(URL)
 
 
