@@ -106,6 +106,26 @@ async def test_a_client_may_be_closed_inside_of_its_block_and_more_than_once(
         await client.aclose()
 
 
+def test_what_comes_behind_the_closing_of_a_client_goes_on(lib: Library) -> None:
+    """An SDK that is entered closes its client when it is left, perhaps in the client's own block.
+
+    A run of its own: pytest-trio takes a test that is cancelled for one that has passed.
+    """
+    reached: list[str] = []
+
+    async def main() -> None:
+        async with lib.ours.AsyncClient(trust_env=False, verify=False) as client:
+            await client.aclose()
+            reached.append("closed")
+            await trio.sleep(0.01)
+            reached.append("in the block")
+        reached.append("left")
+        await trio.sleep(0.01)
+
+    trio.run(main)
+    assert reached == ["closed", "in the block", "left"]
+
+
 async def test_closing_a_client_ends_its_requests_under_way(
     lib: Library, autojump_clock: object
 ) -> None:

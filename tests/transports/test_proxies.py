@@ -35,6 +35,7 @@ from triopool.testing import (
     socks_proxy,
 )
 
+from .patching import PATCHES, Patch
 from .test_trace import DIAL, TLS, Trace
 from .world import ADDRESS, TLS_URL, URL, Contexts, Library, echo, tcp
 
@@ -496,6 +497,22 @@ async def test_mounts_go_before_the_proxy_and_none_is_the_direct_way(
             assert town.pools[-1].statistics().open == 2
         assert town.went_through == ["http://three.test/proxy"]
         assert [request.host for request in town.socks.requests] == ["socks.test"]
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.__name__)
+async def test_a_mount_of_none_is_the_direct_way_behind_a_patch_too(
+    lib: Library, visit: Visit, autojump_clock: object, patch: Patch
+) -> None:
+    async with (
+        visit() as town,
+        lib.ours.AsyncClient(proxy=PROXY, mounts={"http://one.test": None}) as client,
+    ):
+        town.network.host("three.test", ADDRESS)
+        with patch(lib, lambda request: None):
+            assert (await client.get(f"{URL}/direct")).text == "GET /direct "
+            assert (await client.get("http://three.test/proxy")).text == "GET /proxy "
+        assert (await client.get(f"{URL}/direct")).text == "GET /direct "
+        assert town.went_through == ["http://three.test/proxy"]
 
 
 async def test_a_mount_for_everything_goes_before_the_proxy(
