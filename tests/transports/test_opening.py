@@ -62,6 +62,17 @@ async def test_a_client_outside_of_its_block_is_told_what_to_write(lib: Library)
     await client.aclose()
 
 
+async def test_a_transport_of_the_other_library_says_so(
+    lib: Library, autojump_clock: object
+) -> None:
+    async with ConnectionPool() as pool:
+        transport = lib.ours.TriopoolTransport(pool)
+        other = Library.of(OTHER[lib.name])
+        client = other.client.AsyncClient(transport=transport)
+        with pytest.raises(TypeError, match=rf"is one of {lib.name}, .* client of {other.name}"):
+            await client.get(URL)
+
+
 async def test_a_client_of_ours_is_told_with_its_own_name_what_to_write(lib: Library) -> None:
     client = lib.ours.AsyncClient(trust_env=False)
     with pytest.raises(RuntimeError, match="the pool of this transport is not open") as caught:

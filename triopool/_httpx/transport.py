@@ -130,8 +130,18 @@ class Bridge:
           stream_class: for the body of the response.
           directly: whether to go past the proxies that the pool has.
         """
+        if not isinstance(request, self.library.Request):
+            raise TypeError(self._about_a_strangers(request))
         status, fields, stream, extensions = await self._send(request, stream_class, directly)
         return self.library.Response(status, headers=fields, stream=stream, extensions=extensions)
+
+    def _about_a_strangers(self, request: Any) -> str:
+        ours, theirs = self.library.__name__, type(request).__module__.partition(".")[0]
+        other = "httpx2" if ours == "httpx" else "httpx"
+        return (
+            f"this transport is one of {ours}, and was given to a client of {theirs}, to which it "
+            f"can't answer: for a client of {other} there is triopool.{other}.TriopoolTransport"
+        )
 
     async def handle_core(self, request: Any, *, directly: bool = False) -> Any:
         """Send a request of httpcore, as the library's own transport makes them; the same."""
