@@ -103,3 +103,14 @@ async def test_opentelemetry(opentelemetry: Any, serve: Serve, made_for: Any) ->
         assert [bool(request.header("traceparent")) for request in server.requests] == [True, False]
         assert len(exporter.get_finished_spans()) == 1
         assert pool.statistics().dialled == 1
+
+
+@pytest.mark.parametrize("made_for", [httpx2, httpx], ids=["httpx2", "httpx"])
+async def test_a_wrapper_of_opentelemetry(opentelemetry: Any, serve: Serve, made_for: Any) -> None:
+    suffix = "" if made_for is httpx else "Httpx2"
+    wrapper = getattr(opentelemetry, f"AsyncOpenTelemetryTransport{suffix}")
+    async with serve(hello) as (url, _), ConnectionPool() as pool:
+        wrapped = wrapper(OURS[made_for].TriopoolTransport(pool))
+        async with made_for.AsyncClient(transport=wrapped) as client:
+            assert (await client.get(url)).text == "hello from the network"
+        assert pool.is_open
