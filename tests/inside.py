@@ -42,6 +42,11 @@ def nursery_of(pool: ConnectionPool) -> trio.Nursery:
     return nursery
 
 
+def core_pool_of(client: Any) -> Any:
+    """What the transport of a client of httpx has in the place of a pool of httpcore."""
+    return client._transport._pool
+
+
 def close_transport(transport: Any) -> None:
     """What its aclose() does, but for the checkpoint: that needs a run."""
     transport._lifetime.close()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+from inside import core_pool_of
 
 import triopool
 from triopool import ConnectionPool
@@ -106,6 +107,21 @@ def test_a_patch_that_was_there_before_us_is_seen(lib: Library, before: Patch) -
 
 def test_a_transport_of_ours_is_one_of_the_librarys(lib: Library) -> None:
     assert isinstance(lib.ours.TriopoolTransport(), lib.client.AsyncHTTPTransport)
+
+
+async def test_httpcore_keeps_no_connection_of_what_passes(
+    lib: Library, autojump_clock: object
+) -> None:
+    """It sees each request go over one that is closed from the first, and free for nobody else."""
+    async with serving(lib, http_server(echo)) as w:
+        core_pool = core_pool_of(w.client)
+        with like_respx(lib, passes):
+            async with w.client.stream("GET", URL):
+                assert len(core_pool.connections) <= 1
+            assert (await w.client.get(URL)).text == "GET / "
+    one = core_pool.create_connection(None)
+    assert one.is_closed()
+    assert not any((one.is_available(), one.is_idle(), one.can_handle_request(None)))
 
 
 # ── What passes ────────────────────────────────────────────────────────────────────────────────

@@ -276,16 +276,34 @@ async def test_closing_one_client_breaks_no_request_of_another(
         assert not first.is_open
 
 
-async def test_a_pool_that_was_given_up_before_it_was_open_serves_nobody(
+async def test_a_pool_that_is_given_up_as_it_opens_serves_nobody(
+    w: World, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[ConnectionPool] = []
+
+    class Pool(ConnectionPool):
+        async def __aenter__(self) -> ConnectionPool:
+            await super().__aenter__()
+            opened.append(self)
+            if len(opened) == 1:  # The request that made it waits for it, and has not gone on.
+                close_transport(w.transport)
+            return self
+
+    monkeypatch.setattr("triopool._httpx.run_lifetime.ConnectionPool", Pool)
+    async with w.served():
+        assert await w.get() == "GET / "
+        assert [pool.is_open for pool in opened] == [False, True]
+        assert opened[1].statistics().handed_over == 1
+
+
+async def test_one_that_was_given_up_before_it_opened_ends_as_it_opens(
     w: World, autojump_clock: object
 ) -> None:
-    async with w.served():
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(w.get)
-            first = w.transport.pool
-            await w.transport.aclose()  # As the request waits for it.
-        assert first.statistics().handed_over == 0
-        assert w.transport.pool.statistics().handed_over == 1
+    pool = w.transport.pool
+    await w.transport.aclose()
+    await trio.sleep(1)
+    assert pool.statistics().dialled == 0
+    assert not pool.is_open
 
 
 def test_closing_outside_of_a_run_is_no_error(w: World) -> None:

@@ -19,6 +19,7 @@ class Lifetime(Protocol):
     @property
     def pool(self) -> ConnectionPool:
         """The one to use now."""
+        ...
 
     async def enter(self) -> None:
         """The transport is entered. A client does so once more for each mount."""
@@ -35,6 +36,7 @@ class Lifetime(Protocol):
         Raises:
           RuntimeError: it can't be opened here.
         """
+        ...
 
 
 class Lent:
