@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import trio
+
 from .._body.pieces import close_body
 from .._facts import RequestInfo
 from .._request.listener import SILENT, Listener
@@ -18,7 +20,9 @@ class Sending:
         is measured once the request has begun, and the request that knows the length takes the
         place of the one that doesn't.
       listener: is told how it goes.
+      began_at: when it began, on Trio's clock.
       attempt: how often it has been sent, with this time.
+      in_vain: how often some of it was sent, and the connection turned out to be stale.
       body_started: whether an iterator over the body has been asked for anything.
       followed: how many redirects led here.
       id: the number that instruments know it by; 0 where there are none.
@@ -27,9 +31,11 @@ class Sending:
 
     __slots__ = (
         "attempt",
+        "began_at",
         "body_started",
         "followed",
         "id",
+        "in_vain",
         "listener",
         "redirected_from",
         "request",
@@ -45,7 +51,9 @@ class Sending:
     ) -> None:
         self.request = request
         self.listener = listener
+        self.began_at = trio.current_time()
         self.attempt = 1
+        self.in_vain = 0
         self.body_started = False
         self.followed = followed
         self.id = 0

@@ -38,6 +38,13 @@ class Listener:
     def retried(self, error: BaseException) -> None:
         """The connection was stale: it begins again, on another one."""
 
+    def retry_planned(self, reason: int | BaseException, seconds: float) -> None:
+        """It has ended, and another request for the same is sent in *seconds*: a session's retry.
+
+        Args:
+          reason: the status of its response, or the error that it failed with.
+        """
+
     def written(self) -> None:
         """All of it has been handed to the system, and no response had arrived before."""
 
