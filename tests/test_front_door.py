@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import operator
 import pickle
 import pydoc
+import re
 import subprocess
 import sys
 import traceback
@@ -65,6 +67,24 @@ def test_importing_the_package_does_not_import_httptools() -> None:
     program = "import sys, triopool; print('httptools' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert shown.stdout.strip() == "False", shown.stderr
+
+
+def test_importing_the_package_looks_up_no_version_of_what_is_installed() -> None:
+    """That would take some 10 ms, a tenth of the whole: see ``_version.py``."""
+    program = (
+        "import sys, trio; before = set(sys.modules); import triopool; "
+        "print({'importlib.metadata', 'email'} & (set(sys.modules) - before))"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert shown.stdout.strip() == "set()", shown.stderr
+
+
+def test_help_begins_with_what_a_user_needs() -> None:
+    text = pydoc.plain(pydoc.render_doc(triopool))
+    assert text.index("triopool.ConnectionPool()") < text.index("PACKAGE CONTENTS")
+    assert "_slots    " not in (triopool.__doc__ or "")
+    for name in re.findall(r"``help\(triopool\.([\w.]+)\)``", triopool.__doc__ or ""):
+        assert operator.attrgetter(name)(triopool).__doc__
 
 
 def test_every_error_is_in_the_tree_and_every_timeout_is_trios_too() -> None:

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from importlib.metadata import version
 from typing import Any
 
 from .._errors import LocalProtocolError
+from .._version import __version__
 from .heads import words_of
 
-USER_AGENT = f"triopool/{version('triopool')}"
+USER_AGENT = f"triopool/{__version__}"
 """What we call ourselves, to servers and to proxies."""
 
 # RFC 9110 section 5.5: these have no business in a value.
