@@ -85,8 +85,8 @@ class ConnectionPool:
       max_lifetime: seconds after which a connection is not used any more; shortened by up to a
         tenth, at random, so that connections opened together don't end together. None for no
         limit.
-      max_requests_per_connection: after how many requests a connection is closed. None for no
-        limit.
+      max_requests_per_connection: after how many requests a connection is closed. The last of them
+        says so (``Connection: close``); a :meth:`lease` counts as one. None for no limit.
       timeouts: the limits of the phases of each request, unless it has its own.
       ssl_context: for https; never modified. None for one that verifies against the operating
         system's trust store.

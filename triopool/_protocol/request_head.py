@@ -112,6 +112,23 @@ def make_head_like(
     return RequestHead(*_check_line(method, target), fields)
 
 
+def head_of_the_last(head: RequestHead) -> RequestHead:
+    """The same head, saying that the connection ends with the response (RFC 9112 section 9.6).
+
+    Not if that could turn the connection into something else, which goes on.
+    """
+    fields = head.fields
+    if fields.ask_to_close or head.may_switch:
+        return head
+    lines = [line for line in fields.lines if not _says_keep_alive(*line)]
+    return RequestHead(head.method, head.target, Fields([*lines, (b"Connection", b"close")]))
+
+
+def _says_keep_alive(name: bytes, value: bytes) -> bool:
+    """Whether this field says that the connection does not end; many clients write it always."""
+    return name.lower() == b"connection" and value.lower() == b"keep-alive"
+
+
 def _check_line(method: str, target: str) -> tuple[bytes, bytes]:
     if not (method.isascii() and _NAME.fullmatch(sent_method := method.encode())):
         raise _not_legal("the method is not a token")

@@ -267,6 +267,9 @@ class Connection(Protocol):
         """For one exchange."""
         ...
 
+    def announce_end(self) -> None:
+        """The next exchange is the last one: the server is told so with its request."""
+
     def close(self, why: Spent | None = None) -> None:
         """Close the descriptor, now. Synchronous; may be repeated.
 

@@ -130,6 +130,8 @@ class Slots:
             max_idle=max_idle,
             max_exchanges=max_requests_per_connection,
         )
+        # Whether there are leases that are the last ones of their connections.
+        self.has_last_leases = max_requests_per_connection is not None
         # One bound method for all waiters: with thousands of them, each object counts.
         self._time_out = self._dispatcher.time_out
         self._sweeper = Sweeper(self._dispatcher)
