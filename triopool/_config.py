@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import math
+import ssl
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -74,6 +75,13 @@ def check_local_address(value: str | tuple[str, int] | None) -> tuple[str, int] 
         ipaddress.ip_address(host)
         return host, port
     raise ValueError("local_address must be an IP address, such as '192.0.2.1'")
+
+
+def check_ssl_context(value: object) -> ssl.SSLContext | None:
+    """What the user gave as ``ssl_context=``."""
+    if value is None or isinstance(value, ssl.SSLContext):
+        return value
+    raise TypeError(f"ssl_context must be an ssl.SSLContext or None, not {described(value)}")
 
 
 class _NotGiven:

@@ -28,12 +28,14 @@ from ._config import (
     check_delay,
     check_local_address,
     check_seconds,
+    check_ssl_context,
     check_ttl,
     described,
 )
 from ._deadlines import Deadlines
 from ._dial.dialler import Dialler
 from ._dial.names import Names
+from ._dial.pins import Pins
 from ._errors import PoolClosed
 from ._facts import ConnectionInfo
 from ._instruments.combine import combine
@@ -43,6 +45,7 @@ from ._proxy.choice import ProxyOption
 from ._proxy.chooser import chooser_of_pool
 from ._request import hints as _hints
 from ._request.options import RequestOptions
+from ._request.pins import PinsOption, check_pins
 from ._request.preparations import Preparations
 from ._request.prepare import refuse_switch
 from ._request.request import Request
@@ -90,6 +93,11 @@ class ConnectionPool:
       timeouts: the limits of the phases of each request, unless it has its own.
       ssl_context: for https; never modified. None for one that verifies against the operating
         system's trust store.
+      pins: the only certificates that a host may show, whatever the context accepts: a mapping of
+        hosts to fingerprints, one or several for each. A fingerprint is a SHA-256 of the server's
+        public key or of its certificate: ``"sha256/..."`` in Base64, or in hexadecimal. Looked at
+        after each handshake, before anything is sent; another one is a :class:`TLSError` that names
+        what was seen. None for any.
       tls_resumption: whether a handshake of TLS 1.2 may go on from an earlier one with the same
         origin, which saves a round trip. False to have each server's certificate shown again.
       socket_factory: makes each socket, before it is bound and connected; see
@@ -126,6 +134,7 @@ class ConnectionPool:
         max_requests_per_connection: int | None = None,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - immutable
         ssl_context: ssl.SSLContext | None = None,
+        pins: PinsOption | None = None,
         tls_resumption: bool = True,
         socket_factory: SocketFactory | None = None,
         local_address: str | tuple[str, int] | None = None,
@@ -139,8 +148,7 @@ class ConnectionPool:
     ) -> None:
         if not isinstance(timeouts, Timeouts):
             raise TypeError(f"timeouts must be a triopool.Timeouts, not {described(timeouts)}")
-        if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):
-            raise TypeError(f"ssl_context must be an ssl.SSLContext, not {described(ssl_context)}")
+        check_ssl_context(ssl_context)
         if unix_socket is not None and local_address is not None:
             raise ValueError("local_address has no meaning for a unix_socket: give one of them")
         check_bool("tls_resumption", tls_resumption)
@@ -167,6 +175,7 @@ class ConnectionPool:
             happy_eyeballs_delay=check_delay(happy_eyeballs_delay),
             parser=self._parser,
             tls_resumption=tls_resumption,
+            pins=None if pins is None else Pins(check_pins(pins)),
         )
         self._slots = Slots(
             dialler.dial,
@@ -260,6 +269,8 @@ class ConnectionPool:
             :class:`triopool.BearerAuth`. Goes before credentials in the URL. No message shows it.
           timeouts: the limits of the phases; None for the pool's.
           server_hostname: the name to send as SNI and to verify, instead of the URL's host.
+          ssl_context: for TLS with the URL's origin; None for the pool's. Connections are shared
+            only by requests that have the same one. Dropped where a redirect changes the origin.
           proxy: the one to go through, as for the pool; :data:`triopool.DIRECT` for none; None for
             the pool's. Redirects go the same way.
           target: what to send instead of the URL's path and query (RFC 9112 section 3.2): ``"*"``
@@ -347,6 +358,7 @@ class ConnectionPool:
         *,
         timeouts: Timeouts | None = None,
         server_hostname: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
         proxy: ProxyOption | None = None,
     ) -> Block[LeasedConnection]:
         """Hold one connection to the URL's origin, for several exchanges.
@@ -361,7 +373,9 @@ class ConnectionPool:
           PoolTimeout, PoolFull, PoolClosed, ConnectError: no connection was to be had.
         """
         self._check_usable()
-        request = self._about_a_connection("lease()", url, timeouts, server_hostname, proxy)
+        request = self._about_a_connection(
+            "lease()", url, timeouts, server_hostname, ssl_context, proxy
+        )
         return lease_block(self._client, request)
 
     async def warm_up(
@@ -371,6 +385,7 @@ class ConnectionPool:
         *,
         timeouts: Timeouts | None = None,
         server_hostname: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
         proxy: ProxyOption | None = None,
     ) -> None:
         """Dial until *n* connections to the URL's origin are open, busy ones counted.
@@ -384,7 +399,9 @@ class ConnectionPool:
         """
         self._check_usable()
         check_count("n", n, least=0)
-        request = self._about_a_connection("warm_up()", url, timeouts, server_hostname, proxy)
+        request = self._about_a_connection(
+            "warm_up()", url, timeouts, server_hostname, ssl_context, proxy
+        )
         await self._slots.warm_up(request.key, n, request.timeouts)
 
     def _about_a_connection(
@@ -393,12 +410,14 @@ class ConnectionPool:
         url: str,
         timeouts: Timeouts | None,
         server_hostname: str | None,
+        ssl_context: ssl.SSLContext | None,
         proxy: ProxyOption | None,
     ) -> Request:
         """A request that tells where to connect, and is not sent."""
         options: RequestOptions = {
             "timeouts": timeouts,
             "server_hostname": server_hostname,
+            "ssl_context": ssl_context,
             "proxy": proxy,
         }
         request = self._client.prepare(caller, "GET", url, options)

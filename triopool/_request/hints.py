@@ -16,7 +16,7 @@ _EACH = "the same argument of each request"
 OF_A_REQUEST: Mapping[str, str] = {
     "allow_redirects": "follow_redirects=",
     "body": "content=",
-    "cert": "ConnectionPool(ssl_context=...)",
+    "cert": _A_CONTEXT,
     "cookies": "headers={'Cookie': ...}",
     "data": "form= or content=",
     "fields": "form= or multipart=",
@@ -30,11 +30,10 @@ OF_A_REQUEST: Mapping[str, str] = {
     "query": "params=",
     "redirect": "follow_redirects=",
     "sni_hostname": "server_hostname=",
-    "ssl": "ConnectionPool(ssl_context=...)",
-    "ssl_context": "ConnectionPool(ssl_context=...)",
+    "ssl": _A_CONTEXT,
     "stream": "pool.stream(...)",
     "timeout": _A_LIMIT,
-    "verify": "ConnectionPool(ssl_context=...)",
+    "verify": _A_CONTEXT,
 }
 
 OF_A_POOL: Mapping[str, str] = {

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Collection
 from typing import Any, TypeAlias, TypedDict
 
@@ -34,6 +35,7 @@ class RequestOptions(TypedDict, total=False):
     auth: AuthOption | None
     timeouts: Timeouts | None
     server_hostname: str | None
+    ssl_context: ssl.SSLContext | None
     proxy: ProxyOption | None
     target: str | None
     idempotent: bool | None

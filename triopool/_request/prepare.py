@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import inspect
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, Unpack
 
 from .._body.body import Body, to_body
-from .._config import Timeouts, check_bool, check_count, check_redirects, described
+from .._config import (
+    Timeouts,
+    check_bool,
+    check_count,
+    check_redirects,
+    check_ssl_context,
+    described,
+)
 from .._errors import LocalProtocolError
 from .._proxy.choice import ProxyOption, proxy_or_none
 from .._proxy.chooser import Chooser
@@ -96,6 +104,7 @@ def prepare(
         content_type=content_type,
         auth=_choose_auth(options.get("auth"), names, parsed),
         server_hostname=_server_hostname(options.get("server_hostname"), parsed),
+        ssl_context=_ssl_context(options.get("ssl_context"), parsed),
         expect_continue=_expects_continue(options, fields, names, body),
         redirects=check_redirects(options.get("follow_redirects", False)),
         **_way(options.get("proxy"), parsed, chooser),
@@ -181,6 +190,13 @@ def _server_hostname(name: object, url: URL) -> str | None:
     if url.origin.scheme != "https":
         raise ValueError("server_hostname is for https URLs only")
     return check_server_hostname(name)
+
+
+def _ssl_context(context: object, url: URL) -> ssl.SSLContext | None:
+    checked = check_ssl_context(context)
+    if checked is not None and url.origin.scheme != "https":
+        raise ValueError("ssl_context is for https URLs only")
+    return checked
 
 
 def _expects_continue(

@@ -273,10 +273,13 @@ def _host(url: str, parts: SplitResult, tell: Tell) -> str:
     return host
 
 
-def check_server_hostname(name: str) -> str:
+def check_server_hostname(name: str, called: str = "server_hostname") -> str:
     """A name to send as SNI and to verify, checked as a URL's host is, and as an origin has it.
 
     An IPv6 address stands without brackets.
+
+    Args:
+      called: what messages call it.
 
     Raises:
       ValueError: it is not the name of a host, and no address.
@@ -285,7 +288,7 @@ def check_server_hostname(name: str) -> str:
     is_ipv6 = "%" not in name and _is_ipv6(name)
     host, problem = (name.lower(), "") if is_ipv6 else host_name(name)
     if problem:
-        raise ValueError(f"server_hostname {problem}")
+        raise ValueError(f"{called} {problem}")
     return host
 
 
