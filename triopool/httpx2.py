@@ -18,13 +18,14 @@ For httpx there is :mod:`triopool.httpx`, which has the same.
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 try:
     import httpcore2
     import httpx2
-except ImportError as exc:
-    raise ImportError("triopool.httpx2 needs httpx2: pip install 'triopool[httpx2]'") from exc
+except ImportError as _exc:
+    raise ImportError("triopool.httpx2 needs httpx2: pip install 'triopool[httpx2]'") from _exc
 
 from ._httpx.client import client_options
 from ._httpx.errors import Errors
@@ -49,9 +50,9 @@ class TriopoolTransport(Bridge, httpx2.AsyncBaseTransport):
         the client's own hold.
     """
 
-    library = httpx2
-    core = httpcore2
-    errors = Errors(httpx2, httpcore2)
+    library: ModuleType = httpx2
+    core: ModuleType = httpcore2
+    errors: Errors = Errors(httpx2, httpcore2)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request; return when the head of its response is here.

@@ -42,9 +42,9 @@ class Delivery:
         start_drain: Callable[[Exchange], None],
         previous: Delivery | None = None,
     ) -> None:
-        self.exchange = exchange
-        self.previous = previous
-        self.closed = False
+        self.exchange: Exchange = exchange
+        self.previous: Delivery | None = previous
+        self.closed: bool = False
         self._reader = BodyReader(exchange)
         self._listener = exchange.sending.listener
         self._start_drain = start_drain

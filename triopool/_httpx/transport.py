@@ -74,7 +74,7 @@ class Bridge:
         self._entered = 0
         # With those of the task that has entered; None before.
         self._opened: Opened | None = None
-        self.pool = ConnectionPool(**options) if pool is None else pool
+        self.pool: ConnectionPool = ConnectionPool(**options) if pool is None else pool
 
     # ── Open and close ─────────────────────────────────────────────────────────────────────────
 

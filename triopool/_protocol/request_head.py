@@ -47,11 +47,11 @@ class Fields:
         values: dict[bytes, list[bytes]] = {}
         for name, value in lines:
             values.setdefault(name.lower(), []).append(value)
-        self.lines = lines
-        self.ask_to_switch = b"upgrade" in values
-        self.ask_to_close = b"close" in words_of(values.get(b"connection", ()))
+        self.lines: list[tuple[bytes, bytes]] = lines
+        self.ask_to_switch: bool = b"upgrade" in values
+        self.ask_to_close: bool = b"close" in words_of(values.get(b"connection", ()))
         length = int(values.get(b"content-length", [b"0"])[0])
-        self.body_length = None if b"transfer-encoding" in values else length
+        self.body_length: int | None = None if b"transfer-encoding" in values else length
         self.kept: object = None
 
 
@@ -68,10 +68,10 @@ class RequestHead:
     __slots__ = ("fields", "kept", "may_switch", "method", "target")
 
     def __init__(self, method: bytes, target: bytes, fields: Fields) -> None:
-        self.method = method
-        self.target = target
-        self.fields = fields
-        self.may_switch = method == b"CONNECT" or fields.ask_to_switch
+        self.method: bytes = method
+        self.target: bytes = target
+        self.fields: Fields = fields
+        self.may_switch: bool = method == b"CONNECT" or fields.ask_to_switch
         self.kept: object = None
 
 

@@ -38,10 +38,10 @@ class Lease:
         self._dispatcher: Dispatcher | None = dispatcher
         self._slot = slot
         self.connection: Any = slot.connection
-        self.reused = reused
-        self.just_seen = False
-        self.age = age
-        self.waited = waited
+        self.reused: bool = reused
+        self.just_seen: bool = False
+        self.age: int = age
+        self.waited: float = waited
 
     @property
     def ended(self) -> bool:
