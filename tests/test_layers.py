@@ -19,7 +19,7 @@ import triopool
 GROUND = {
     *("_origin", "_config", "_deadlines", "_decoding", "_charset", "_threads", "_control_c"),
     *("_trio_only", "_own_nursery", "_groups", "_errors", "_facts", "_statistics", "_pool_key"),
-    *("_version", "abc"),
+    *("_version", "_habits", "abc"),
 }
 """The plain nouns and the small tools. On the map: ``the ground``."""
 
@@ -56,12 +56,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("_errors", "_facts", "_origin", "_pool_key", "abc"),
     },
     "_proxy": {
-        *("_request.auth", "_request.url", "_request.fields", "_request.hints"),
+        *("_request.auth", "_request.url", "_request.fields", "_habits"),
         *("_config", "_errors", "_facts", "_origin", "_pool_key", "abc"),
     },
     "_request": {
         *("_proxy", "_body", "_protocol.request_head", "_decoding", "_config", "_errors"),
-        *("_facts", "_origin", "_pool_key"),
+        *("_facts", "_habits", "_origin", "_pool_key"),
     },
     "_protocol": {
         *("_transport", "_deadlines", "_config", "_errors", "_facts", "_origin", "_pool_key"),
@@ -77,7 +77,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_statistics": {"_pool_key"},
     "_pool_key": {"_origin", "_proxy.proxy"},
     "_origin": set(),
-    "_config": set(),
+    "_config": {"_habits"},
     "_deadlines": set(),
     "_decoding": set(),
     "_charset": set(),
@@ -88,6 +88,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_own_nursery": set(),
     "_groups": set(),
     "_version": set(),
+    "_habits": set(),
 }
 """What the files of a room may import, beside one another: a room, or one file of it."""
 

@@ -50,10 +50,11 @@ it. Each room's ``__init__.py`` says more of it.
         -> _protocol _proxy.proxy _transport _deadlines _threads _control_c _config _errors _facts
            _origin _pool_key abc
     _proxy         which proxy, and on which way through it
-        -> _request.auth _request.url _request.fields _request.hints _config _errors _facts _origin
+        -> _request.auth _request.url _request.fields _habits _config _errors _facts _origin
            _pool_key abc
     _request       what is sent, checked
-        -> _proxy _body _protocol.request_head _decoding _config _errors _facts _origin _pool_key
+        -> _proxy _body _protocol.request_head _decoding _config _errors _facts _habits _origin
+           _pool_key
     _protocol      HTTP/1.1 over one connection
         -> _transport _deadlines _config _errors _facts _origin _pool_key _version
     _transport     bytes: a socket, and TLS over it
@@ -80,6 +81,8 @@ The ground, on which they stand:
     _origin        scheme, host and port
         -> nothing
     _config        what the user sets, checked
+        -> _habits
+    _habits        what people write from habit, and what to write instead
         -> nothing
     _decoding      content encodings, undone a piece at a time
         -> nothing
@@ -89,7 +92,7 @@ The ground, on which they stand:
         -> nothing
 """
 
-from . import abc
+from . import _habits, abc
 from ._body.multipart import Part
 from ._client.lease import LeasedConnection
 from ._client.response import RedirectError, Response, StatusError
@@ -197,3 +200,4 @@ __all__ = [
 
 
 _name_classes(globals(), __name__)
+_habits.answer_for_module(globals(), __name__)

@@ -17,6 +17,7 @@ from typing import Unpack
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from . import _habits
 from ._client.block import Block
 from ._client.client import Client
 from ._client.lease import LeasedConnection, lease_block
@@ -29,6 +30,7 @@ from ._config import (
     check_local_address,
     check_seconds,
     check_ssl_context,
+    check_timeouts,
     check_ttl,
     described,
 )
@@ -43,7 +45,6 @@ from ._own_nursery import OwnNursery
 from ._protocol.parsers import ParserOption, choose_parser
 from ._proxy.choice import ProxyOption
 from ._proxy.chooser import chooser_of_pool
-from ._request import hints as _hints
 from ._request.options import RequestOptions
 from ._request.pins import PinsOption, check_pins
 from ._request.preparations import Preparations
@@ -121,7 +122,7 @@ class ConnectionPool:
       instruments: are told what happens; see :class:`triopool.abc.Instrument`.
     """
 
-    @_hints.given("ConnectionPool()", _hints.OF_A_POOL)
+    @_habits.given("ConnectionPool()", _habits.OF_A_POOL)
     def __init__(
         self,
         *,
@@ -146,8 +147,7 @@ class ConnectionPool:
         http_parser: ParserOption = "auto",
         instruments: Iterable[Instrument] = (),
     ) -> None:
-        if not isinstance(timeouts, Timeouts):
-            raise TypeError(f"timeouts must be a triopool.Timeouts, not {described(timeouts)}")
+        check_timeouts(timeouts)
         check_ssl_context(ssl_context)
         if unix_socket is not None and local_address is not None:
             raise ValueError("local_address has no meaning for a unix_socket: give one of them")
@@ -186,7 +186,11 @@ class ConnectionPool:
             ),
             max_waiting=check_count("max_waiting", max_waiting, least=0),
             max_idle=check_count("max_idle", max_idle, least=0),
-            idle_timeout=check_seconds("idle_timeout", idle_timeout),
+            idle_timeout=check_seconds(
+                "idle_timeout",
+                idle_timeout,
+                instead="None for no limit; max_idle=0 keeps no connection",
+            ),
             max_lifetime=check_seconds("max_lifetime", max_lifetime),
             max_requests_per_connection=check_count(
                 "max_requests_per_connection", max_requests_per_connection
@@ -351,7 +355,7 @@ class ConnectionPool:
 
     # ── Operations ─────────────────────────────────────────────────────────────────────────────
 
-    @_hints.given("lease()", _hints.OF_A_REQUEST)
+    @_habits.given("lease()", _habits.OF_A_REQUEST)
     def lease(
         self,
         url: str,
@@ -477,6 +481,14 @@ class ConnectionPool:
 
     def __repr__(self) -> str:
         return f"<triopool.ConnectionPool, {self._state.value}, at {id(self):#x}>"
+
+
+_habits.answer(
+    ConnectionPool,
+    "triopool.ConnectionPool",
+    _habits.ON_A_POOL,
+    **dict.fromkeys(("__enter__", "__exit__", "__await__"), _habits.A_POOL_IS_A_BLOCK),
+)
 
 
 # ── For the bridge to httpx ────────────────────────────────────────────────────────────────────

@@ -164,4 +164,4 @@ class Delivery:
 
 
 def _closed() -> trio.ClosedResourceError:
-    return trio.ClosedResourceError("the response was closed")
+    return trio.ClosedResourceError("the response was closed: it is read before its block is left")

@@ -18,11 +18,11 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from .. import _habits
 from .._config import check_bool, check_ssl_context, described
 from .._errors import InvalidURL
 from .._origin import Origin
 from .._request import fields as _fields
-from .._request import hints as _hints
 from .._request import url as _url
 from .._request.auth import Auth, AuthOption, BasicAuth, check_auth
 from .._request.fields import Headers
@@ -127,7 +127,7 @@ class Proxy:
     _fields: tuple[tuple[bytes, bytes], ...] = field(init=False, compare=False)
     _hash: int = field(init=False, compare=False)
 
-    @_hints.given("Proxy()", _hints.OF_A_PROXY)
+    @_habits.given("Proxy()", _habits.OF_A_PROXY)
     def __init__(
         self,
         url: str,

@@ -10,13 +10,13 @@ import ssl
 from collections.abc import Callable, Collection
 from typing import Any, TypeAlias, TypedDict
 
+from .. import _habits
 from .._body.body import Content
 from .._body.form import Params
 from .._body.multipart import MultipartFields
 from .._config import Redirects, Timeouts
 from .._facts import OnProgress
 from .._proxy.choice import ProxyOption
-from . import hints as _hints
 from .auth import AuthOption
 from .fields import Headers
 
@@ -53,5 +53,6 @@ def check_names(caller: str, options: Collection[str]) -> None:
     Raises:
       TypeError: there is one.
     """
-    unknown = [name for name in options if name not in RequestOptions.__annotations__]
-    _hints.refuse(caller, unknown, _hints.OF_A_REQUEST)
+    known = RequestOptions.__annotations__
+    unknown = [name for name in options if name not in known]
+    _habits.refuse(caller, unknown, _habits.OF_A_REQUEST, known)

@@ -15,9 +15,10 @@ from .._config import (
     check_count,
     check_redirects,
     check_ssl_context,
+    check_timeouts,
     described,
 )
-from .._errors import LocalProtocolError
+from .._errors import InvalidURL, LocalProtocolError
 from .._proxy.choice import ProxyOption, proxy_or_none
 from .._proxy.chooser import Chooser
 from . import fields as _fields
@@ -59,7 +60,12 @@ def prepare(
         raise TypeError(f"method must be a str, not {type(method).__name__}")
     if method.upper() in USUAL:
         method = method.upper()
-    parsed = places.parse(url, options.get("params"))
+    try:
+        parsed = places.parse(url, options.get("params"))
+    except InvalidURL:
+        if "://" not in method:
+            raise
+        raise TypeError("the method comes first: request('GET', url)") from None
     if not options and method != "CONNECT":
         # What a method and a URL say is most of what there is to check.
         return Request(
@@ -71,8 +77,8 @@ def prepare(
             **_way(None, parsed, chooser),
         )
     timeouts = options.get("timeouts")
-    if timeouts is not None and not isinstance(timeouts, Timeouts):
-        raise TypeError(f"timeouts must be a triopool.Timeouts, not {described(timeouts)}")
+    if timeouts is not None:
+        check_timeouts(timeouts)
     attributes = {
         name: _PASSED_ON[name](name, value) for name, value in options.items() if name in _PASSED_ON
     }

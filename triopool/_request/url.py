@@ -18,11 +18,12 @@ import ipaddress
 import re
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.parse import ParseResult, SplitResult, quote, unquote, urlsplit
 
 import idna
 
 from .._body.form import Params, encode_pairs
+from .._config import type_of
 from .._errors import InvalidURL
 from .._origin import Origin
 from .auth import BasicAuth
@@ -98,9 +99,18 @@ def parse(url: str, params: Params | None = None) -> URL:
       TypeError: it is not a str.
     """
     if not isinstance(url, str):
-        raise TypeError(f"url must be a str, not {type(url).__name__}")
+        raise TypeError(f"url must be a str, not {type_of(url)}{_as_str(url)}")
     parsed = _parse(url)
     return parsed if params is None else add_params(parsed, params)
+
+
+def _as_str(url: object) -> str:
+    """How to make a str of what a program has in place of one."""
+    if isinstance(url, bytes):
+        return ": give url.decode()"
+    if isinstance(url, ParseResult | SplitResult):
+        return ": give url.geturl()"
+    return ": give str(url)" if type(url).__name__ == "URL" else ""
 
 
 def add_params(parsed: URL, params: Params) -> URL:
