@@ -291,7 +291,7 @@ class Slip:
 
     def __init__(self, name: str, of: str, meant: str) -> None:
         self._name = name
-        self._message = f"a {of} has no attribute {name!r}: {meant}"
+        self._message = self.__doc__ = f"a {of} has no attribute {name!r}: {meant}"
 
     def __get__(self, instance: object, owner: type | None = None) -> NoReturn:
         raise AttributeError(self._message, name=self._name, obj=instance)
@@ -316,16 +316,17 @@ def answer(kind: type, of: str, attributes: Mapping[str, str], **methods: str) -
     for name, message in methods.items():
         setattr(kind, name, _refusal(message))
 
-    def without_slips(self: object) -> list[str]:
+    def __dir__(self: object) -> list[str]:  # noqa: N807
         return [name for name in object.__dir__(self) if name not in attributes]
 
-    kind.__dir__ = without_slips  # type: ignore[assignment]
+    kind.__dir__ = __dir__  # type: ignore[assignment]
 
 
 def _refusal(message: str) -> Callable[..., NoReturn]:
     def refuse_it(self: object, *arguments: object) -> NoReturn:
         raise TypeError(message)
 
+    refuse_it.__doc__ = message
     return refuse_it
 
 

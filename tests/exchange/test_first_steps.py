@@ -74,7 +74,7 @@ HINTS = {
     "data": "did you mean form= or content=?",
     "files": "did you mean multipart=?",
     "allow_redirects": "did you mean follow_redirects=?",
-    "verify": "did you mean ConnectionPool(ssl_context=...)?",
+    "verify": "did you mean ssl_context=?",
     "cookies": "did you mean headers={'Cookie': ...}?",
     "proxies": "did you mean proxy=?",
     "proxy_auth": "did you mean proxy=triopool.Proxy(url, auth=...)?",
