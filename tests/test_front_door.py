@@ -173,6 +173,28 @@ def test_help_can_be_had_of_all_that_is_public_and_the_source_of_its_methods() -
                 assert method.__name__ in inspect.getsource(method)
 
 
+@pytest.mark.parametrize("module", [triopool, triopool.testing])
+def test_every_public_signature_tells_its_keywords(module: types.ModuleType) -> None:
+    """So that an editor shows them: by name, or by a TypedDict."""
+    found = [(name, getattr(module, name)) for name in module.__all__]
+    for name, value in list(found):
+        found += [
+            (f"{name}.{method.__name__}", method)
+            for method in (vars(value).values() if isinstance(value, type) else ())
+            if inspect.isfunction(method) and not method.__name__.startswith("_")
+        ]
+    looked_at = 0
+    for name, value in found:
+        is_options = isinstance(value, type) and issubclass(value, dict)
+        if is_options or not (inspect.isfunction(value) or isinstance(value, type)):
+            continue
+        looked_at += 1
+        for parameter in inspect.signature(value).parameters.values():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                assert "Unpack[" in str(parameter.annotation), name
+    assert looked_at > 10
+
+
 def test_the_annotations_of_all_that_is_public_can_be_looked_up() -> None:
     for name in triopool.__all__:
         if isinstance(value := getattr(triopool, name), type):

@@ -69,6 +69,7 @@ IN_A_REQUEST: list[tuple[dict[str, Any], str]] = [
     ({"max_redirects": 5}, "did you mean follow_redirects=triopool.Redirects(limit=...)?"),
     ({"follow_redirects": "yes"}, "follow_redirects must be a bool or triopool.Redirects, not str"),
     ({"follow_redirects": 5}, "not 5: write triopool.Redirects(limit=5)"),
+    ({"follow_redirects": -5}, "must be a bool or triopool.Redirects, not -5"),
     ({"verify": False}, "'verify': did you mean ssl_context=?"),
     ({"verify": SECRET}, "'verify': did you mean ssl_context=?"),
     ({"cert": SECRET}, "'cert': did you mean ssl_context=?"),
@@ -424,6 +425,7 @@ def test_slips_are_no_attributes_for_those_who_look(kind: type, table: dict[str,
     for name in table:
         assert not hasattr(kind, name)
         assert not hasattr(made, name)
+        assert repr(inspect.getattr_static(kind, name)).startswith("<a ")
     # Doubles of it can be made, and help() shows what would be said.
     create_autospec(kind, instance=True)
     text = pydoc.plain(pydoc.render_doc(kind))

@@ -215,7 +215,8 @@ def check_redirects(value: object) -> Redirects | None:
         return value
     if isinstance(value, bool):
         return Redirects() if value else None
-    hint = f": write triopool.Redirects(limit={value})" if type(value) is int else ""
+    is_limit = type(value) is int and 0 < value < 100
+    hint = f": write triopool.Redirects(limit={value})" if is_limit else ""
     raise TypeError(
         f"follow_redirects must be a bool or triopool.Redirects, not {described(value)}{hint}"
     )

@@ -167,7 +167,13 @@ async def test_no_session_is_kept_that_would_keep_the_context(
     ("url", "given", "error", "says"),
     [
         (ONE, True, TypeError, "ssl_context must be an ssl.SSLContext or None, not True"),
-        (ONE, "ca.pem", TypeError, "ssl_context must be an ssl.SSLContext or None, not str"),
+        (
+            ONE,
+            "ca.pem",
+            TypeError,
+            "ssl_context must be an ssl.SSLContext or None, not str: "
+            "ssl.create_default_context(cafile=...) makes one",
+        ),
         ("http://one.test/", None, None, ""),
         ("http://one.test/", "a context", ValueError, "ssl_context is for https URLs only"),
     ],
