@@ -52,7 +52,7 @@ async def test_the_keys_of_each_connection_are_written_where_sslkeylogfile_says(
     assert (tmp_path / "keys").stat().st_size > size
 
 
-async def test_so_they_are_where_truststore_has_another_context_inside(
+async def test_so_they_are_where_truststore_verifies(
     autojump_clock: MockClock, ca: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))

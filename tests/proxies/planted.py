@@ -109,8 +109,8 @@ BUGS = [
     Bug(
         "a tunnel loses its server name",
         "_proxy/route.py",
-        "PoolKey(origin, server_hostname, proxy)",
-        "PoolKey(origin, None, proxy)",
+        "PoolKey(origin, server_hostname, proxy, ssl_context=ssl_context)",
+        "PoolKey(origin, None, proxy, ssl_context=ssl_context)",
     ),
     Bug(
         "the zone's origin in the absolute form",

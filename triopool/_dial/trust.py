@@ -69,10 +69,7 @@ def _log_keys(context: ssl.SSLContext) -> None:
     """
     path = os.environ.get("SSLKEYLOGFILE")
     if path and not sys.flags.ignore_environment:
-        # truststore's context has another one inside, which speaks TLS and is to be told. On any
-        # other it is the same one.
-        tls = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="nobody.invalid")
-        tls.context.keylog_filename = path
+        context.keylog_filename = path
 
 
 def _store_in_a_file() -> ssl.SSLContext | None:
