@@ -74,7 +74,10 @@ IN_A_REQUEST: list[tuple[dict[str, Any], str]] = [
     ({"verify": SECRET}, "'verify': did you mean ssl_context=?"),
     ({"cert": SECRET}, "'cert': did you mean ssl_context=?"),
     ({"ssl": False}, "'ssl': did you mean ssl_context=?"),
-    ({"cookies": {"a": SECRET}}, "'cookies': did you mean headers={'Cookie': ...}?"),
+    (
+        {"cookies": {"a": SECRET}},
+        "'cookies': did you mean headers={'Cookie': ...}, or pool.s",
+    ),
     ({"auth": (SECRET,)}, "or a pair (name, password), not a tuple of 1"),
     ({"auth": SECRET}, "or a pair (name, password), not str"),
     ({"auth": httpx.BasicAuth("a", SECRET)}, "a pair (name, password), not httpx.BasicAuth"),
@@ -83,6 +86,8 @@ IN_A_REQUEST: list[tuple[dict[str, Any], str]] = [
     ({"proxies": {"http": SECRET}}, "'proxies': did you mean proxy=?"),
     ({"proxy": {"http": SECRET}}, "not dict: one for each scheme is ProxyRules(http=..., https="),
     ({"raise_for_status": True}, "did you mean response.raise_for_status()?"),
+    ({"retries": 3}, "'retries': did you mean pool.session(retry=triopool.Retry(...))?"),
+    ({"base_url": URL}, "'base_url': did you mean pool.session(base_url=...)?"),
     ({"extensions": {"timeout": 5}}, "'extensions': did you mean server_hostname= or target=?"),
     ({"http2": True}, "'http2': triopool speaks HTTP/1.1 only"),
     ({"header": {"a": SECRET}}, "'header': did you mean headers=?"),
@@ -173,7 +178,10 @@ async def test_none_among_params_is_an_empty_value_and_no_error() -> None:
         ({"idle_timeout": -1}, "idle_timeout must be positive"),
         ({"happy_eyeballs_delay": 0}, "(RFC 8305 wants 0.01 at least; a large one tries one add"),
         ({"happy_eyeballs_delay": None}, "must be a number of seconds, not None"),
-        ({"headers": {"a": SECRET}}, "'headers': did you mean the same argument of each request?"),
+        (
+            {"headers": {"a": SECRET}},
+            "did you mean the same argument of each request, or of pool.sessio",
+        ),
         ({"proxies": {"http": SECRET}}, "did you mean proxy=, or proxy=triopool.ProxyRules(http="),
         ({"trust_env": True}, "did you mean proxy=triopool.ProxyRules.from_environment()?"),
         ({"verify": False}, "'verify': did you mean ssl_context=?"),
@@ -250,7 +258,7 @@ async def wait_for(what: Any) -> None:
 POOL = "a pool is opened by 'async with triopool.ConnectionPool() as pool:'"
 LEAVE = "leave its 'async with' block, which closes it; 'await pool.drain()' before that lets"
 BLOCK = "a block, which is entered by 'async with pool.stream(...) as response:'; what is awaited"
-EACH = "did you mean the same argument of each request?"
+EACH = "did you mean the same argument of each request, or of pool.session()?"
 
 
 @pytest.mark.parametrize(
@@ -334,7 +342,7 @@ async def test_closing_a_pool_by_contextlib_is_answered_too() -> None:
         ("cookies", "did you mean response.headers.getall('Set-Cookie', [])?"),
         ("getheader", "did you mean response.headers.get(name)?"),
         ("real_url", "did you mean response.url?"),
-        ("is_error", "did you mean response.status_code >= 400?"),
+        ("aiter_lines", "did you mean response.iter_lines()?"),
     ],
 )
 async def test_an_attribute_of_other_responses_is_answered(name: str, says: str) -> None:

@@ -19,17 +19,20 @@ F = TypeVar("F", bound=Callable[..., object])
 
 _A_LIMIT = "timeouts=triopool.Timeouts(...), or a cancel scope such as trio.fail_after()"
 _A_CONTEXT = "ssl_context="
-_EACH = "the same argument of each request"
+_EACH = "the same argument of each request, or of pool.session()"
+_A_SESSION = "the same argument of pool.session()"
+_A_RETRY = "pool.session(retry=triopool.Retry(...))"
 _A_PAIR = "auth=(name, password)"
 
 OF_A_REQUEST: Mapping[str, str] = {
     "allow_redirects": "follow_redirects=",
     "assert_fingerprint": "ConnectionPool(pins={host: ...})",
+    "base_url": "pool.session(base_url=...)",
     "body": "content=",
     "cert": _A_CONTEXT,
     "chunked": "content=, an async iterable",
     "connect_timeout": "timeouts=triopool.Timeouts(connect=...)",
-    "cookies": "headers={'Cookie': ...}",
+    "cookies": "headers={'Cookie': ...}, or pool.session(cookies=True)",
     "data": "form= or content=",
     "deadline": "a cancel scope such as trio.fail_after()",
     "extensions": "server_hostname= or target=",
@@ -48,6 +51,8 @@ OF_A_REQUEST: Mapping[str, str] = {
     "raise_for_status": "response.raise_for_status()",
     "read_timeout": "timeouts=triopool.Timeouts(read=...)",
     "redirect": "follow_redirects=",
+    "retries": _A_RETRY,
+    "retry": _A_RETRY,
     "sni_hostname": "server_hostname=",
     "ssl": _A_CONTEXT,
     "stream": "pool.stream(...)",
@@ -59,7 +64,9 @@ OF_A_REQUEST: Mapping[str, str] = {
 OF_A_POOL: Mapping[str, str] = {
     "assert_fingerprint": "pins=",
     "auth": _EACH,
+    "base_url": _A_SESSION,
     "cert": _A_CONTEXT,
+    "cookies": _A_SESSION,
     "connector": "the pool's own options",
     "event_hooks": "instruments=",
     "family": "resolver=",
@@ -89,6 +96,8 @@ OF_A_POOL: Mapping[str, str] = {
     "proxy_headers": "proxy=triopool.Proxy(url, headers=...)",
     "proxy_ssl_context": "proxy=triopool.Proxy(url, ssl_context=...)",
     "proxy_url": "proxy=",
+    "retries": _A_RETRY,
+    "retry": _A_SESSION,
     "socket_options": "socket_factory=",
     "ssl": _A_CONTEXT,
     "timeout": _A_LIMIT,
@@ -96,6 +105,21 @@ OF_A_POOL: Mapping[str, str] = {
     "trust_env": "proxy=triopool.ProxyRules.from_environment()",
     "ttl_dns_cache": "dns_ttl=",
     "uds": "unix_socket=",
+    "verify": _A_CONTEXT,
+}
+
+OF_A_SESSION: Mapping[str, str] = {
+    "allow_redirects": "follow_redirects=",
+    "cert": _A_CONTEXT,
+    "limits": "options of the pool, whose connections the session borrows",
+    "max_redirects": "follow_redirects=triopool.Redirects(limit=...)",
+    "prefix_url": "base_url=",
+    "proxies": "proxy=",
+    "raise_for_status": "response.raise_for_status()",
+    "retries": "retry=triopool.Retry(...)",
+    "retry_options": "retry=triopool.Retry(...)",
+    "timeout": _A_LIMIT,
+    "transport": "options of the pool, whose connections the session borrows",
     "verify": _A_CONTEXT,
 }
 
@@ -147,7 +171,7 @@ ON_A_POOL: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         ("auth", "cookies", "headers", "params", "timeout", "timeouts"),
-        "did you mean the same argument of each request?",
+        "did you mean the same argument of each request, or of pool.session()?",
     ),
     "adapters": "did you mean ConnectionPool(proxy=...)?",
     "build_request": "did you mean pool.request(method, url, ...)?",
@@ -174,19 +198,18 @@ ON_A_RESPONSE: Mapping[str, str] = {
         _PIECES,
     ),
     **dict.fromkeys(("body", "data", "raw"), _BODY),
+    "aiter_lines": "did you mean response.iter_lines()?",
+    "aiter_text": "did you mean response.iter_text()?",
     "aread": "did you mean response.read()?",
     "charset": "did you mean response.encoding?",
     "content_type": "did you mean response.headers['Content-Type']?",
     "cookies": "did you mean response.headers.getall('Set-Cookie', [])?",
     "getheader": "did you mean response.headers.get(name)?",
     "header": "did you mean response.headers?",
-    "is_error": "did you mean response.status_code >= 400?",
-    "is_redirect": "did you mean response.history, or response.status_code?",
     "ok": "did you mean response.is_success, or response.status_code < 400?",
     "real_url": "did you mean response.url?",
     "reason_phrase": "did you mean response.reason?",
     "release": "did you mean response.aclose()?",
-    "request": "did you mean response.method and response.url?",
     "status": "did you mean response.status_code?",
     "status_text": "did you mean response.reason?",
     "version": "did you mean response.http_version?",

@@ -49,22 +49,21 @@ class FakeRequest:
 
 
 class FakeSending:
-    def __init__(self, request: FakeRequest, attempt: int, started: bool) -> None:
+    def __init__(self, request: FakeRequest, in_vain: int, started: bool) -> None:
         self.request = request
-        self.attempt = attempt
+        self.in_vain = in_vain
         self.body_started = started
 
 
 BOTH = (False, True)
 
 
-@pytest.mark.parametrize("attempt", range(1, 6))
-def test_the_rule_says_what_the_design_says(attempt: int) -> None:
+@pytest.mark.parametrize("in_vain", range(5))
+def test_the_rule_says_what_the_design_says(in_vain: int) -> None:
     for stale, nothing_sent, idempotent, replayable, started in itertools.product(*[BOTH] * 5):
-        sending = FakeSending(FakeRequest(idempotent, replayable), attempt, started)
-        expected = (
-            stale and attempt <= 3 and (nothing_sent or idempotent) and (replayable or not started)
-        )
+        sending = FakeSending(FakeRequest(idempotent, replayable), in_vain, started)
+        may_be_sent = nothing_sent or (idempotent and in_vain < 3)
+        expected = stale and may_be_sent and (replayable or not started)
         exchange: Any = FakeExchange(stale, nothing_sent, sending)
         assert may_retry(exchange) is expected
 
@@ -297,6 +296,33 @@ async def test_at_most_three_times_then_the_error(autojump_clock: object) -> Non
         assert pool.statistics().retried == MAX_RETRIES == 3
         assert not network.open_sockets
     assert len(server.requests) == 10
+
+
+async def test_a_server_that_closes_behind_each_response_fails_no_request(
+    autojump_clock: object,
+) -> None:
+    """Without a word of it, and in one moment: who waits is handed one dead connection after the
+    other. Nothing is written on those, so to go on to the next costs nothing."""
+    served = 0
+
+    async def answer_and_close(stream: Any) -> None:
+        nonlocal served
+        await stream.receive_some()
+        stream.socket.send_nowait(ok(b"ok"))
+        stream.socket.close()
+        served += 1
+
+    async with serving(answer_and_close, max_connections=10) as (pool, _):
+
+        async def ask() -> None:
+            for _ in range(5):
+                assert (await pool.post(URL, content=b"once")).content == b"ok"
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(60):
+                nursery.start_soon(ask)
+        assert served == 300
+        assert pool.statistics().retried > 100
 
 
 async def test_a_post_is_never_sent_twice_silently(autojump_clock: object) -> None:

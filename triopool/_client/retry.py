@@ -9,7 +9,12 @@ allow a client to repeat the request on another connection, with care:
 - only if nothing of the request had been handed to the kernel, or the method is safe, or the caller
   said ``idempotent=True``: else the server may have acted on it;
 - only if the body can be produced again: never a started iterator twice;
-- at most three times.
+- at most three times, not counting those at which nothing was sent.
+
+Where nothing was sent, nothing is at stake, and no bound is needed: each such connection has just
+served another request, so there are no more of them than requests that went well. A server that
+closes every connection behind its response, without a word, makes many: a request that waits is
+handed one of them after the other.
 
 The loop that does it is the client's (:mod:`._client.client`).
 """
@@ -18,7 +23,6 @@ from __future__ import annotations
 
 from .._errors import ResolveError, TriopoolError
 from .._exchange.exchange import Exchange
-from .._exchange.sending import Sending
 from .._facts import CloseReason
 from .._slots.engine import Slots
 
@@ -30,23 +34,26 @@ def may_retry(exchange: Exchange) -> bool:
     sending, request = exchange.sending, exchange.sending.request
     return (
         exchange.was_stale
-        and sending.attempt <= MAX_RETRIES
-        and (exchange.nothing_sent or request.may_be_repeated)
+        and (exchange.nothing_sent or (request.may_be_repeated and sending.in_vain < MAX_RETRIES))
         and (request.replayable or not sending.body_started)
     )
 
 
-def prepare_retry(sending: Sending, slots: Slots) -> None:
+def prepare_retry(exchange: Exchange, slots: Slots) -> None:
     """Count it; and before the last one, see to it that it meets no stale connection again."""
+    sending = exchange.sending
     key = sending.request.key
     slots.count_retried(key)
-    if sending.attempt == MAX_RETRIES:
+    sending.attempt += 1
+    if exchange.nothing_sent:
+        return
+    sending.in_vain += 1
+    if sending.in_vain == MAX_RETRIES:
         # A server that has closed three idle connections has most likely closed all of them, as
         # one does that was started anew. So we give up those that are idle. The last attempt then
         # takes whatever comes first: a fresh dial, or a connection that another request returns,
         # which has just worked. To insist on a fresh one would let younger requests overtake it.
         slots.close_idle(key, CloseReason.STALE)
-    sending.attempt += 1
 
 
 def tell_what_began_it(error: TriopoolError, first: TriopoolError) -> None:

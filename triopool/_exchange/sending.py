@@ -19,6 +19,7 @@ class Sending:
         place of the one that doesn't.
       listener: is told how it goes.
       attempt: how often it has been sent, with this time.
+      in_vain: how often some of it was sent, and the connection turned out to be stale.
       body_started: whether an iterator over the body has been asked for anything.
       followed: how many redirects led here.
       id: the number that instruments know it by; 0 where there are none.
@@ -30,6 +31,7 @@ class Sending:
         "body_started",
         "followed",
         "id",
+        "in_vain",
         "listener",
         "redirected_from",
         "request",
@@ -46,6 +48,7 @@ class Sending:
         self.request: Request = request
         self.listener: Listener = listener
         self.attempt: int = 1
+        self.in_vain: int = 0
         self.body_started: bool = False
         self.followed: int = followed
         self.id: int = 0

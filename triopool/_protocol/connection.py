@@ -154,6 +154,10 @@ class HTTP1Connection:
     def announce_end(self) -> None:
         self._announces_end = True
 
+    def open_stream(self) -> Upgraded:
+        self._spend(Spent.STREAM)
+        return Upgraded(self._stream, b"")
+
     def close(self, why: Spent | None = None) -> None:
         self.spent = self.spent or why
         self._wire.close()
@@ -366,13 +370,15 @@ class HTTP1Connection:
 
     async def finish(self) -> None:
         self.spent = self._why_spent()
-        # We look at what came behind the response: the next request may get the connection as it
-        # is, without another glance, and would take bytes of the last one for its answer. With TLS
-        # they may have been read already, and wait there; or they may be TLS's own.
+        # What comes behind a response must not be taken for the answer to the next request. Most of
+        # it is found when it matters, before that one is written. But TLS may have read some of it
+        # already; and what it says for itself, such as new session tickets, a glance at that moment
+        # would take for such bytes, and give the connection up.
         if (
             self.spent is None
-            and self._stream.is_readable()
-            and (self._tls is None or not await self.settle())
+            and self._tls is not None
+            and self._tls.is_readable()
+            and not await self.settle()
         ):
             self.spent = Spent.EARLY_BYTES
         if self.spent is None:

@@ -270,6 +270,12 @@ class Connection(Protocol):
     def announce_end(self) -> None:
         """The next exchange is the last one: the server is told so with its request."""
 
+    def open_stream(self) -> Upgraded:
+        """The bytes themselves, for a program that speaks a protocol of its own: no exchange comes
+        before this, and none after it.
+        """
+        ...
+
     def close(self, why: Spent | None = None) -> None:
         """Close the descriptor, now. Synchronous; may be repeated.
 
