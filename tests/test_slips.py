@@ -298,6 +298,29 @@ async def test_a_pool_that_is_used_as_others_are_answers(
         assert says in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("use", "says"),
+    [
+        (lambda api: api.headers.update({"a": SECRET}), "session.session(headers=...), which deri"),
+        (lambda api: api.auth, "did you mean session.session(auth=...), which derives another one"),
+        (lambda api: api.close(), "a session is not closed: it borrows its pool"),
+        (lambda api: api.aclose(), "a session is not closed: it borrows its pool"),
+        (lambda api: api.verify, "did you mean pool.session(ssl_context=...)?"),
+        (
+            enter,
+            "a session needs no block: 'api = pool.session(...)', and then 'await api.get(...)",
+        ),
+        (lambda api: api.__aenter__(), "a session needs no block"),
+    ],
+)
+def test_a_session_that_is_used_as_others_are_answers(use: Use, says: str) -> None:
+    api = triopool.ConnectionPool().session()
+    with pytest.raises((AttributeError, TypeError)) as caught:
+        use(api)
+    assert says in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
 async def test_a_pool_under_asyncio_says_what_to_do() -> None:
     async def main() -> None:
         async with triopool.ConnectionPool():
@@ -421,6 +444,7 @@ def test_a_name_that_nobody_has_is_told_as_python_tells_it() -> None:
 OBJECTS: list[tuple[type, dict[str, str]]] = [
     (triopool.ConnectionPool, dict(_habits.ON_A_POOL)),
     (triopool.Response, dict(_habits.ON_A_RESPONSE)),
+    (triopool.Session, dict(_habits.ON_A_SESSION)),
     (Block, dict(_habits.ON_A_BLOCK)),
 ]
 

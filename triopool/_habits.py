@@ -189,6 +189,20 @@ A_BLOCK_IS_ENTERED = (
     "response:'; what is awaited is pool.request()"
 )
 
+ON_A_SESSION: Mapping[str, str] = {
+    **dict.fromkeys(("aclose", "close"), "a session is not closed: it borrows its pool"),
+    **dict.fromkeys(
+        ("auth", "headers", "params", "timeout", "timeouts"),
+        "did you mean session.session({name}=...), which derives another one?",
+    ),
+    "mount": "did you mean ConnectionPool(proxy=...)?",
+    "send": "did you mean session.request(method, url, ...)?",
+    "verify": "did you mean pool.session(ssl_context=...)?",
+}
+A_SESSION_IS_NO_BLOCK = (
+    "a session needs no block: 'api = pool.session(...)', and then 'await api.get(...)'"
+)
+
 _PIECES = "did you mean 'async for chunk in response', in a block of pool.stream()?"
 _BODY = "did you mean response.content, or 'await response.read()' in a block of pool.stream()?"
 
@@ -314,6 +328,7 @@ class Slip:
 
     def __init__(self, name: str, of: str, meant: str) -> None:
         self._name = name
+        meant = meant.format(name=name)
         self._message = self.__doc__ = f"a {of} has no attribute {name!r}: {meant}"
 
     def __get__(self, instance: object, owner: type | None = None) -> NoReturn:

@@ -393,8 +393,8 @@ BUGS = [
     Bug(
         "the proxy of a lease is forgotten",
         "_requests.py",
-        'proxy=proxy)\n        request = about_a_connection(self._client, "lease()"',
-        'proxy=None)\n        request = about_a_connection(self._client, "lease()"',
+        'proxy=proxy,\n        )\n        request = about_a_connection(self._client, "lease()"',
+        'proxy=None,\n        )\n        request = about_a_connection(self._client, "lease()"',
     ),
     Bug(
         "a socket for the origins is one for the proxy",

@@ -308,3 +308,13 @@ class Session:
         # Nothing of a path, which may hold a secret.
         where = "any origin" if base is None else str(base.origin)
         return f"<triopool.Session for {where}>"
+
+
+_habits.answer(
+    Session,
+    "triopool.Session",
+    _habits.ON_A_SESSION,
+    **dict.fromkeys(
+        ("__enter__", "__exit__", "__aenter__", "__aexit__"), _habits.A_SESSION_IS_NO_BLOCK
+    ),
+)
