@@ -187,6 +187,8 @@ class Client:
                     )
                     holding = lease
                     sending.listener.connected(lease.connection.info, reused=lease.reused)
+                    if self._slots.has_last_leases and lease.is_last:
+                        lease.connection.announce_end()
                 # No checkpoint between here and attempt(), which looks after the lease.
                 exchange = Exchange(sending, holding, self._background)
                 try:

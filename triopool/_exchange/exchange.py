@@ -37,6 +37,8 @@ from .sender import Sender
 from .upgraded import UpgradedStream
 
 if TYPE_CHECKING:
+    from .._protocol.seam import Codec, Connection
+    from .._request.request import Request
     from .background import Background
     from .holding import Holding
     from .sending import Sending
@@ -85,7 +87,7 @@ class Exchange:
     upgraded: UpgradedStream | None = None
     trailers: RawHeaders = NO_FIELDS
     failure: BaseException | None = None
-    was_stale = False
+    was_stale: bool = False
     _state: State = "opening"
     _informational = 0
     # What the caller's own iterator raised, until a read has told it.
@@ -93,10 +95,10 @@ class Exchange:
 
     def __init__(self, sending: Sending, lease: Holding, background: Background) -> None:
         self.sending = sending
-        self.request = sending.request
-        self.connection = lease.connection
-        self.codec = lease.connection.open_codec()
-        self.reused = lease.reused
+        self.request: Request = sending.request
+        self.connection: Connection = lease.connection
+        self.codec: Codec = lease.connection.open_codec()
+        self.reused: bool = lease.reused
         self._lease = lease
         self._background = background
         request = sending.request
