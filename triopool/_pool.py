@@ -315,7 +315,7 @@ def client_of(pool: ConnectionPool) -> Client:
 
 def requests_of(pool: ConnectionPool) -> int:
     """How many requests a pool has: in line, in flight, or with a response that is not closed."""
-    return pool._slots.under_way - pool._client.drains
+    return pool._slots.books.under_way - pool._client.drains
 
 
 def close_all(pool: ConnectionPool) -> None:

@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from .holding import Holding
     from .sending import Sending
 
-DRAIN = "triopool drain"
-"""The name of the tasks that read what a request has left of its response."""
-
 MAX_INFORMATIONAL = 20
 """1xx responses to one request."""
 
@@ -363,7 +360,7 @@ class Exchange:
 
     def start_drain(self) -> None:
         """Read the rest for the connection's sake, in a task of the pool."""
-        self._background.start(self._drain, stop=self.abandon, name=DRAIN)
+        self._background.start(self._drain, stop=self.abandon, name=_drain.NAME)
 
     async def _drain(self) -> None:
         try:
