@@ -98,7 +98,7 @@ PHASES = {
     "parse": "what has arrived: our part, the bounds",
     "parse (library)": "the library's part",
     "response": "the objects of exchange and response, the body joined",
-    "release": "a last look, and back to the pool",
+    "release": "back to the pool",
     "release (library)": "the library made ready for the next cycle",
     "deadlines": "the clock started and stopped",
     "chain": "what calls all these: the client's own coroutines",
@@ -114,7 +114,7 @@ _H11 = (
 
 _TRIOPOOL = (
     Seam("prepare", "triopool._request.preparations:Preparations.plain"),
-    Seam("prepare", "triopool._pool:refuse_switch"),
+    Seam("prepare", "triopool._requests:refuse_switch"),
     Seam("acquire", "triopool._slots.engine:Slots.acquire_nowait"),
     Seam("write", "triopool._protocol.connection:HTTP1Connection.start"),
     Seam("receive", "triopool._protocol.connection:HTTP1Connection.receive", or_more=True),
@@ -128,7 +128,7 @@ _TRIOPOOL = (
     Seam("release", "triopool._slots.lease:Lease.end"),
     Seam("deadlines", "triopool._deadlines:Deadline.begin", or_more=True),
     Seam("deadlines", "triopool._deadlines:Deadline.end", or_more=True),
-    Seam("chain", "triopool._pool:ConnectionPool.request"),
+    Seam("chain", "triopool._requests:Requests.request"),
 )
 
 TRIOPOOL = (
