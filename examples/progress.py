@@ -65,8 +65,8 @@ async def upload(pool: triopool.ConnectionPool, path: Path, url: str, bars: Bars
 async def download(pool: triopool.ConnectionPool, url: str, path: trio.Path, bars: Bars) -> None:
     """Save what *url* has to offer as *path*.
 
-    *path* is there as a whole or not at all: a response that is cut short raises, and so does a
-    cancellation, before the last step. What there was of it stays behind as ``*.part``.
+    *path* is there as a whole or not at all. What comes is written before more is read: a slow disk
+    slows the server down, and nothing piles up here.
     """
     bar = bars.add_task(f"download {path.name}", total=None)
 
@@ -74,15 +74,7 @@ async def download(pool: triopool.ConnectionPool, url: str, path: trio.Path, bar
         # What has come over the wire. Not every server tells how much it will be: None, then.
         bars.update(bar, completed=now.received, total=now.to_receive)
 
-    unfinished = path.with_name(path.name + ".part")
-    async with pool.stream("GET", url, on_progress=show) as response:
-        response.raise_for_status()
-        async with await trio.open_file(unfinished, "wb") as file:
-            # Each piece is what has arrived, and the next is not read before this one is written:
-            # a slow disk slows the server down, and nothing piles up here.
-            async for piece in response:
-                await file.write(piece)
-    await unfinished.rename(path)
+    await pool.download(url, path, on_progress=show)
 
 
 def digest(path: Path) -> str:

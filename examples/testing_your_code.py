@@ -12,7 +12,7 @@ import trio
 from trio.testing import MockClock
 
 import triopool
-from triopool.testing import Network, Reply, Request, Sweep, cancel_sweep, http_server
+from triopool.testing import Network, Reply, Sweep, cancel_sweep
 
 # ── The application ────────────────────────────────────────────────────────────────────────────
 
@@ -40,50 +40,31 @@ async def cheapest(
 # ── Its tests ──────────────────────────────────────────────────────────────────────────────────
 
 GOOD, DEAR, BROKEN, HANGING = (
-    f"http://{name}.example/" for name in ("good", "dear", "broken", "hanging")
+    f"http://{name}.example" for name in ("good", "dear", "broken", "hanging")
 )
 
 
 def shopping_street() -> Network:
     """The world as the application sees it: names, addresses, servers, and how long they take."""
     network = Network()
-    for number, url in enumerate((GOOD, DEAR, BROKEN, HANGING), start=1):
-        network.host(url.removeprefix("http://").rstrip("/"), f"192.0.2.{number}")
-    network.listen("192.0.2.1", 80, http_server(good), connect_delay=0.1)
-    network.listen("192.0.2.2", 80, http_server(dear), connect_delay=0.13)
-    network.listen("192.0.2.3", 80, http_server(broken))
+    network.serve(GOOD, Reply(json={"price": 3}, delay=0.2), connect_delay=0.1)
+    network.serve(DEAR, Reply(json={"price": 5}), connect_delay=0.13)
+    network.serve(BROKEN, Reply(status=503))
+    network.host("hanging.example", "192.0.2.4")
     network.hang("192.0.2.4", 80)
     return network
 
 
-async def good(request: Request) -> Reply:
-    return Reply(body=b'{"price": 3}', delay=0.2)
-
-
-async def dear(request: Request) -> Reply:
-    return Reply(body=b'{"price": 5}')
-
-
-async def broken(request: Request) -> Reply:
-    return Reply(status=503)
-
-
 async def test_broken_shops_are_left_out() -> None:
-    async with (
-        shopping_street() as network,
-        # The pool is the real one: it looks names up, races, connects, as in production.
-        triopool.ConnectionPool(resolver=network.resolve, socket_factory=network.socket) as pool,
-    ):
+    # The pool is the real one: it looks names up, races, connects, as in production.
+    async with shopping_street() as network, network.pool() as pool:
         assert await cheapest(pool, [DEAR, BROKEN, GOOD], patience=10.0) == (3, GOOD)
         # Times are exact: 100 ms to connect, 200 ms to answer. The machine's speed plays no part.
         assert round(trio.current_time(), 9) == 0.3
 
 
 async def test_a_shop_that_hangs_costs_our_patience_and_no_more() -> None:
-    async with (
-        shopping_street() as network,
-        triopool.ConnectionPool(resolver=network.resolve, socket_factory=network.socket) as pool,
-    ):
+    async with shopping_street() as network, network.pool() as pool:
         assert await cheapest(pool, [HANGING, DEAR], patience=10.0) == (5, DEAR)
         assert round(trio.current_time(), 9) == 10.0
 
@@ -91,9 +72,7 @@ async def test_a_shop_that_hangs_costs_our_patience_and_no_more() -> None:
 async def whatever_happens_the_pool_stays_whole(sweep: Sweep) -> None:
     """Run again and again; each time ``cheapest`` is cancelled one step of the scheduler later."""
     async with shopping_street() as network:
-        async with triopool.ConnectionPool(
-            max_connections=2, resolver=network.resolve, socket_factory=network.socket
-        ) as pool:
+        async with network.pool(max_connections=2) as pool:
 
             async def victim() -> tuple[int, str] | None:
                 return await cheapest(pool, [GOOD, DEAR, BROKEN], patience=10.0)
@@ -112,7 +91,8 @@ def main() -> None:
         test_a_shop_that_hangs_costs_our_patience_and_no_more,
     ]
     for test in tests:
-        # With pytest-trio, `trio_mode = true` and its fixture `autojump_clock` do this.
+        # With pytest-trio its fixture `autojump_clock` does this; and the fixture `network` of
+        # triopool.testing.fixtures enters a network.
         trio.run(test, clock=MockClock(autojump_threshold=0))
         print(f"passed: {test.__name__}")
     # Not an async function: each run of the sweep is a trio.run of its own.

@@ -89,6 +89,7 @@ _EXHAUSTIVE = {
     "proxies/test_remains.py",
     "proxies/test_sweep.py",
     "real/test_through_proxies.py",
+    "session/test_sweep.py",
     "slots/test_machine.py",
     "slots/test_sweep.py",
     "soak/test_soak.py",

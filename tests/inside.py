@@ -6,13 +6,17 @@ beside it and have helpers of their own: ``tests/slots/fakes.py``.)
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import pytest
 
 from triopool import ConnectionPool, Response, Timeouts
 from triopool._charset import _known
 from triopool._dial.names import Names
 from triopool._dial.system_resolver import SystemResolver
 from triopool._pool_key import PoolKey
+from triopool._reading.saving import NewFile
 from triopool._request.preparations import Preparations
 from triopool._slots.invariants import check
 from triopool._transport.layer import Layer
@@ -130,6 +134,22 @@ def layer_below(stream: TLSStream) -> Layer:
 
 def charsets_known() -> frozenset[str]:
     return _known()
+
+
+# ── Files ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def before_each_write_of_a_file(
+    monkeypatch: pytest.MonkeyPatch, call: Callable[[], object]
+) -> None:
+    """Call *call*, in the thread that writes a block of what is saved."""
+    write = NewFile._write
+
+    def calling(file: NewFile, pieces: Sequence[bytes]) -> None:
+        call()
+        write(file, pieces)
+
+    monkeypatch.setattr(NewFile, "_write", calling)
 
 
 # ── The in-memory network ──────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ Each ```` ```python ```` block of README.md is run as well:
 * as a program of its own, in an empty folder, with warnings as errors;
 * with ``https://www.example.org`` (any host of example.org or example.com, http or https) replaced
   by the address of a server. It sends back what it is sent to ``/echo``, or piece by piece to
-  ``/chat``, redirects from ``/moved``,
+  ``/chat``, redirects from ``/moved``, has two lines at ``/log`` and two events at ``/events``,
   echoes for whoever asks for another protocol, and answers all else with 200 and
   ``{"hello": "world"}``;
 * below a line ``<!-- run: in a pool -->``, which a reader does not see, as the body of an async
@@ -60,6 +60,14 @@ async def run_python(*arguments: str, cwd: Path = ROOT) -> tuple[int, str]:
 async def respond(request: Request) -> Reply:
     if request.target == "/moved":
         return Reply(status=302, headers=[("Location", "/here")])
+    if request.target == "/log":
+        return Reply(headers={"Content-Type": "text/plain"}, body=b"one\ntwo\n")
+    if request.target == "/events":
+        # Two events, and when they have been seen no more.
+        if request.header("Last-Event-ID"):
+            return Reply(status=204)
+        events = b"retry: 100\n\nevent: add\ndata: [1]\n\nid: 2\ndata: [2]\n\n"
+        return Reply(headers={"Content-Type": "text/event-stream"}, body=events)
     if request.target == "/echo":
         content_type = request.header("Content-Type") or "text/plain"
         return Reply(headers=[("Content-Type", content_type)], body=request.body)
@@ -171,6 +179,20 @@ EXPECTED = {
         r"proxy 2: ProxyError, status code 407\n",
         r"the third one: 200, through the red proxy\n",
     ],
+    "sessions": [
+        r"GET /v1/orders\?page=2 for Bearer ada\n",
+        r"GET /v1/orders\?page=2 for Bearer grace\n",
+        r"connections opened: 1\n",
+        r"GET /v1/account for sid=42\n",
+        r"GET /v1/account for nobody\n",
+        r"busy twice: 200 after 3 s\n",
+        r"busy for longer: 503 after 3 s\n",
+        r"the server says when: 200 after 5 s\n",
+        r"a POST, which could buy twice: 503 after 0 s\n",
+        r"2 s left: 503 after 1 s\n",
+        r"orders/7: 200\n",
+        r"%2e%2e/admin: InvalidURL\n",
+    ],
     "deadlines": [
         r"move_on_after\(0\.5\): cancelled = True\n",
         r"fail_after\(0\.5\): TooSlowError\n",
@@ -192,6 +214,14 @@ EXPECTED = {
         r"33554432 bytes, the same as before: True\n",
         r"memory at its peak: \d\.\d MiB",  # a single digit: it was not kept as a whole
     ],
+    "streams": [
+        r"line: 12:00:01 started\n",
+        r"line 2 is not JSON, and line 3 is {'id': 3}\n",
+        r"event 1: a\nevent 2: b\nconnected again\nevent 3: c\n",
+        r"pages: 1 2 3\n",
+        r"saved: 300000 bytes, the same as there: True, in 3 requests\n",
+        r"busy 0\n",
+    ],
     "watch_statistics": [
         r"8 of 8 connections open",
         r"When nobody asks any more:\n",
@@ -203,19 +233,20 @@ EXPECTED = {
         r"request \d+ waited \d+ ms for a connection\n",
         r"connections closed: \{'discarded': \d\}\n",
     ],
+    "metrics": [
+        r"the server is in our trace: True\n",
+        r"GET /\?q=trio&sig=REDACTED: 200, UNSET\n",
+        r"GET /lost: 404, ERROR\n",
+        r"http\.client\.request\.duration: 2 series\n",
+        r'triopool_connections\{pool="",state="idle"\} 1\.0\n',
+        r'triopool_reused_total\{pool=""\} 1\.0\n',
+    ],
     "websocket": [
-        r"open: 1 of 1 connections busy, 0 idle\n",
-        r"'hello' came back as 'HELLO'\n",
-        r"100000 x 'ü' came back as 100000 x 'Ü'\n",
-        r"a pong was back in less than a second: True\n",
-        r"heard 'ONE'\n +heard 'TWO'\n +heard 'THREE'\n",
-        r"cancelled while it listened: True\n +'STILL THERE\?'\n",
-        r"another request had to wait: True\n",
-        r"closed with 1000: 0 of 1 connections busy, 0 idle\n",
-        r"another request: hello\n",
-        r"refused: 403\n",
-        r"too much: the WebSocket ended with code 1009: ",
-        r"cancelled: 0 of 1 connections busy, 0 idle\n",
+        r"busy: 1 of 1\n",
+        r"heard \['ONE', 'THREE', 'TWO'\], a pong after less than a second: True\n",
+        r"cancelled while it listened: True",
+        r"too much: the WebSocket ended with code 1009: a message of more than 100000 bytes\n",
+        r"busy: 0 of 1\n",
     ],
     "testing_your_code": [
         r"passed: test_broken_shops_are_left_out\n",
@@ -255,7 +286,9 @@ EXPECTED = {
     ],
 }
 NEEDS = {
+    "metrics": "opentelemetry.sdk",
     "progress": "rich",
+    "sessions": "publicsuffixlist",
     "watch_statistics": "rich",
     "httpx_drop_in": "httpx",
     "shared_pool": "httpx",

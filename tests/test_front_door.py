@@ -34,8 +34,8 @@ def test_all_is_what_there_is(module: types.ModuleType) -> None:
 def test_importing_the_package_imports_nothing_for_tests_or_other_clients() -> None:
     program = (
         "import sys, triopool; "
-        "print([m for m in ('triopool.testing', 'httpx', 'httpx2', 'hypothesis', 'pytest', 'rich')"
-        " if m in sys.modules])"
+        "print([m for m in ('triopool.testing', 'httpx', 'httpx2', 'hypothesis', 'pytest', 'rich',"
+        " 'opentelemetry', 'prometheus_client', 'wsproto') if m in sys.modules])"
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert shown.stdout.strip() == "[]", shown.stderr
@@ -108,6 +108,7 @@ INFO = triopool.ConnectionInfo(1, ORIGIN, "here", "there", None, 0.5)
         ORIGIN,
         triopool.PoolKey(ORIGIN, None),
         triopool.PoolKey(ORIGIN, None, triopool.Proxy("http://a:b@proxy"), forwarded=True),
+        triopool.Link("https://a.example/", "next", {"title": "More"}),
         triopool.Progress(1, 2, 3, None),
         triopool.Proxy("https://a:b@proxy", headers={"a": "b"}, via="socks5://first"),
         triopool.ProxyInfo("http://proxy:80", None, True),
@@ -115,6 +116,9 @@ INFO = triopool.ConnectionInfo(1, ORIGIN, "here", "there", None, 0.5)
         triopool.RequestInfo("GET", ORIGIN, "/", 1),
         triopool.ResponseEnd(triopool.Outcome.LEFT, 1, 0.5, None),
         triopool.ResponseInfo(200, 0.5),
+        triopool.Retry(attempts=5, on=(429, triopool.ReadError), budget=triopool.RetryBudget(0.1)),
+        triopool.RetryBudget(),
+        triopool.ServerSentEvent("data", "add", "7", 1.5),
         triopool.TLSInfo("TLSv1.3", None, None, None),
         triopool.Timeouts(read=3),
         *triopool.CloseReason,

@@ -26,19 +26,37 @@ GROUND = {
 MAY_IMPORT: dict[str, set[str]] = {
     "httpx": {"_httpx", "_pool"},
     "httpx2": {"_httpx", "_pool"},
+    "websocket": {"_websocket", "_naming"},
+    "_websocket": {
+        *("_pool", "_session.session", "_client", "_exchange.upgraded", "_proxy.choice"),
+        *("_request", "_body"),
+        *GROUND,
+    },
+    "opentelemetry": {"_errors", "_facts", "_origin", "abc"},
+    "prometheus": {"_pool", "_statistics", "_trio_only"},
     "_httpx": {"_pool", "_client", "_proxy", "_request", "_body", *GROUND},
     "_pool": {
-        *("_client", "_proxy", "_slots", "_dial", "_protocol.parsers", "_request", "_instruments"),
+        *("_requests", "_session.budget", "_client.client", "_proxy", "_slots", "_dial"),
+        *("_protocol.parsers", "_request", "_instruments"),
+        *GROUND,
+    },
+    "_requests": {
+        *("_session", "_client", "_reading.lines", "_request", "_proxy.choice"),
+        *GROUND,
+    },
+    "_session": {
+        *("_client", "_exchange.sending", "_reading.lines", "_request", "_proxy", "_body"),
         *GROUND,
     },
     "_client": {
-        *("_exchange", "_protocol.seam", "_request", "_proxy.proxy", "_slots", "_instruments"),
-        *GROUND,
+        *("_exchange", "_protocol.seam", "_reading", "_request", "_proxy.proxy", "_slots"),
+        *("_instruments", *GROUND),
     },
     "_exchange": {
         *("_protocol.seam", "_protocol.heads", "_request", "_body"),
         *("_decoding", "_groups", "_errors", "_facts"),
     },
+    "_reading": {"_body"},
     "_slots": {
         *("_instruments", "_statistics", "_deadlines", "_config", "_errors", "_facts"),
         *("_origin", "_pool_key", "abc"),
@@ -68,8 +86,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "_transport": {"_errors", "_facts", "_origin", "_pool_key"},
     "_body": {"_threads", "_config"},
-    "_instruments": {"_config", "_errors", "_facts", "_origin", "abc"},
-    "testing": {"_naming", "abc"},
+    "_instruments": {"_protocol.request_head", "_config", "_errors", "_facts", "_origin", "abc"},
+    "testing": {"_naming", "_pool", "abc"},
     "abc": {"_facts", "_origin", "_proxy.proxy"},
     "_errors": {"_origin"},
     "_facts": {"_origin"},

@@ -6,14 +6,30 @@ it. Each room's ``__init__.py`` says more of it.
 
     httpx httpx2   a transport and a client under the API of these libraries, and with them
         -> _httpx _pool
+    websocket      a WebSocket client
+        -> _websocket _naming
+    _websocket     the handshake, which is a request, and what follows on its connection
+        -> _pool _session.session _client _exchange.upgraded _proxy.choice _request _body
+           the ground
+    opentelemetry  traces and metrics, by the conventions of OpenTelemetry
+        -> _errors _facts _origin abc
+    prometheus     what a pool counts, as Prometheus scrapes it
+        -> _pool _statistics _trio_only
     _httpx         what the two have in common
         -> _pool _client _proxy _request _body the ground
     _pool          what a program opens, asks and leaves; it wires the parts together
-        -> _client _proxy _slots _dial _protocol.parsers _request _instruments the ground
+        -> _requests _session.budget _client.client _proxy _slots _dial _protocol.parsers _request
+           _instruments the ground
+    _requests      what a pool can be asked for: requests and all that is made of them
+        -> _session _client _reading.lines _request _proxy.choice the ground
+    _session       what requests have in common, their cookies, and when to try again
+        -> _client _exchange.sending _reading.lines _request _proxy _body the ground
     _client        the way of a request, from what the caller asks to the response that it gets
-        -> _exchange _protocol.seam _request _proxy.proxy _slots _instruments the ground
+        -> _exchange _protocol.seam _reading _request _proxy.proxy _slots _instruments the ground
     _exchange      one request and its response, on a connection that it is given
         -> _protocol.seam _protocol.heads _request _body _decoding _groups _errors _facts
+    _reading       a body as its reader wants it: text, lines, JSON, events, a file
+        -> _body
     _slots         which connection a request gets: no HTTP, no sockets
         -> _instruments _statistics _deadlines _config _errors _facts _origin _pool_key abc
     _dial          from a name to an open connection: addresses, their race, sockets, trust
@@ -31,9 +47,9 @@ it. Each room's ``__init__.py`` says more of it.
     _body          what the caller gives as a body, as something that can be sent
         -> _threads _config
     _instruments   the user's instruments as one, and one that writes a log
-        -> _config _errors _facts _origin abc
+        -> _protocol.request_head _config _errors _facts _origin abc
     testing        for tests of programs: a network, its servers, a sweep of cancellations
-        -> _naming abc
+        -> _naming _pool abc
 
 The ground, on which they stand:
 
@@ -61,6 +77,7 @@ The ground, on which they stand:
 
 from . import abc
 from ._body.multipart import Part
+from ._client.event_source import EventSource
 from ._client.lease import LeasedConnection
 from ._client.response import RedirectError, Response, StatusError
 from ._config import Redirects, Timeouts
@@ -91,6 +108,7 @@ from ._facts import (
     Progress,
     ProxyInfo,
     RequestInfo,
+    RequestRecord,
     ResponseConnection,
     ResponseEnd,
     ResponseInfo,
@@ -104,8 +122,15 @@ from ._pool import ConnectionPool
 from ._pool_key import PoolKey
 from ._proxy.proxy import DIRECT, Direct, Proxy
 from ._proxy.rules import ProxyRules
+from ._reading.events import ServerSentEvent
+from ._reading.links import Link
 from ._request.auth import BasicAuth, BearerAuth
 from ._request.options import RequestOptions
+from ._session.budget import RetryBudget
+from ._session.cookies import Cookies
+from ._session.options import SessionOptions, SessionRequestOptions
+from ._session.retry import Retry
+from ._session.session import Session
 from ._statistics import OriginStatistics, PoolStatistics
 from .abc import AddressInfo
 
@@ -119,9 +144,12 @@ __all__ = [
     "ConnectTimeout",
     "ConnectionInfo",
     "ConnectionPool",
+    "Cookies",
     "Direct",
+    "EventSource",
     "InvalidURL",
     "LeasedConnection",
+    "Link",
     "LocalProtocolError",
     "LoggingInstrument",
     "OnlyPublic",
@@ -146,11 +174,18 @@ __all__ = [
     "RemoteProtocolError",
     "RequestInfo",
     "RequestOptions",
+    "RequestRecord",
     "ResolveError",
     "Response",
     "ResponseConnection",
     "ResponseEnd",
     "ResponseInfo",
+    "Retry",
+    "RetryBudget",
+    "ServerSentEvent",
+    "Session",
+    "SessionOptions",
+    "SessionRequestOptions",
     "Spent",
     "StatusError",
     "TLSError",

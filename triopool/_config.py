@@ -30,6 +30,14 @@ def check_seconds(name: str, value: float | None) -> float | None:
     return value
 
 
+def check_at_least_zero(name: str, value: float) -> None:
+    """Accept a number that is not negative."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, not {described(value)}")
+    if math.isnan(value) or value < 0:
+        raise ValueError(f"{name} must not be negative, not {described(value)}")
+
+
 def check_count(name: str, value: int | None, *, least: int = 1) -> int | None:
     """Accept None (no limit) or a whole number of at least *least*."""
     if value is None:

@@ -57,6 +57,8 @@ class Spent(enum.Enum):
     EARLY_BYTES = "bytes came behind the response, or the end of the connection"
     NOT_LEGAL = "the server sent what is not legal"
     SWITCHED = "it has switched to another protocol"
+    STREAM = "it was a stream of the program's own"
+    """See ``pool.connect()``."""
     OTHER_VERSION = "the server speaks another version than HTTP/1.1"
     BARE_LF = "a line of the response ended with a bare LF"
     FOLDED_LINE = "a field of the response went on in a second line"
@@ -154,7 +156,8 @@ class RequestInfo:
     Attributes:
       method: as given.
       origin: where to.
-      target: path and query. May hold secrets, if the application puts them there.
+      target: path and query. May hold secrets, if the application puts them there, and is left
+        out of the ``repr``.
       attempt: 1, or more if it is sent again after a stale connection.
       redirects: how many led here; then the target is what a server said.
       id: a number that no other request of the pool has: counts up from 1. It is the same in all
@@ -163,16 +166,21 @@ class RequestInfo:
       redirected_from: the id of the request whose redirect led to this one; else None.
       proxy: the URL of the proxy that it goes through, without credentials; None if it goes
         directly.
+      retries: how many times a session's :class:`triopool.Retry` had something sent again, for the
+        same call, up to this one.
+      retried_from: the id of the request that this one repeats for such a retry; else None.
     """
 
     method: str
     origin: Origin
-    target: str
+    target: str = field(repr=False)
     attempt: int
     redirects: int = 0
     id: int = 0
     redirected_from: int | None = None
     proxy: str | None = None
+    retries: int = 0
+    retried_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +190,12 @@ class ResponseInfo:
     Attributes:
       status_code: such as 200.
       seconds: from the call of ``request()`` to the head's arrival, waiting and dialling included.
+      http_version: ``"1.1"`` or ``"1.0"``.
     """
 
     status_code: int
     seconds: float
+    http_version: str = field(default="1.1", kw_only=True)
 
 
 class Outcome(enum.Enum):
@@ -196,7 +206,8 @@ class Outcome(enum.Enum):
     connection had switched to another protocol, and the block was left without an exception."""
     FAILED = "failed"
     """It broke off: the connection, a timeout, ``max_body_bytes``, a body that can't be decoded,
-    an exception of ``on_progress``, or the pool was left."""
+    an exception of ``on_progress``, or the pool was left. Also: it is a redirect that was to be
+    followed, and can't be."""
     LEFT = "left"
     """The caller closed it, or left its block, before the end of the body. What is left of the
     body may still be read by the pool, for the connection's sake."""
@@ -220,6 +231,35 @@ class ResponseEnd:
     body_bytes: int
     seconds: float
     error: BaseException | None
+
+
+@dataclass(slots=True, eq=False)
+class RequestRecord:
+    """All that is known of one request: one object for it, from its begin to its end, which grows.
+
+    For instruments, and not to be changed by them. It is equal to itself only, so it can be the key
+    under which an instrument keeps what belongs to the request, also where pools share one.
+
+    Attributes:
+      request: its facts; ``attempt`` counts, all else stays.
+      started_at: when ``request()`` was called, or the redirect led here; on Trio's clock.
+      resends: how often it had been sent before: redirects that led here, retries of its session,
+        and earlier attempts.
+      connection: what this attempt is sent on; None while it has no connection.
+      error: why the attempt before this one failed, while the next one begins; then None until the
+        request is over, and then why, if anything was wrong: see ``end.error``.
+      response: of its head; None while that is not here.
+      end: of the response; None before that, and for good if there is no response, or if the
+        connection has switched to another protocol.
+    """
+
+    request: RequestInfo
+    started_at: float
+    resends: int
+    connection: ResponseConnection | None = None
+    error: BaseException | None = None
+    response: ResponseInfo | None = None
+    end: ResponseEnd | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,17 @@ import inspect
 from typing import Any, get_type_hints
 
 
-def name_classes(public: dict[str, Any], home: str) -> None:
-    """Let the classes among *public*, the names of the module *home*, say that they are of it."""
+def name_classes(public: dict[str, Any], home: str, room: str | None = None) -> None:
+    """Let the classes among *public*, the names of the module *home*, say that they are of it.
+
+    Args:
+      room: where they stand; None for the private modules of *home* itself.
+    """
+    where = f"{home}._" if room is None else f"{room}."
     private = [
         value
         for value in public.values()
-        if isinstance(value, type) and value.__module__.startswith(f"{home}._")
+        if isinstance(value, type) and value.__module__.startswith(where)
     ]
     for value in private:
         # The annotations of a class are text, and get_type_hints() reads them in the module that

@@ -1,7 +1,6 @@
 """The pool: what a program opens, asks, and leaves. It builds its parts, starts and ends them.
 
-Long because of its docstrings, which are half of it: this is the one place at which all options of
-a pool and of a request are explained.
+What it is asked for, requests above all, stands in ``_requests.py``.
 """
 
 from __future__ import annotations
@@ -12,15 +11,11 @@ import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import TracebackType
-from typing import Unpack
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from ._client.block import Block
 from ._client.client import Client
-from ._client.lease import LeasedConnection, lease_block
-from ._client.response import Response
 from ._config import (
     Timeouts,
     check_bool,
@@ -42,10 +37,9 @@ from ._protocol.parsers import ParserOption, choose_parser
 from ._proxy.choice import ProxyOption
 from ._proxy.chooser import chooser_of_pool
 from ._request import hints as _hints
-from ._request.options import RequestOptions
 from ._request.preparations import Preparations
-from ._request.prepare import refuse_switch
-from ._request.request import Request
+from ._requests import Requests
+from ._session.budget import Budgets
 from ._slots.engine import Slots
 from ._statistics import PoolStatistics
 from ._trio_only import check_trio
@@ -58,7 +52,7 @@ class _State(enum.Enum):
     LEFT = "left"
 
 
-class ConnectionPool:
+class ConnectionPool(Requests):
     """A pool of HTTP/1.1 connections, and the client that uses it.
 
     It is an async context manager, and works inside its block only::
@@ -185,6 +179,7 @@ class ConnectionPool:
             instrument=instrument,
         )
         self._client = Client(Preparations(timeouts, chooser), self._slots, instrument)
+        self._budgets = Budgets()
         self._nursery = OwnNursery()
         self._run: trio.lowlevel.TrioToken | None = None
         self._state = _State.NEW
@@ -231,183 +226,7 @@ class ConnectionPool:
         if self._state is _State.LEFT:
             raise PoolClosed("the pool was closed: its 'async with' block has been left")
 
-    # ── Requests ───────────────────────────────────────────────────────────────────────────────
-
-    @enable_ki_protection
-    async def request(self, method: str, url: str, **options: Unpack[RequestOptions]) -> Response:
-        """Send a request; return the response with its body read.
-
-        The caller's deadline is a cancel scope: ``with trio.fail_after(10): ...``. May be cancelled
-        at any point: the slot is free again in the same scheduler tick (or a dial goes on, counted,
-        for the next request).
-
-        Args:
-          method: such as ``"GET"``.
-          url: absolute, http or https. May have credentials in it, percent-encoded.
-          params: added to the URL's query; a value that is a list is repeated.
-          headers: a mapping, or pairs in the order in which to send them. ``Host``, ``Accept``,
-            ``Accept-Encoding``, ``User-Agent``, and what the body needs, are added where they are
-            missing.
-          content: the body: bytes; str (sent as UTF-8); a ``pathlib.Path``, whose file is read as
-            it is sent; an async iterable of bytes, among them a ``trio.abc.ReceiveStream``, which
-            is closed in the end; or a callable that returns a fresh async iterable, so that the
-            request can be repeated.
-          json: the body, as an object to be encoded.
-          form: the body, as the fields of a form: a mapping, or pairs (URL-encoded).
-          multipart: the same, for forms with files: values may be a ``pathlib.Path``, bytes, or a
-            :class:`triopool.Part` too (RFC 7578).
-          auth: :class:`triopool.BasicAuth`, a pair of name and password for one, or
-            :class:`triopool.BearerAuth`. Goes before credentials in the URL. No message shows it.
-          timeouts: the limits of the phases; None for the pool's.
-          server_hostname: the name to send as SNI and to verify, instead of the URL's host.
-          proxy: the one to go through, as for the pool; :data:`triopool.DIRECT` for none; None for
-            the pool's. Redirects go the same way.
-          target: what to send instead of the URL's path and query (RFC 9112 section 3.2): ``"*"``
-            with OPTIONS, ``"host:port"`` with CONNECT.
-          idempotent: whether the request may be sent again if a reused connection turns out to
-            have been closed by the server; None for: if its method is safe.
-          expect_continue: let the body wait, at most a second, for the server to ask for it.
-          follow_redirects: whether to follow at most 20 of them, none of them from https to http;
-            or :class:`triopool.Redirects`. Credentials and cookies are dropped where the origin
-            changes. The response's ``history`` has those that led to it.
-          decode: whether to ask for a compressed body and to decode it; if not, it comes as it is.
-            So does one whose encoding is unknown here, such as br without triopool[brotli].
-          on_informational: called with status code and raw headers of each 1xx response.
-          on_progress: called with a :class:`triopool.Progress` as the bodies go over the wire.
-          max_body_bytes: the largest body that is accepted, as it travels and decoded.
-
-        Raises:
-          PoolTimeout, PoolFull, PoolClosed: no connection was to be had. Nothing was sent.
-          ConnectError: no connection could be opened. Nothing was sent. ProxyError if it was for
-            the proxy.
-          WriteError, WriteTimeout, ReadError, ReadTimeout: the exchange broke off.
-          RemoteProtocolError: the response is not legal, too large, or can't be decoded.
-          RedirectError: a redirect can't be followed.
-          LocalProtocolError, InvalidURL, TypeError, ValueError: an argument is wrong. Raised before
-            anything is taken or sent, as is OSError for a file that can't be read.
-        """
-        self._check_usable()
-        request = self._client.prepare("request()", method, url, options)
-        refuse_switch(request)
-        delivery = await self._client.send(request)
-        return Response(delivery, await delivery.read_all())
-
-    def stream(self, method: str, url: str, **options: Unpack[RequestOptions]) -> Block[Response]:
-        """Send a request; the response comes when its head is here, its body is read in the block.
-
-        ``async with pool.stream("GET", url) as response: async for chunk in response: ...``
-
-        The arguments and errors are those of :meth:`request`. A body that does not go out in one
-        write (64 KiB) is sent beside the block, so what is sent may depend on what is read. The end
-        of the response comes when the request has been sent, too; to leave the block before that
-        stops the upload. Its iterator has been closed when the block has been left.
-
-        The connection is given back when the body has been read to its end. When the block is left
-        before that: if little is left it is read by the pool, without letting the caller wait; else
-        the connection is closed. An exception in the block, ``Cancelled`` included, always closes
-        it.
-        """
-        self._check_usable()
-        return self._client.stream(self._client.prepare("stream()", method, url, options))
-
-    async def get(self, url: str, **options: Unpack[RequestOptions]) -> Response:
-        """``request("GET", url, ...)``"""
-        return await self.request("GET", url, **options)
-
-    async def head(self, url: str, **options: Unpack[RequestOptions]) -> Response:
-        """``request("HEAD", url, ...)``"""
-        return await self.request("HEAD", url, **options)
-
-    async def post(self, url: str, **options: Unpack[RequestOptions]) -> Response:
-        """``request("POST", url, ...)``"""
-        return await self.request("POST", url, **options)
-
-    async def put(self, url: str, **options: Unpack[RequestOptions]) -> Response:
-        """``request("PUT", url, ...)``"""
-        return await self.request("PUT", url, **options)
-
-    async def patch(self, url: str, **options: Unpack[RequestOptions]) -> Response:
-        """``request("PATCH", url, ...)``"""
-        return await self.request("PATCH", url, **options)
-
-    async def delete(self, url: str, **options: Unpack[RequestOptions]) -> Response:
-        """``request("DELETE", url, ...)``"""
-        return await self.request("DELETE", url, **options)
-
-    async def options(self, url: str, **options: Unpack[RequestOptions]) -> Response:
-        """``request("OPTIONS", url, ...)``"""
-        return await self.request("OPTIONS", url, **options)
-
     # ── Operations ─────────────────────────────────────────────────────────────────────────────
-
-    @_hints.given("lease()", _hints.OF_A_REQUEST)
-    def lease(
-        self,
-        url: str,
-        *,
-        timeouts: Timeouts | None = None,
-        server_hostname: str | None = None,
-        proxy: ProxyOption | None = None,
-    ) -> Block[LeasedConnection]:
-        """Hold one connection to the URL's origin, for several exchanges.
-
-        ``async with pool.lease(url) as connection: await connection.request("GET", "/a")``
-
-        Its slot is held for as long as the block. If the block is cancelled or raises, or an
-        exchange is unfinished, the connection is closed. All its requests go through the proxy that
-        the lease has.
-
-        Raises:
-          PoolTimeout, PoolFull, PoolClosed, ConnectError: no connection was to be had.
-        """
-        self._check_usable()
-        request = self._about_a_connection("lease()", url, timeouts, server_hostname, proxy)
-        return lease_block(self._client, request)
-
-    async def warm_up(
-        self,
-        url: str,
-        n: int = 1,
-        *,
-        timeouts: Timeouts | None = None,
-        server_hostname: str | None = None,
-        proxy: ProxyOption | None = None,
-    ) -> None:
-        """Dial until *n* connections to the URL's origin are open, busy ones counted.
-
-        As far as slots are free: closes no connection, and overtakes no request, to make room. If
-        cancelled, the dials under way go on for a short while, for the requests that come next.
-
-        Raises:
-          ConnectError: a dial failed. The others are kept.
-          PoolClosed: the pool was left, or is being drained.
-        """
-        self._check_usable()
-        check_count("n", n, least=0)
-        request = self._about_a_connection("warm_up()", url, timeouts, server_hostname, proxy)
-        await self._slots.warm_up(request.key, n, request.timeouts)
-
-    def _about_a_connection(
-        self,
-        caller: str,
-        url: str,
-        timeouts: Timeouts | None,
-        server_hostname: str | None,
-        proxy: ProxyOption | None,
-    ) -> Request:
-        """A request that tells where to connect, and is not sent."""
-        options: RequestOptions = {
-            "timeouts": timeouts,
-            "server_hostname": server_hostname,
-            "proxy": proxy,
-        }
-        request = self._client.prepare(caller, "GET", url, options)
-        if request.auth is not None:
-            raise ValueError(
-                f"{caller} is about a connection, and credentials are about requests: leave them "
-                "out of this URL, and give auth= with each request"
-            )
-        return request
 
     async def drain(self) -> None:
         """End gracefully: refuse new requests, let the present ones finish, keep nothing idle.

@@ -48,3 +48,26 @@ class PoolKey(NamedTuple):
         if self.forwarded and self.proxy is not None and self.origin == self.proxy.origin:
             return f"the proxy {self.proxy}"
         return self.way_to(self.origin)
+
+
+class StreamKey(PoolKey):
+    """The key of a connection that is a stream of the program's own: ``pool.connect()``.
+
+    Never equal to that of requests, so no request's connection becomes such a stream, and no such
+    stream serves a request. It queues for itself, and has a bound per origin of its own. A class,
+    and not one field more, for which each look-up of each request's key would pay.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StreamKey) and tuple.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((StreamKey, *self))
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}, as a stream"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         CloseReason,
         ConnectionInfo,
         RequestInfo,
+        RequestRecord,
         ResponseConnection,
         ResponseEnd,
         ResponseInfo,
@@ -144,6 +145,11 @@ class Instrument:
     tell of connections, which are the pool's: a connection that was dialled for one request may
     serve another one. ``request_connected`` says which connection a request got; a hook that tells
     of the same thing with and without the request is called without it first, in the same step.
+
+    Two hooks get a :class:`triopool.RequestRecord`, one object with all that is known of a request:
+    ``attempt_started``, which may add header fields, and ``request_ended``. They are called in the
+    task of the request, so that context variables are those of its caller; ``request_ended`` may
+    also be called by the task that leaves the pool, or that closes the response.
     """
 
     def queued(self, origin: Origin, waiting: int) -> None:
@@ -164,11 +170,30 @@ class Instrument:
     def handed_over(self, connection: ConnectionInfo, seconds: float) -> None:
         """A request that waited *seconds* got a connection, returned or freshly dialled."""
 
+    def idled(self, connection: ConnectionInfo) -> None:
+        """A connection serves nobody: it was given back, or dialled, and no request waits for it.
+
+        Not called for one that is handed over or closed instead.
+        """
+
     def closed(self, connection: ConnectionInfo, reason: CloseReason) -> None:
         """A connection's descriptor was closed."""
 
     def request_started(self, request: RequestInfo) -> None:
         """A request begins: the first of its events."""
+
+    def attempt_started(self, record: RequestRecord) -> Iterable[tuple[str, str]] | None:
+        """A request is about to be sent, or to be sent again after a stale connection.
+
+        Called once for each attempt, before it waits for a connection: right after
+        ``request_started``, or ``request_retried``.
+
+        Returns:
+          header fields to be sent with this attempt, or None. They go behind all others, and are
+          never taken along to a redirect. One that the request has already is left out. Fields that
+          frame the message, or are about the connection, are refused: that is an exception in a
+          hook.
+        """
 
     def request_queued(self, request: RequestInfo, waiting: int) -> None:
         """A request waits for a slot: :meth:`queued`, with the request that does."""
@@ -194,6 +219,20 @@ class Instrument:
     def request_retried(self, request: RequestInfo, error: BaseException) -> None:
         """A reused connection turned out stale; the request is sent again on another one."""
 
+    def request_retry_planned(
+        self, request: RequestInfo, reason: int | BaseException, seconds: float
+    ) -> None:
+        """A request has ended, and its session will send another one for the same in *seconds*.
+
+        That is a :class:`triopool.Retry` at work, and no stale connection. The other request has
+        an id of its own, and ``retried_from`` is that of this one. It is not sent if the caller
+        is cancelled meanwhile.
+
+        Args:
+          reason: the status code of the response, or the error that the request failed with.
+          seconds: how long the session waits. No slot is held for it.
+        """
+
     def response_started(
         self, request: RequestInfo, response: ResponseInfo, connection: ConnectionInfo
     ) -> None:
@@ -211,4 +250,11 @@ class Instrument:
         """A request raised *error*, which may be ``trio.Cancelled``, and has no response.
 
         A note on a cancellation (``__notes__``) tells what triopool was doing.
+        """
+
+    def request_ended(self, record: RequestRecord) -> None:
+        """A request is over: the last of its events, whichever way it went.
+
+        It follows ``request_failed``, or ``response_ended``. But where the connection has switched
+        to another protocol it follows ``response_started``: what comes then is no HTTP.
         """

@@ -16,6 +16,7 @@ from sweeping import tally
 
 import triopool
 from triopool import ConnectError
+from triopool._request.url import parse
 
 from .world import A, World, world
 
@@ -67,8 +68,20 @@ async def a_race_that_fails(w: World) -> None:
         await w.pool.get("http://none.test/")
 
 
+async def a_retry_with_cookies(w: World) -> None:
+    cookies = triopool.Cookies(is_public_suffix=lambda domain: False)
+    cookies.take(parse(A), [(b"Set-Cookie", b"a=b")])
+    retry = triopool.Retry(attempts=2, on=(200,), backoff=0.1)
+    session = w.pool.session(base_url=A, cookies=cookies, retry=retry, confined=True)
+    async with session.stream("GET", "again") as response:
+        async for _ in response:
+            pass
+
+
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("victim", [requests, a_look_up_and_a_race, a_race_that_fails])
+@pytest.mark.parametrize(
+    "victim", [requests, a_look_up_and_a_race, a_race_that_fails, a_retry_with_cookies]
+)
 def test_control_c_at_any_line_leaves_no_slot_behind(
     victim: Callable[[World], Awaitable[None]],
 ) -> None:

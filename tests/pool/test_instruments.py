@@ -49,20 +49,26 @@ async def test_a_first_request_and_a_second_one(autojump_clock: trio.abc.Clock) 
         await w.get(f"{A}/2")
     assert recorder.names == [
         "request_started",
+        "attempt_started",
         "dial_started",
         "request_dial_started",
         "dialled",
         "handed_over",
         "request_connected",
         "request_sent",
+        "idled",
         "response_started",
         "response_ended",
+        "request_ended",
         "request_started",
+        "attempt_started",
         "reused",
         "request_connected",
         "request_sent",
+        "idled",
         "response_started",
         "response_ended",
+        "request_ended",
         "closed",
     ]
     facts = dict(recorder.events)
@@ -108,13 +114,15 @@ async def test_failures_are_told(autojump_clock: trio.abc.Clock) -> None:
         network.hang("192.0.2.1", 80)
         with trio.move_on_after(1):
             await pool.get(A)
-    begins = ["request_started", "dial_started", "request_dial_started"]
+    begins = ["request_started", "attempt_started", "dial_started", "request_dial_started"]
     assert recorder.names == [
         *begins,
         "dial_failed",
         "request_failed",
+        "request_ended",
         *begins,
         "request_failed",
+        "request_ended",
         "dial_failed",
     ]
     failed = [facts[1] for name, facts in recorder.events if name == "request_failed"]
@@ -155,6 +163,9 @@ async def test_an_instrument_that_raises_is_switched_off_and_breaks_nothing(
                 await pool.get(A)
                 with pytest.raises(ConnectError):
                     await pool.get("http://192.0.2.66/")
+            session = pool.session(retry=triopool.Retry(attempts=2, backoff=0))
+            with pytest.raises(ConnectError):
+                await session.get("http://192.0.2.66/")
             await _meet_a_stale_connection(network, pool)
             assert pool.statistics().busy == 0
     assert hook in after.names

@@ -27,6 +27,7 @@ from triopool.abc import (
 )
 from triopool.testing import (
     HTTPProxy,
+    HTTPServer,
     Network,
     NetworkSocket,
     Reply,
@@ -67,6 +68,12 @@ async def requests(pool: triopool.ConnectionPool) -> None:
     assert_type(response.connection.reused, bool)
     assert_type(response.connection.http_parser, str)
     assert_type(response.raise_for_status(), triopool.Response)
+    assert_type(response.is_error, bool)
+    assert_type(response.is_redirect, bool)
+    assert_type(response.elapsed, float | None)
+    assert_type(response.request, triopool.RequestInfo)
+    assert_type(response.links["next"], triopool.Link)
+    assert_type(response.links["next"].url, str)
 
     assert_type(await pool.get(URL, params={"q": "x"}), triopool.Response)
     assert_type(await pool.head(URL), triopool.Response)
@@ -75,6 +82,41 @@ async def requests(pool: triopool.ConnectionPool) -> None:
     assert_type(await pool.patch(URL, content="x"), triopool.Response)
     assert_type(await pool.delete(URL), triopool.Response)
     assert_type(await pool.options(URL), triopool.Response)
+
+
+async def streams(pool: triopool.ConnectionPool) -> None:
+    async with pool.stream("GET", URL) as response:
+        async for text in response.iter_text():
+            assert_type(text, str)
+        async for line in response.iter_lines(max_line_length=100):
+            assert_type(line, str)
+        async for it in response.iter_json_lines(max_line_bytes=None):
+            assert_type(it, Any)
+        async for event in response.iter_events(max_event_length=100, last_event_id="7"):
+            assert_type(event, triopool.ServerSentEvent)
+        await response.save_to(Path("a"), on_progress=lambda now: now.received, fsync=False)
+    async with pool.events(URL, last_event_id="7", reconnect_after=1, headers={}) as events:
+        assert_type(events, triopool.EventSource)
+        assert_type(events.last_event_id, str)
+        assert_type(events.response, triopool.Response | None)
+        async for event in events:
+            assert_type(event.data, str)
+            assert_type(event.retry, float | None)
+            assert_type(event.json(), Any)
+    assert_type(await pool.download(URL, "a", resume=True, decode=False), triopool.Response)
+    pool.events(URL, timeout=3)  # type: ignore[call-arg]
+    await pool.download(URL, b"a")  # type: ignore[arg-type]
+
+
+async def kit() -> None:
+    async def respond(request: Request) -> Reply:
+        assert_type(request.json(), Any)
+        return Reply(json={"a": 1}, headers={"b": "c"})
+
+    async with Network() as network, network.pool(max_connections=2) as pool:
+        assert_type(pool, triopool.ConnectionPool)
+        assert_type(network.serve("http://a.test", respond), HTTPServer)
+        network.serve("http://b.test", Reply(status=404), connect_delay=1)
 
 
 async def every_argument(pool: triopool.ConnectionPool) -> None:
@@ -105,6 +147,71 @@ async def every_argument(pool: triopool.ConnectionPool) -> None:
     await pool.request("GET", URL, headers=[("accept", "text/html")])
     await pool.request("GET", URL, headers=[(b"accept", b"text/html")])
     await pool.request("GET", URL, params={"page": 1, "tag": ["a", "b"]})
+
+
+async def sessions(pool: triopool.ConnectionPool) -> None:
+    api = pool.session(
+        base_url=URL,
+        confined=False,
+        headers={"X-Mine": "1", "X-Not": None},
+        params={"key": 1},
+        auth=("name", "password"),
+        timeouts=triopool.Timeouts(5),
+        proxy=triopool.DIRECT,
+        follow_redirects=True,
+        decode=False,
+        max_body_bytes=None,
+        retry=triopool.Retry(
+            attempts=5,
+            on=(triopool.ConnectError, 503),
+            backoff=0.1,
+            max_backoff=5,
+            jitter=1,
+            max_retry_after=30,
+            budget=triopool.RetryBudget(ratio=0.1, burst=5, per_second=0),
+        ),
+        cookies=True,
+    )
+    assert_type(api, triopool.Session)
+    assert_type(api.base_url, str | None)
+    assert_type(api.retry, triopool.Retry | None)
+    assert_type(api.session(cookies=api.cookies), triopool.Session)
+    assert_type(await api.get("x", headers={"X-Mine": None}), triopool.Response)
+    assert_type(await api.post("x", json=1, idempotent=True, retry=None), triopool.Response)
+    await api.get("x", headers=[("X-Mine", None), (b"X-Other", b"1")])
+    await api.get("x", headers={"X-Mine": b"1"})
+    async with api.stream("GET", "x", auth=None) as response:
+        assert_type(response, triopool.Response)
+    async with api.lease() as connection:
+        assert_type(connection, triopool.LeasedConnection)
+        assert_type(await connection.get("x"), triopool.Response)
+    async with api.events("x", retry=None, headers={"X-Mine": None}) as events:
+        assert_type(events, triopool.EventSource)
+    assert_type(await api.download("x", "a", resume=True, retry=None), triopool.Response)
+    await api.warm_up(n=3, timeouts=triopool.Timeouts(3))
+    pool.session(timeout=3)  # type: ignore[call-arg]
+    await api.get("x", retry=3)  # type: ignore[arg-type]
+    await pool.get(URL, retry=None)  # type: ignore[call-arg]
+    triopool.Retry(on=(OSError,))  # type: ignore[arg-type]
+
+    cookies = triopool.Cookies(is_public_suffix=lambda domain: "." not in domain)
+    assert_type([cookie.name for cookie in cookies], list[str])
+    assert_type(len(cookies), int)
+    await cookies.load("cookies.txt")
+    await cookies.save(Path("cookies.txt"))
+    cookies.clear()
+
+
+async def wrapped_session(
+    api: triopool.Session, path: str, **options: Unpack[triopool.SessionRequestOptions]
+) -> triopool.Response:
+    return await api.get(path, **options)
+
+
+def a_session_for(
+    pool: triopool.ConnectionPool, **options: Unpack[triopool.SessionOptions]
+) -> triopool.Session:
+    return pool.session(**options)
 
 
 async def wrapped(
@@ -179,6 +286,7 @@ async def leases(pool: triopool.ConnectionPool) -> None:
         assert_type(connection.info, triopool.ConnectionInfo)
         assert_type(connection.is_usable, bool)
         assert_type(await connection.request("GET", URL), triopool.Response)
+        assert_type(await connection.post(URL, json=1), triopool.Response)
         async with connection.stream("GET", URL) as response:
             assert_type(response, triopool.Response)
 
@@ -435,3 +543,25 @@ def sweep() -> None:
     cancel_sweep(scenario, happens=("other", 0.1, "cancel"), share=0.5, seed=1)
     cancel_sweep(scenario, happens=("others",))  # type: ignore[arg-type]
     cancel_sweep(sweep)  # type: ignore[arg-type]
+
+
+async def streams_of_ones_own(pool: triopool.ConnectionPool, api: triopool.Session) -> None:
+    async with pool.connect("https://www.example.org:993", timeouts=triopool.Timeouts(3)) as stream:
+        assert_type(stream, trio.abc.Stream)
+    pool.connect(URL, headers={})  # type: ignore[call-arg]
+    async with api.connect(proxy=triopool.DIRECT) as stream:
+        assert_type(stream, trio.abc.Stream)
+
+
+class Adding(Instrument):
+    def attempt_started(self, record: triopool.RequestRecord) -> list[tuple[str, str]]:
+        assert_type(record.request, triopool.RequestInfo)
+        assert_type(record.connection, triopool.ResponseConnection | None)
+        assert_type(record.response, triopool.ResponseInfo | None)
+        assert_type(record.end, triopool.ResponseEnd | None)
+        return [("traceparent", "00-...")]
+
+    def request_ended(self, record: triopool.RequestRecord) -> None:
+        assert_type(record.error, BaseException | None)
+
+    def idled(self, connection: triopool.ConnectionInfo) -> None: ...

@@ -21,6 +21,7 @@ from collections.abc import Callable
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from .._config import check_count
 from .._errors import (
     PoolClosed,
     PoolFull,
@@ -33,6 +34,8 @@ from .._exchange.background import Background
 from .._exchange.exchange import Exchange
 from .._exchange.holding import Holding
 from .._exchange.sending import Sending
+from .._exchange.upgraded import UpgradedStream
+from .._protocol.seam import Connection
 from .._request.listener import SILENT, Listener
 from .._request.options import RequestOptions, check_names
 from .._request.preparations import Preparations
@@ -99,6 +102,31 @@ class Client:
         """A connection for the program itself, to where the request would go."""
         return Turns(await self._slots.acquire(request.key, request.timeouts), request)
 
+    def connect(self, request: Request) -> Block[trio.abc.Stream]:
+        """The block that holds a stream of the program's own to where a request would go."""
+        return Block("connect()", lambda: self._open_stream(request), lambda it: it, _leave_stream)
+
+    @enable_ki_protection
+    async def _open_stream(self, request: Request) -> UpgradedStream:
+        lease = await self._slots.acquire(request.key_of_stream, request.timeouts)
+        connection: Connection = lease.connection
+
+        def close() -> None:
+            connection.close()
+            lease.end()
+
+        return UpgradedStream(connection.open_stream(), connection, close)
+
+    async def warm_up(self, request: Request, n: int) -> None:
+        """Dial until *n* connections to where a request would go are open.
+
+        Raises:
+          ConnectError, PoolClosed: as ``pool.warm_up()``.
+          TypeError, ValueError: *n* is no number of connections.
+        """
+        check_count("n", n, least=0)
+        await self._slots.warm_up(request.key, n, request.timeouts)
+
     @enable_ki_protection
     async def send(self, request: Request, listener: Listener = SILENT) -> Delivery:
         """Send a request, and what its redirects lead to; return the last response.
@@ -110,11 +138,11 @@ class Client:
         sending = Sending(request, listener)
         if request.redirects is None and request.replayable:
             # Most requests: nothing to follow, and no body that would have to be closed.
-            return await self._answer(sending)
+            return await self.answer(sending)
         previous: Delivery | None = None
         try:
             while True:
-                delivery = await self._answer(sending, previous)
+                delivery = await self.answer(sending, previous)
                 following = await leads_to(delivery)
                 if following is None:
                     return delivery
@@ -123,8 +151,18 @@ class Client:
             await sending.give_up_body()
             raise
 
-    async def _answer(self, sending: Sending, previous: Delivery | None = None) -> Delivery:
-        """Send one request until it has a response; again, if a connection was stale."""
+    async def answer(self, sending: Sending, previous: Delivery | None = None) -> Delivery:
+        """Send one request until it has a response; again, if a connection was stale.
+
+        Follows no redirect, and closes no body that was not begun: that is for the caller, as
+        :meth:`send` does it.
+
+        Args:
+          previous: the response whose redirect led here.
+
+        Raises:
+          TriopoolError: any phase's; and what the caller's body raised, as itself.
+        """
         self._watches.begin(sending)
         lease: Lease | None = None
         holding: Holding
@@ -168,3 +206,8 @@ class Client:
         delivery = Delivery(exchange, self._start_drain, previous)
         sending.listener.answered(delivery)
         return delivery
+
+
+async def _leave_stream(stream: UpgradedStream, error: BaseException | None) -> None:
+    stream.close()
+    await trio.lowlevel.cancel_shielded_checkpoint()

@@ -6,7 +6,7 @@ after the other without asking the pool in between.
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Protocol, Unpack
 
 from trio.lowlevel import enable_ki_protection
 
@@ -17,8 +17,38 @@ from .._request.prepare import refuse_switch
 from .._request.request import Request
 from .block import Block
 from .client import Client
+from .delivery import Delivery
 from .response import Response
 from .turns import Turns
+from .verbs import Verbs
+
+
+class Sends(Protocol):
+    """What sends the requests on a leased connection: a client, or a session's sender."""
+
+    def prepare(self, caller: str, method: str, url: str, options: RequestOptions) -> Request: ...
+    def stream(self, request: Request) -> Block[Response]: ...
+    async def send(self, request: Request) -> Delivery: ...
+
+
+def about_a_connection(
+    client: Client,
+    caller: str,
+    url: str,
+    options: RequestOptions,
+) -> Request:
+    """A request that tells where to connect, and is not sent.
+
+    Raises:
+      ValueError: there are credentials in the URL.
+    """
+    request = client.prepare(caller, "GET", url, options)
+    if request.auth is not None:
+        raise ValueError(
+            f"{caller} is about a connection, and credentials are about requests: leave them "
+            "out of this URL, and give auth= with each request"
+        )
+    return request
 
 
 def lease_block(client: Client, request: Request) -> Block[LeasedConnection]:
@@ -31,13 +61,13 @@ def lease_block(client: Client, request: Request) -> Block[LeasedConnection]:
     )
 
 
-class LeasedConnection:
+class LeasedConnection(Verbs):
     """A connection held for several exchanges, one at a time. From ``async with pool.lease(url)``.
 
     There are no retries on another connection here, for it would be another one.
     """
 
-    def __init__(self, turns: Turns, client: Client) -> None:
+    def __init__(self, turns: Turns, client: Sends) -> None:
         self._turns = turns
         self._client = client
 

@@ -22,6 +22,7 @@ next request does not wait for that.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -32,11 +33,11 @@ from .._request import url as _url
 from .._request.request import Request
 from .._request.url import URL
 from .delivery import Delivery
-from .response import RedirectError, Response
+from .response import REDIRECTS, RedirectError, Response
 
-STATUS_CODES = frozenset({301, 302, 303, 307, 308})
+OF_THE_ORIGIN = frozenset({"authorization", "cookie", "cookie2", "host", "proxy-authorization"})
+"""Fields that are meant for one origin, in lower case."""
 
-_OF_THE_ORIGIN = frozenset({"authorization", "cookie", "cookie2", "host", "proxy-authorization"})
 # RFC 9110 section 15.4, and Expect and Transfer-Encoding, which have no meaning without a body.
 _OF_THE_BODY = frozenset(
     {
@@ -53,10 +54,16 @@ _OF_THE_BODY = frozenset(
 )
 
 
-async def leads_to(delivery: Delivery) -> Sending | None:
+async def leads_to(
+    delivery: Delivery, check: Callable[[Request, Response], None] | None = None
+) -> Sending | None:
     """The request that a response leads to, ready to be sent; None if it leads nowhere.
 
     Owns the response: it is closed, unless it is what the caller gets.
+
+    Args:
+      check: looks at the request and the response before, and raises RedirectError if that one is
+        not to be followed.
 
     Raises:
       RedirectError: it leads to where we don't go.
@@ -68,12 +75,15 @@ async def leads_to(delivery: Delivery) -> Sending | None:
             # No other request will need the body. But this one may still be sending it.
             await delivery.give_up_body()
             return None
+        if check is not None:
+            check(following, Response(delivery))
         delivery.close()
         await delivery.join()
         # If the next request has the same body, that one sends it, or closes it.
         if following.body is not sending.request.body:
             await sending.give_up_body()
     except BaseException as exc:
+        sending.listener.broke(exc)
         delivery.close(drain=isinstance(exc, RedirectError))
         await delivery.join()
         raise
@@ -89,7 +99,7 @@ def next_request(sending: Sending, response: Response) -> Request | None:
     """
     request = sending.request
     redirects = request.redirects
-    if redirects is None or response.status_code not in STATUS_CODES or request.method == "CONNECT":
+    if redirects is None or response.status_code not in REDIRECTS or request.method == "CONNECT":
         return None
     url = _location(request, response)
     if url is None:
@@ -129,14 +139,14 @@ def _location(request: Request, response: Response) -> URL | None:
 def _rewrite(sending: Sending, response: Response, url: URL) -> Request:
     request = sending.request
     method = _method(request.method, response.status_code)
-    changes: dict[str, Any] = {"method": method, "url": url, "target": None}
+    changes: dict[str, Any] = {"method": method, "url": url, "target": None, "added": ()}
     # What was meant for one origin is dropped where the origin changes. The URLs are compared, and
     # not the pool keys, so that a server_hostname makes no difference: http and https of one host
     # are two origins, and so are two ports.
     if url.origin == request.url.origin:
         fields, auth = request.fields, request.auth
     else:
-        fields, auth = _fields.without(request.fields, _OF_THE_ORIGIN), None
+        fields, auth = _fields.without(request.fields, OF_THE_ORIGIN), None
         changes["server_hostname"] = None
     if response.status_code == 303 or method != request.method:
         fields = _fields.without(fields, _OF_THE_BODY)

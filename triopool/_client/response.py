@@ -1,9 +1,15 @@
-"""A response: its head, and its body as a stream or read whole. And the errors that carry one."""
+"""A response: its head, and its body as a stream or read whole. And the errors that carry one.
+
+Long because of its docstrings: all that a program can do with a response is told in one place.
+"""
 
 from __future__ import annotations
 
 import enum
 import json as stdlib_json
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,8 +19,13 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from trio.lowlevel import enable_ki_protection
 
 from .._charset import charset_of
-from .._errors import TriopoolError
-from .._facts import ResponseConnection, of_response
+from .._errors import InvalidURL, TriopoolError
+from .._facts import OnProgress, Progress, RequestInfo, ResponseConnection, of_response
+from .._reading.items import Content, EventItems, JSONItems, LineItems, Receive, TextItems
+from .._reading.lines import MAX_LENGTH
+from .._reading.links import Link, read_links
+from .._reading.saving import NewFile
+from .._request import url as _urls
 
 if TYPE_CHECKING:
     from .._exchange.upgraded import UpgradedStream
@@ -47,6 +58,9 @@ _NOT_HERE = {
 """Why there is no content."""
 
 ResponseHeaders: TypeAlias = CIMultiDictProxy[str]
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+"""The statuses that lead elsewhere, if there is a Location."""
 
 
 class Response(trio.abc.ReceiveStream):
@@ -141,13 +155,53 @@ class Response(trio.abc.ReceiveStream):
         return self._delivery.exchange.upgraded
 
     @property
+    def request(self) -> RequestInfo:
+        """The facts of the request that this answers, as instruments are told them.
+
+        After redirects it is the last one. No header field, no body, no credentials.
+        """
+        return self._delivery.exchange.sending.info()
+
+    @property
+    def elapsed(self) -> float | None:
+        """Seconds from the call to the head's arrival, waiting and dialling included.
+
+        On Trio's clock. **None if the pool has no instrument**: then nobody looks at the clock. Any
+        one will do: ``ConnectionPool(instruments=[triopool.abc.Instrument()])``. After a redirect
+        it counts from there, and after a session's retry from when it was sent again.
+        """
+        return self._delivery.exchange.sending.listener.elapsed
+
+    @cached_property
+    def links(self) -> CIMultiDictProxy[Link]:
+        """The links in its head, by relation type (RFC 8288): ``response.links["next"].url``.
+
+        ``links.get("next")`` is None at the last page; ``links.getall(rel)`` gives all of one type.
+        """
+        found: CIMultiDict[Link] = CIMultiDict()
+        for value in self.headers.getall("Link", []):
+            for link in read_links(value):
+                found.add(link.rel, replace(link, url=_absolute(self._url, link.url)))
+        return CIMultiDictProxy(found)
+
+    @property
     def is_success(self) -> bool:
         """Whether the status is 2xx."""
         return 200 <= self.status_code < 300
 
+    @property
+    def is_redirect(self) -> bool:
+        """Whether it leads elsewhere: 301, 302, 303, 307 or 308, with a Location."""
+        return self.status_code in REDIRECTS and "Location" in self.headers
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the status is 400 or more: what :meth:`raise_for_status` raises for."""
+        return self.status_code >= 400
+
     def raise_for_status(self) -> Response:
         """Raise :class:`StatusError` for a status of 400 or more; else return the response."""
-        if self.status_code >= 400:
+        if self.is_error:
             # The server's words, for a message: escaped and bounded.
             reason = ascii(self.reason[:100])[1:-1] or _usual_reason(self.status_code)
             # Not the path of a Location, which may be as good as a password.
@@ -256,6 +310,133 @@ class Response(trio.abc.ReceiveStream):
             raise StopAsyncIteration
         return piece
 
+    # ── The body, as what it stands for ────────────────────────────────────────────────────────
+    #
+    # These iterators own nothing: see _reading/items.py.
+
+    def iter_text(self) -> AsyncIterator[str]:
+        """Iterate over the body as text: pieces as they come, none of them empty.
+
+        By :attr:`encoding`; what can't be decoded becomes U+FFFD.
+
+        As all iterators over the body: it works in the ``stream()`` block, and where the body has
+        been read already. It need not be closed: the block is what holds the connection. If
+        cancelled, nothing is lost: it may go on. What it has read and not given out is lost to
+        other ways of reading.
+
+        Raises:
+          The errors of :meth:`read`, from each step.
+        """
+        return TextItems(self._receiver(), self._refusal, self.encoding)
+
+    def iter_lines(self, *, max_line_length: int | None = MAX_LENGTH) -> AsyncIterator[str]:
+        """Iterate over the lines of the body, without what ends them: LF, CR LF or CR.
+
+        As :meth:`iter_text` otherwise. The last line may lack its end. Lines end nowhere else: not
+        at a form feed, not at U+2028.
+
+        Args:
+          max_line_length: how many characters a line may have; None for no bound.
+
+        Raises:
+          RemoteProtocolError: a line is longer. Those before it have been given out.
+          The errors of :meth:`read`.
+        """
+        return LineItems(self._receiver(), self._refusal, self.encoding, max_line_length)
+
+    def iter_json_lines(self, *, max_line_bytes: int | None = MAX_LENGTH) -> AsyncIterator[Any]:
+        """Iterate over lines of which each is a JSON text (JSON Lines, NDJSON).
+
+        As :meth:`iter_text` otherwise. They are UTF-8, whatever the Content-Type says, and end with
+        LF. Those that are blank are left out.
+
+        Args:
+          max_line_bytes: how many bytes a line may have; None for no bound.
+
+        Raises:
+          ValueError: a line is not JSON, as in :meth:`json`. The next step goes on behind it.
+          RemoteProtocolError: a line is longer. Those before it have been given out.
+          The errors of :meth:`read`.
+        """
+        return JSONItems(self._receiver(), self._refusal, max_line_bytes)
+
+    def iter_events(
+        self, *, max_event_length: int | None = MAX_LENGTH, last_event_id: str = ""
+    ) -> EventItems:
+        """Iterate over server-sent events, as the WHATWG standard has them.
+
+        As :meth:`iter_text` otherwise. Neither status nor Content-Type is looked at: call
+        :meth:`raise_for_status` before. An event that is cut by the end of the body is none. To
+        connect again when the stream ends: ``pool.events()``.
+
+        Args:
+          max_event_length: how many characters a line, or the data of an event, may have; None
+            for no bound.
+          last_event_id: what events have as their id until the server gives one.
+
+        Raises:
+          RemoteProtocolError: an event, or a line, is longer. Those before it have been given out.
+          The errors of :meth:`read`.
+        """
+        return EventItems(self._receiver(), self._refusal, max_event_length, last_event_id)
+
+    @enable_ki_protection
+    async def save_to(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        on_progress: OnProgress | None = None,
+        fsync: bool = True,
+    ) -> None:
+        """Write the body (what was not read of it) to a file, which is there as a whole or not.
+
+        The bytes go to a temporary file in the same directory, which takes the place of *path* when
+        all have come. What was there before is replaced; a symbolic link is, too. In constant
+        memory; a slow disk slows the server down. A status is not looked at: call
+        :meth:`raise_for_status` before. To go on with what was broken off: ``pool.download()``.
+
+        If cancelled, or if anything is raised, the connection is closed at once, and the temporary
+        file is removed before this returns.
+
+        Args:
+          path: where the file is to be.
+          on_progress: called with a :class:`triopool.Progress` after each piece. It counts bytes as
+            they travel, compressed ones where the server compresses.
+          fsync: whether to see to it that the bytes are on the disk before they get their name. If
+            not, the file may be broken after the power has failed.
+
+        Raises:
+          OSError: the file can't be written.
+          Exception: what *on_progress* raised.
+          The errors of :meth:`read`.
+        """
+        file = NewFile(path)
+        try:
+            receive = self._receiver()
+            await file.open()
+            while piece := await receive():
+                await file.write(piece)
+                if on_progress is not None:
+                    on_progress(self._progress())
+            await file.finish(fsync=fsync)
+        except BaseException as exc:
+            # Another task that reads goes on. Else close it, now: no slot waits for the disk.
+            if not isinstance(exc, trio.BusyResourceError):
+                self.close(drain=False)
+            await file.discard()
+            raise
+
+    def _receiver(self) -> Receive:
+        return self.receive_some if self._content is None else Content(self._content).receive
+
+    def _refusal(self, what: str) -> Exception:
+        return self._delivery.exchange.not_accepted(what)
+
+    def _progress(self) -> Progress:
+        exchange = self._delivery.exchange
+        to_send = exchange.request.body_length
+        return Progress(to_send or 0, to_send, exchange.body_bytes, self._head.length)
+
     def _check_open(self) -> None:
         self._delivery.check_open()
         if self._content is not None:
@@ -283,6 +464,15 @@ def _decoded(fields: list[tuple[bytes, bytes]]) -> ResponseHeaders:
     return CIMultiDictProxy(
         CIMultiDict((name.decode("ascii"), value.decode("latin-1")) for name, value in fields)
     )
+
+
+def _absolute(base: URL, reference: str) -> str:
+    """Where a reference in the head leads; as it was written if that is not http or https."""
+    target, mark, fragment = reference.partition("#")
+    try:
+        return f"{_urls.join(base, target)}{mark}{fragment}"
+    except InvalidURL:
+        return reference
 
 
 def _usual_reason(status_code: int) -> str:

@@ -28,7 +28,14 @@ from trio.lowlevel import enable_ki_protection
 
 from .._errors import PoolClosed
 from .._exchange.sending import Sending
-from .._facts import ConnectionInfo, Outcome, ResponseEnd, ResponseInfo, of_response
+from .._facts import (
+    ConnectionInfo,
+    Outcome,
+    RequestRecord,
+    ResponseEnd,
+    ResponseInfo,
+    of_response,
+)
 from .._instruments.combine import SILENT
 from .._request.listener import Listener
 from ..abc import Instrument
@@ -56,8 +63,9 @@ class Watches:
         """A request begins: watch it, if there are instruments."""
         if self.instrument is not SILENT:
             sending.id = next(self._ids)
-            sending.listener = Watch(sending, self)
-            self.instrument.request_started(sending.info())
+            watch = sending.listener = Watch(sending, self)
+            self.instrument.request_started(watch.record.request)
+            watch.begin_attempt()
 
     def pool_left(self) -> None:
         """No response can go on: those that have not ended end now."""
@@ -72,56 +80,81 @@ class Watch(Listener):
     Where the request has a listener already, that one hears the same up to the response.
 
     Attributes:
-      info: what instruments are told of the request; ``attempt`` changes.
+      record: what instruments are told of the request.
     """
 
     def __init__(self, sending: Sending, watches: Watches) -> None:
-        self.info = sending.info()
+        self._sending = sending
         self._callers = sending.listener
         self._watches = watches
         self._instrument = watches.instrument
         self._called_at = self._waits_since = trio.current_time()
-        self._response: ResponseInfo | None = None
+        info = sending.info()
+        self.record = RequestRecord(info, self._called_at, info.redirects + info.retries)
         # Of the response that has started and has not ended.
         self._delivery: Delivery | None = None
+
+    def begin_attempt(self) -> None:
+        """The request is about to be sent: with what the instruments add to it this time."""
+        record, sending = self.record, self._sending
+        fields = self._instrument.attempt_started(record)
+        if fields or sending.request.added:
+            # A request never changes, so another one takes its place.
+            sending.request = sending.request.with_added(fields or ())
+        record.connection = record.error = None
 
     # ── Up to the response ─────────────────────────────────────────────────────────────────────
 
     def queued(self, waiting: int) -> None:
-        self._instrument.request_queued(self.info, waiting)
+        self._instrument.request_queued(self.record.request, waiting)
 
     def dial_started(self) -> None:
-        self._instrument.request_dial_started(self.info)
+        self._instrument.request_dial_started(self.record.request)
 
     def connected(self, connection: ConnectionInfo, *, reused: bool) -> None:
         seconds = trio.current_time() - self._waits_since
-        self._instrument.request_connected(
-            self.info, of_response(connection, reused=reused), seconds
-        )
+        told = self.record.connection = of_response(connection, reused=reused)
+        self._instrument.request_connected(self.record.request, told, seconds)
 
     def begun(self, connection: Any, *, reused: bool) -> None:
-        self._instrument.request_sent(self.info, connection.info)
+        if self.record.connection is None:  # It is one that the program has leased.
+            self.record.connection = of_response(connection.info, reused=reused)
+        self._instrument.request_sent(self.record.request, connection.info)
         self._callers.begun(connection, reused=reused)
 
     def written(self) -> None:
         self._callers.written()
 
     def retried(self, error: BaseException) -> None:
-        self._instrument.request_retried(self.info, error)
-        self.info = replace(self.info, attempt=self.info.attempt + 1)
+        record = self.record
+        self._instrument.request_retried(record.request, error)
+        record.request = replace(record.request, attempt=record.request.attempt + 1)
+        record.resends += 1
+        record.error = error
         self._waits_since = trio.current_time()
+        self.begin_attempt()
+
+    def retry_planned(self, reason: int | BaseException, seconds: float) -> None:
+        self._instrument.request_retry_planned(self.record.request, reason, seconds)
 
     def failed(self, error: BaseException) -> None:
-        self._instrument.request_failed(self.info, error)
+        record = self.record
+        record.error = error
+        self._instrument.request_failed(record.request, error)
+        self._instrument.request_ended(record)
         self._callers.failed(error)
 
     def answered(self, delivery: Delivery) -> None:
-        seconds = trio.current_time() - self._called_at
-        exchange = delivery.exchange
-        self._response = ResponseInfo(exchange.response.status_code, seconds)
+        seconds = self.elapsed = trio.current_time() - self._called_at
+        exchange, record, head = delivery.exchange, self.record, delivery.exchange.response
+        response = record.response = ResponseInfo(
+            head.status_code, seconds, http_version=head.http_version.decode("ascii")
+        )
         self._delivery = delivery
         self._watches.open[self] = None
-        self._instrument.response_started(self.info, self._response, exchange.connection.info)
+        self._instrument.response_started(record.request, response, exchange.connection.info)
+        if exchange.switched:
+            self._instrument.request_ended(record)
         if self._watches.is_left:  # While the head was on its way from the connection to here.
             self.pool_left()
         self._callers.answered(delivery)
@@ -162,11 +195,17 @@ class Watch(Listener):
         delivery, self._delivery = self._delivery, None
         if delivery is None:
             return
-        assert self._response is not None
+        record, exchange = self.record, delivery.exchange
+        assert record.response is not None
         del self._watches.open[self]
         seconds = trio.current_time() - self._called_at
-        end = ResponseEnd(outcome, delivery.exchange.body_bytes, seconds, error)
-        self._instrument.response_ended(self.info, self._response, end)
+        end = ResponseEnd(outcome, exchange.body_bytes, seconds, error)
+        if exchange.switched:  # Then it was over with the head.
+            self._instrument.response_ended(record.request, record.response, end)
+            return
+        record.end, record.error = end, error
+        self._instrument.response_ended(record.request, record.response, end)
+        self._instrument.request_ended(record)
 
 
 def _is_cancelled(error: BaseException | None) -> bool:

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 
 class UpgradedStream(trio.abc.Stream):
-    """A connection that has switched to another protocol: ``response.upgraded``.
+    """A connection that has switched to another protocol, ``response.upgraded``; or one that never
+    spoke HTTP: ``pool.connect()``.
 
     It begins with whatever the server sent right behind its response. It holds its connection, and
-    that one's slot, until it is closed, or the ``stream()`` block is left; the connection is not
-    used after that. Errors are those of any Trio stream: ``trio.BrokenResourceError``,
+    that one's slot, until it is closed, or the block is left; the connection is not used after
+    that. Errors are those of any Trio stream: ``trio.BrokenResourceError``,
     ``trio.ClosedResourceError``. No timeout of the pool applies to it.
     """
 

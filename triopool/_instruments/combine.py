@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from .._config import described
+from .._protocol.request_head import sent_field
 from ..abc import Instrument
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
         CloseReason,
         ConnectionInfo,
         RequestInfo,
+        RequestRecord,
         ResponseConnection,
         ResponseEnd,
         ResponseInfo,
@@ -25,7 +27,17 @@ logger = logging.getLogger("triopool")
 SILENT = Instrument()
 """The instrument of a pool that has none. Facts that cost something need not be made for it."""
 
+Field: TypeAlias = tuple[str, str]
+
 _HOOKS = tuple(name for name in vars(Instrument) if not name.startswith("_"))
+
+# They say where a message ends, whom it is for, or what becomes of the connection.
+_NOT_THEIRS = frozenset(
+    {
+        *("connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization"),
+        *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
+    }
+)
 
 
 def combine(instruments: Iterable[Instrument]) -> Instrument:
@@ -57,11 +69,12 @@ class Instruments(Instrument):
             try:
                 getattr(instrument, hook)(*facts)
             except Exception:
-                name = type(instrument).__qualname__
-                logger.exception("instrument %s raised in %r: switched off", name, hook)
-                self._switch_off(instrument)
+                self._switch_off(instrument, hook)
 
-    def _switch_off(self, instrument: Instrument) -> None:
+    def _switch_off(self, instrument: Instrument, hook: str) -> None:
+        """To be called where its exception is handled."""
+        name = type(instrument).__qualname__
+        logger.exception("instrument %s raised in %r: switched off", name, hook)
         for instruments in self._by_hook.values():
             if instrument in instruments:
                 instruments.remove(instrument)
@@ -84,11 +97,24 @@ class Instruments(Instrument):
     def handed_over(self, connection: ConnectionInfo, seconds: float) -> None:
         self._notify("handed_over", connection, seconds)
 
+    def idled(self, connection: ConnectionInfo) -> None:
+        self._notify("idled", connection)
+
     def closed(self, connection: ConnectionInfo, reason: CloseReason) -> None:
         self._notify("closed", connection, reason)
 
     def request_started(self, request: RequestInfo) -> None:
         self._notify("request_started", request)
+
+    def attempt_started(self, record: RequestRecord) -> list[Field]:
+        """Ask each instrument for fields; one that wants to add what it may not is switched off."""
+        found: list[Field] = []
+        for instrument in tuple(self._by_hook["attempt_started"]):
+            try:
+                found += [_checked(*field) for field in instrument.attempt_started(record) or ()]
+            except Exception:
+                self._switch_off(instrument, "attempt_started")
+        return found
 
     def request_queued(self, request: RequestInfo, waiting: int) -> None:
         self._notify("request_queued", request, waiting)
@@ -107,6 +133,11 @@ class Instruments(Instrument):
     def request_retried(self, request: RequestInfo, error: BaseException) -> None:
         self._notify("request_retried", request, error)
 
+    def request_retry_planned(
+        self, request: RequestInfo, reason: int | BaseException, seconds: float
+    ) -> None:
+        self._notify("request_retry_planned", request, reason, seconds)
+
     def response_started(
         self, request: RequestInfo, response: ResponseInfo, connection: ConnectionInfo
     ) -> None:
@@ -119,3 +150,18 @@ class Instruments(Instrument):
 
     def request_failed(self, request: RequestInfo, error: BaseException) -> None:
         self._notify("request_failed", request, error)
+
+    def request_ended(self, record: RequestRecord) -> None:
+        self._notify("request_ended", record)
+
+
+def _checked(name: str, value: str) -> Field:
+    """A field that an instrument wants to add.
+
+    Raises:
+      ValueError: it can't be sent, or is none of an instrument's business.
+    """
+    sent_field(name, value)
+    if name.lower() in _NOT_THEIRS:
+        raise ValueError(f"an instrument can't add a header {name!r}")
+    return name, value

@@ -78,8 +78,12 @@ class LoggingInstrument(Instrument):
         )
 
     def request_started(self, request: RequestInfo) -> None:
-        origin = request.redirected_from
-        self._log("%s begins%s", _line(request), f", redirected from #{origin}" if origin else "")
+        why = ""
+        if request.retried_from is not None:
+            why = f", a retry of #{request.retried_from}"
+        elif request.redirected_from is not None:
+            why = f", redirected from #{request.redirected_from}"
+        self._log("%s begins%s", _line(request), why)
 
     def request_queued(self, request: RequestInfo, waiting: int) -> None:
         self._log("%s waits for a slot, %d waiting", _line(request), waiting)
@@ -103,6 +107,12 @@ class LoggingInstrument(Instrument):
 
     def request_retried(self, request: RequestInfo, error: BaseException) -> None:
         self._log("%s is sent again: %s", _line(request), _why(error))
+
+    def request_retry_planned(
+        self, request: RequestInfo, reason: int | BaseException, seconds: float
+    ) -> None:
+        why = f"it was answered with {reason}" if isinstance(reason, int) else _why(reason)
+        self._log("%s is tried again in %.3f s: %s", _line(request), seconds, why)
 
     def response_started(
         self, request: RequestInfo, response: ResponseInfo, connection: ConnectionInfo

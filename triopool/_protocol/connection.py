@@ -150,6 +150,10 @@ class HTTP1Connection:
     def open_codec(self) -> HTTP1Connection:
         return self
 
+    def open_stream(self) -> Upgraded:
+        self._spend(Spent.STREAM)
+        return Upgraded(self._stream, b"")
+
     def close(self, why: Spent | None = None) -> None:
         self.spent = self.spent or why
         self._wire.close()

@@ -267,6 +267,12 @@ class Connection(Protocol):
         """For one exchange."""
         ...
 
+    def open_stream(self) -> Upgraded:
+        """The bytes themselves, for a program that speaks a protocol of its own: no exchange comes
+        before this, and none after it.
+        """
+        ...
+
     def close(self, why: Spent | None = None) -> None:
         """Close the descriptor, now. Synchronous; may be repeated.
 

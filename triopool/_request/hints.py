@@ -11,13 +11,15 @@ F = TypeVar("F", bound=Callable[..., object])
 
 _A_LIMIT = "timeouts=triopool.Timeouts(...), or a cancel scope such as trio.fail_after()"
 _A_CONTEXT = "ssl_context="
-_EACH = "the same argument of each request"
+_EACH = "the same argument of each request, or of pool.session()"
+_A_SESSION = "the same argument of pool.session()"
 
 OF_A_REQUEST: Mapping[str, str] = {
     "allow_redirects": "follow_redirects=",
     "body": "content=",
     "cert": "ConnectionPool(ssl_context=...)",
-    "cookies": "headers={'Cookie': ...}",
+    "base_url": "pool.session(base_url=...)",
+    "cookies": "headers={'Cookie': ...}, or pool.session(cookies=True)",
     "data": "form= or content=",
     "fields": "form= or multipart=",
     "files": "multipart=",
@@ -29,6 +31,8 @@ OF_A_REQUEST: Mapping[str, str] = {
     "max_redirects": "follow_redirects=triopool.Redirects(limit=...)",
     "query": "params=",
     "redirect": "follow_redirects=",
+    "retries": "pool.session(retry=triopool.Retry(...))",
+    "retry": "pool.session(retry=triopool.Retry(...))",
     "sni_hostname": "server_hostname=",
     "ssl": "ConnectionPool(ssl_context=...)",
     "ssl_context": "ConnectionPool(ssl_context=...)",
@@ -39,7 +43,9 @@ OF_A_REQUEST: Mapping[str, str] = {
 
 OF_A_POOL: Mapping[str, str] = {
     "auth": _EACH,
+    "base_url": _A_SESSION,
     "cert": _A_CONTEXT,
+    "cookies": _A_SESSION,
     "connector": "the pool's own options",
     "follow_redirects": _EACH,
     "headers": _EACH,
@@ -59,12 +65,30 @@ OF_A_POOL: Mapping[str, str] = {
     "proxy_headers": "proxy=triopool.Proxy(url, headers=...)",
     "proxy_ssl_context": "proxy=triopool.Proxy(url, ssl_context=...)",
     "proxy_url": "proxy=",
+    "retries": "pool.session(retry=triopool.Retry(...))",
+    "retry": _A_SESSION,
     "ssl": _A_CONTEXT,
     "timeout": _A_LIMIT,
     "trust_env": "proxy=triopool.ProxyRules.from_environment()",
     "ttl_dns_cache": "dns_ttl=",
     "uds": "unix_socket=",
     "verify": _A_CONTEXT,
+}
+
+OF_A_SESSION: Mapping[str, str] = {
+    "allow_redirects": "follow_redirects=",
+    "cert": "ConnectionPool(ssl_context=...)",
+    "limits": "options of the pool, whose connections the session borrows",
+    "max_redirects": "follow_redirects=triopool.Redirects(limit=...)",
+    "prefix_url": "base_url=",
+    "proxies": "proxy=",
+    "raise_for_status": "response.raise_for_status()",
+    "retries": "retry=triopool.Retry(...)",
+    "retry_options": "retry=triopool.Retry(...)",
+    "ssl_context": "ConnectionPool(ssl_context=...)",
+    "timeout": _A_LIMIT,
+    "transport": "options of the pool, whose connections the session borrows",
+    "verify": "ConnectionPool(ssl_context=...)",
 }
 
 OF_A_PROXY: Mapping[str, str] = {

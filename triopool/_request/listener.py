@@ -16,7 +16,13 @@ class Listener:
     """Hears of one request, and does nothing about it; subclasses override what they care for.
 
     All methods are synchronous, and must not raise.
+
+    Attributes:
+      elapsed: seconds from the call to the head of the response; None if nobody measures, or there
+        is none yet.
     """
+
+    elapsed: float | None = None
 
     def queued(self, waiting: int) -> None:
         """It waits for a slot; *waiting* requests of the pool do, with this one."""
@@ -37,6 +43,13 @@ class Listener:
 
     def retried(self, error: BaseException) -> None:
         """The connection was stale: it begins again, on another one."""
+
+    def retry_planned(self, reason: int | BaseException, seconds: float) -> None:
+        """It has ended, and another request for the same is sent in *seconds*: a session's retry.
+
+        Args:
+          reason: the status of its response, or the error that it failed with.
+        """
 
     def written(self) -> None:
         """All of it has been handed to the system, and no response had arrived before."""

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeAlias, TypedDict
 
 from .._body.body import Content
@@ -15,6 +15,7 @@ from .._body.multipart import MultipartFields
 from .._config import Redirects, Timeouts
 from .._facts import OnProgress
 from .._proxy.choice import ProxyOption
+from . import fields as _fields
 from . import hints as _hints
 from .auth import AuthOption
 from .fields import Headers
@@ -43,6 +44,20 @@ class RequestOptions(TypedDict, total=False):
     on_informational: OnInformational | None
     on_progress: OnProgress | None
     max_body_bytes: int | None
+
+
+def repeatable(options: RequestOptions) -> RequestOptions:
+    """The same, for several requests: what may be an iterator is read into a list, once.
+
+    Raises:
+      TypeError: there is no reading it.
+    """
+    copied: RequestOptions = {**options}
+    copied["headers"] = _fields.read(options.get("headers") or ())
+    params = options.get("params")
+    if isinstance(params, Iterable) and not isinstance(params, str | bytes | Mapping):
+        copied["params"] = list(params)
+    return copied
 
 
 def check_names(caller: str, options: Collection[str]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from .._body.body import Body, Measured
 from .._config import Redirects, Timeouts
 from .._decoding import ACCEPT_ENCODING
 from .._facts import OnProgress
-from .._pool_key import PoolKey
+from .._pool_key import PoolKey, StreamKey
 from .._protocol import request_head as _head
 from .._proxy.chooser import Chooser
 from .._proxy.proxy import Proxy
@@ -52,6 +53,7 @@ class Request:
       proxy: which one it goes through; None for the direct way.
       chooser: whom to ask for the proxy of a redirect; None if the caller has named this one, or
         the pool has none.
+      added: fields that instruments have added, the last ones of the head; see :meth:`with_added`.
       head: what goes over the wire, written from all the above.
       key: where to, and on which way.
     """
@@ -76,6 +78,7 @@ class Request:
     max_body_bytes: int | None = None
     proxy: Proxy | None = None
     chooser: Chooser | None = None
+    added: Sequence[tuple[bytes, bytes]] = ()
     head: _head.RequestHead = field(init=False)
     key: PoolKey = field(init=False)
 
@@ -171,10 +174,40 @@ class Request:
         return self.key.way_to(self.url.origin)
 
     @property
+    def key_of_stream(self) -> StreamKey:
+        """The key of a stream of the program's own to the same place: never one that is shared."""
+        key = self.key
+        if self.proxy is not None:
+            key = route(self.url.origin, self.server_hostname, self.proxy, may_switch=True)
+        return StreamKey(*key)
+
+    @property
     def may_switch(self) -> bool:
         """Whether a response could turn the connection into something else than HTTP."""
         upgrade = bool(self.fields) and "upgrade" in _fields.names_of(self.fields)
         return self.method == "CONNECT" or upgrade
+
+    def with_added(self, fields: Iterable[Field]) -> Request:
+        """The same request, with fields of instruments behind its own.
+
+        They take the place of those that were added before. One that it has itself stays as it is.
+
+        Args:
+          fields: each of which can be sent.
+        """
+        lines = self.head.fields.lines
+        own = lines[: len(lines) - len(self.added)]
+        added: dict[bytes, tuple[bytes, bytes]] = {}
+        names = {name.lower() for name, _ in own}
+        for line in _fields.as_sent(fields):
+            if (name := line[0].lower()) not in names:
+                added.setdefault(name, line)
+        request = copy.copy(self)
+        head = _head.RequestHead(
+            self.head.method, self.head.target, _head.Fields([*own, *added.values()])
+        )
+        vars(request).update(added=tuple(added.values()), head=head)
+        return request
 
     # ── The body ───────────────────────────────────────────────────────────────────────────────
 
@@ -190,7 +223,8 @@ class Request:
           OSError: the file can't be read.
         """
         assert isinstance(self.body, Measured)
-        return replace(self, body_length=await self.body.measure())
+        length = await self.body.measure()
+        return replace(self, body_length=length, added=()).with_added(self.added)
 
     @property
     def replayable(self) -> bool:

@@ -118,7 +118,9 @@ def _parse(url: str) -> URL:
     if parts.scheme not in _DEFAULT_PORTS:
         hint = "" if "://" in url else ": an absolute URL such as https://example.org/ is needed"
         if parts.scheme in ("ws", "wss"):
-            hint = ": for a WebSocket write http:// or https://, and ask for an upgrade"
+            hint = (
+                ": triopool.websocket.connect() takes it; for a WebSocket write http:// or https://"
+            )
         raise InvalidURL(f"{_tellable(url)} is not an http or https URL{hint}")
     default = _DEFAULT_PORTS[parts.scheme]
     origin, auth = place_of(url, parts, default if port is None else port)

@@ -82,7 +82,7 @@ from .books import Books
 from .bounds import Bounds
 from .dials import Connect, Dials, WarmUp
 from .dispatcher import Dispatcher, operation
-from .idle import Idle
+from .idle import Idle, ToldIdle
 from .journal import Journal
 from .lease import Lease
 from .pooled import Pooled
@@ -116,12 +116,15 @@ class Slots:
         # Who has what. Changed by operations only, and true between any two of them. Public for the
         # invariants, and for tests.
         bounds = Bounds(max_connections)
+        journal = Journal(instrument)
         self.books = Books(
             bounds,
             Origins(max_connections_per_origin),
-            Idle(idle_timeout, max_lifetime),
+            Idle(idle_timeout, max_lifetime)
+            if instrument is SILENT
+            else ToldIdle(idle_timeout, max_lifetime, journal.idled),
             Dials(connect, bounds),
-            Journal(instrument),
+            journal,
         )
         # Who gets what.
         self._dispatcher = Dispatcher(

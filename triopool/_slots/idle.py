@@ -120,3 +120,22 @@ class Idle:
         for order in (self.order, *(share.idle for share in {slot.share for slot in slots})):
             for slot in sorted(order, key=lambda one: one.used):
                 order.move_to_end(slot)
+
+
+class ToldIdle(Idle):
+    """Tells of each connection that becomes idle. A class, so that pools without instruments, which
+    need not know, don't even ask.
+    """
+
+    def __init__(
+        self,
+        idle_timeout: float | None,
+        max_lifetime: float | None,
+        tell: Callable[[Slot], object],
+    ) -> None:
+        super().__init__(idle_timeout, max_lifetime)
+        self._tell = tell
+
+    def add(self, slot: Slot) -> None:
+        super().add(slot)
+        self._tell(slot)

@@ -104,6 +104,11 @@ class Journal:
             origin = slot.share.key.origin
             self.news.append(partial(self._instrument.dial_failed, origin, error))
 
+    def idled(self, slot: Slot) -> None:
+        """A connection serves nobody now. Only where there is an instrument."""
+        assert slot.connection is not None
+        self.news.append(partial(self._instrument.idled, slot.connection.info))
+
     def closed(self, slot: Slot, reason: CloseReason) -> None:
         """A connection's descriptor was closed."""
         # Named as the statistics have it; where they have none for a reason, it is not shown.

@@ -6,9 +6,10 @@ For a server that behaves badly, write a :func:`script`.
 from __future__ import annotations
 
 import http.client
+import json as stdlib_json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias, cast
+from dataclasses import InitVar, dataclass
+from typing import Any, TypeAlias, cast
 
 import h11
 import trio
@@ -49,6 +50,8 @@ class Reply:
       trailers: fields to send after a chunked body, as *headers*.
       close: whether to say ``Connection: close``, and to do it.
       drop: whether to close the connection without having said so.
+      json: the body, as an object to be encoded; None for no such body. Adds ``Content-Type``,
+        unless *headers* has it. Made into *body* and *headers*, and not kept.
 
     Raises:
       TypeError, ValueError: a field has not the type, or not a value, that is told here; or HTTP
@@ -64,8 +67,9 @@ class Reply:
     trailers: Fields = ()
     close: bool = False
     drop: bool = False
+    json: InitVar[Any] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, json: Any) -> None:
         check_count("Reply.status", self.status, least=200, most=999)
         for name in ("delay", "gap"):
             check_seconds(f"Reply.{name}", getattr(self, name))
@@ -74,7 +78,18 @@ class Reply:
         for name in ("headers", "trailers"):
             object.__setattr__(self, name, read_fields(f"Reply.{name}", getattr(self, name)))
         object.__setattr__(self, "body", _read_body(self.body))
+        if json is not None:
+            self._encode(json)
         self._check_with_h11()
+
+    def _encode(self, json: Any) -> None:
+        if self.body not in (b"", ()):
+            raise ValueError("Reply.body and Reply.json are two bodies: give one of them")
+        object.__setattr__(self, "body", stdlib_json.dumps(json).encode())
+        headers = cast(Pairs, self.headers)
+        if "content-type" not in {name.lower() for name, _ in headers}:
+            with_type = (*headers, ("Content-Type", "application/json"))
+            object.__setattr__(self, "headers", with_type)
 
     def _check_with_h11(self) -> None:
         """Let h11 say what it would say when the reply is sent."""
@@ -88,6 +103,16 @@ class Reply:
 
 
 Respond: TypeAlias = Callable[[Request], Awaitable[Reply]]
+"""Answers one request."""
+
+
+def always(reply: Reply) -> Respond:
+    """Answer each request with *reply*."""
+
+    async def respond(request: Request) -> Reply:
+        return reply
+
+    return respond
 
 
 class HTTPServer:

@@ -1,22 +1,27 @@
 """An in-memory network on Trio's clock.
 
+Long because of its docstrings: all that a test can do with a network is told in one place.
+
 A client that finds its servers by a resolver and makes its connections by a socket factory can be
 pointed at this network instead of the kernel's, and notices no difference::
 
     async def greet(request: Request) -> Reply:
-        return Reply(body=b"hello")
+        return Reply(body=b"hello", delay=2.5)
 
     async def test_that_we_are_greeted(autojump_clock):
-        async with Network() as network:
-            network.host("example.org", "2001:db8::1", "192.0.2.1")
-            network.hang("2001:db8::1", 80)
-            network.listen("192.0.2.1", 80, http_server(greet))
-            async with ConnectionPool(
-                resolver=network.resolve, socket_factory=network.socket
-            ) as pool:
-                response = await pool.get("http://example.org/")
+        async with Network() as network, network.pool() as pool:
+            network.serve("http://example.org", greet)
+            response = await pool.get("http://example.org/")
         assert response.text == "hello"
-        assert trio.current_time() == 0.25
+        assert trio.current_time() == 2.5
+
+What :meth:`~Network.serve` and :meth:`~Network.pool` do can be said piece by piece, where a test is
+about the pieces::
+
+    network.host("example.org", "2001:db8::1", "192.0.2.1")
+    network.hang("2001:db8::1", 80)
+    network.listen("192.0.2.1", 80, http_server(greet))
+    ConnectionPool(resolver=network.resolve, socket_factory=network.socket)
 
 Nothing in the client is replaced or patched: it dials, races, binds, sets options, speaks TLS,
 closes, as it does in production. What is different is that no packet and no thread is involved,
@@ -43,6 +48,7 @@ for programs of somebody else, so what they may do to the test is limited:
 from __future__ import annotations
 
 import errno
+import ipaddress
 import math
 import socket
 import ssl
@@ -50,16 +56,19 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import trio
 from trio.socket import SocketType
 
+from triopool._pool import ConnectionPool
 from triopool.abc import AddressInfo
 
 from ._arguments import check_callable, check_count, check_seconds
 from ._endpoint import Endpoint, endpoint, family_of, sockaddr_of
+from ._http_server import HTTPServer, Reply, Respond, always
 from ._kernel import Action, Kernel, NetworkEvent, Route
+from ._place import place_of
 from ._socket import NetworkSocket
 from ._stream import Handler
 
@@ -71,6 +80,10 @@ if TYPE_CHECKING:
 LAST_STEPS = 20
 """How many times a handler that has closed its connection may be scheduled before the network
 cancels it, as its block is left. Enough for the end of a few nurseries; picked, not derived."""
+
+
+FIRST_ADDRESS = ipaddress.IPv4Address("198.18.0.1")
+"""Of those that :meth:`Network.serve` gives to names. RFC 2544 has them for tests of networks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +105,7 @@ class Network:
         check_count("buffer_size", buffer_size, least=1)
         self._kernel = Kernel(buffer_size)
         self._hosts: dict[str, _Host] = {}
+        self._addresses_given = 0
         self._accepted: Counter[Endpoint] = Counter()
         self._failures: list[BaseException] = []
         # The server's ends of the connections whose handlers have not ended.
@@ -146,6 +160,61 @@ class Network:
         if self._nursery is None:
             raise RuntimeError("the servers run inside of `async with network:` only")
         return self._nursery
+
+    # ── The usual ──────────────────────────────────────────────────────────────────────────────
+
+    def serve(
+        self,
+        url: str,
+        respond: Respond | Reply,
+        *,
+        connect_delay: float = 0.0,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> HTTPServer:
+        """Let an HTTP server answer for an origin; return it, to see what it was asked.
+
+        The host gets an address, unless it is one, or :meth:`host` has given it some: then the
+        server listens at all of them.
+
+        Args:
+          url: such as ``"http://a.test"`` or ``"https://a.test:8443"``.
+          respond: called with each :class:`Request`, returns a :class:`Reply`; or the reply that
+            all requests get.
+          connect_delay: how long the client's ``connect`` takes, in seconds.
+          ssl_context: the server's side of TLS, for https.
+
+        Raises:
+          ValueError: *url* is not that of an origin; or https has no context, or http has one.
+        """
+        place = place_of(url)
+        if place.is_tls and ssl_context is None:
+            raise ValueError("https needs an ssl_context, that of the server")
+        if ssl_context is not None and not place.is_tls:
+            raise ValueError(f"an ssl_context is for https, and this is {url!r}")
+        server = HTTPServer(always(respond) if isinstance(respond, Reply) else respond)
+        for address in [place.host] if place.is_literal else self._addresses_of(place.host):
+            self.listen(
+                address, place.port, server, connect_delay=connect_delay, ssl_context=ssl_context
+            )
+        return server
+
+    def _addresses_of(self, name: str) -> Sequence[str]:
+        entry = self._hosts.get(_canonical(name))
+        if entry is None or not entry.addresses:
+            address = str(FIRST_ADDRESS + self._addresses_given)
+            self._addresses_given += 1
+            self.host(name, address, lookup_delay=entry.lookup_delay if entry else 0.0)
+            return [address]
+        return entry.addresses
+
+    def pool(self, **options: Any) -> ConnectionPool:
+        """Make a pool whose network this is: ``async with network.pool() as pool: ...``
+
+        Args:
+          options: those of :class:`triopool.ConnectionPool`.
+        """
+        usual: dict[str, Any] = {"resolver": self.resolve, "socket_factory": self.socket}
+        return ConnectionPool(**(usual | options))
 
     # ── What the network is like ───────────────────────────────────────────────────────────────
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import h11
 
@@ -35,6 +37,14 @@ class Request:
     def header(self, name: str) -> str | None:
         """Return the value of the first field called *name*, in any case; None without one."""
         return next((value for field, value in self.headers if field == name.lower()), None)
+
+    def json(self) -> Any:
+        """Return the body as JSON.
+
+        Raises:
+          ValueError: it is not.
+        """
+        return json.loads(self.body)
 
 
 def check_begins_request(data: bytes) -> None:

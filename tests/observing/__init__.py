@@ -1,0 +1,1 @@
+"""What OpenTelemetry and Prometheus are told."""

@@ -1,0 +1,1 @@
+"""The WebSocket client, in memory; `tests/real` has it with real servers."""

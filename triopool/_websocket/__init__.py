@@ -1,0 +1,1 @@
+"""WebSockets (RFC 6455): the handshake, which is a request, and what follows on its connection."""
