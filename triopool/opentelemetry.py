@@ -10,8 +10,8 @@ Needs the API only: ``pip install 'triopool[otel]'``. Where traces and metrics g
 with OpenTelemetry's own SDK.
 
 *Spans.* Each request has a span of kind CLIENT, below the caller's current one; so has each request
-that a redirect leads to, and each further attempt after a stale connection, these with
-``http.request.resend_count``. A span begins when the request does, so that waiting for a connection
+that a redirect leads to, each further attempt after a stale connection, and each retry of a
+session, these with ``http.request.resend_count``. A span begins when the request does, so that waiting for a connection
 and dialling are in it, and ends when its response has: the body was read to its end or broke off,
 the response was closed, or its block left. What a pool drains after that is not in it. If the
 connection switches to another protocol, as for a WebSocket, the span ends with that response.

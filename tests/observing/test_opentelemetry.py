@@ -272,6 +272,17 @@ async def test_a_redirect_that_is_refused_is_an_error(autojump_clock: trio.abc.C
     assert telemetry.spans[1].status.status_code is StatusCode.ERROR
 
 
+async def test_each_retry_of_a_session_has_a_span(autojump_clock: trio.abc.Clock) -> None:
+    telemetry = Telemetry()
+    async with world(telemetry) as (pool, servers):
+        api = pool.session(base_url=A, retry=triopool.Retry())
+        await api.get("status/503")
+    assert [one.get("http.request.resend_count") for one in telemetry.attributes] == [None, 1, 2]
+    assert {one["error.type"] for one in telemetry.attributes} == {"503"}
+    assert len({request.header("traceparent") for request in servers.requests}) == 3
+    assert telemetry.totals("http.client.active_requests") == {}
+
+
 async def test_each_attempt_after_a_stale_connection_has_a_span(
     autojump_clock: trio.abc.Clock,
 ) -> None:

@@ -123,6 +123,24 @@ async def _headers(scope: Any, query: dict[str, str], receive: Any, send: Any) -
     await respond(send, json.dumps(fields).encode(), 200, (b"content-type", b"application/json"))
 
 
+async def _events(scope: Any, query: dict[str, str], receive: Any, send: Any) -> None:
+    """Server-sent events, numbered: two behind Last-Event-ID, then the end. 204 behind the 6th."""
+    last = int(dict(scope["headers"]).get(b"last-event-id", b"0"))
+    if last >= 6:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+        return
+    kind = (b"content-type", b"text/event-stream")
+    await send({"type": "http.response.start", "status": 200, "headers": [kind]})
+    for number in (last + 1, last + 2):
+        event = f"retry: 100\nid: {number}\ndata: event\ndata: {number}\n\n: cut here".encode()
+        for piece in (event[:15], event[15:-4]):  # In the middle of a field.
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await trio.sleep(0.01)
+        await send({"type": "http.response.body", "body": b" or not\n", "more_body": True})
+    await send({"type": "http.response.body", "body": b"id: 99\ndata: never whole"})
+
+
 async def _refuse(scope: Any, query: dict[str, str], receive: Any, send: Any) -> None:
     """413 without a look at the body."""
     await respond(send, b"too much\n", 413)
@@ -134,5 +152,6 @@ ROUTES = {
     "/slow": _slow,
     "/echo": _echo,
     "/headers": _headers,
+    "/events": _events,
     "/refuse": _refuse,
 }

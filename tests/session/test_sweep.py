@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import trio
 from inside import check_slots
 from sweeping import sweep
 
-from triopool import ConnectError, ConnectionPool, Retry, Session
+from triopool import ConnectError, ConnectionPool, Retry, Session, StatusError
 from triopool.testing import Network, Reply, Request, Sweep, http_server
 
 from .world import API, jar, sets, to
@@ -120,6 +120,40 @@ def test_a_body_that_waits_for_a_connection() -> None:
             await sweep.victim(victim)
             assert body.ag_frame is None  # It was closed, before it had begun.
             assert not closed
+            await w.works_at_full_size()
+
+    sweep(scenario)
+
+
+def test_events_that_go_on_over_retries() -> None:
+    async def scenario(sweep: Sweep) -> None:
+        async def victim() -> None:
+            # Cancelled, there is no time for another attempt: then a 503 is the last word.
+            with suppress(StatusError):
+                async with w.session().events("x", reconnect_after=0.4) as events:
+                    async for _ in events:
+                        pass
+
+        kind = {"Content-Type": "text/event-stream", "Set-Cookie": "a=1; Path=/"}
+        stream = Reply(headers=kind, body=[b"id: 1\ndata: a\n\n", b"data"], gap=0.2, close=True)
+        async with world(Reply(503), stream, Reply(503), Reply(204)) as w:
+            await sweep.victim(victim)
+            assert not any(w.cookies[:2])
+            assert w.cookies[2:] == ["a=1"] * len(w.cookies[2:])
+            await w.works_at_full_size()
+
+    sweep(scenario)
+
+
+def test_a_stream_of_the_program_s_own() -> None:
+    async def scenario(sweep: Sweep) -> None:
+        async def victim() -> None:
+            async with w.session().connect() as stream:
+                await stream.send_all(b"GET /fresh HTTP/1.1\r\nHost: api.test\r\n\r\n")
+                assert bytes(await stream.receive_some()).endswith(b"fresh")
+
+        async with world() as w:
+            await sweep.victim(victim)
             await w.works_at_full_size()
 
     sweep(scenario)

@@ -15,6 +15,7 @@ import trio
 
 from triopool import (
     ConnectError,
+    ConnectionPool,
     LeasedConnection,
     LocalProtocolError,
     PoolClosed,
@@ -24,6 +25,8 @@ from triopool import (
     ReadTimeout,
     RemoteProtocolError,
     Response,
+    Retry,
+    Session,
     Timeouts,
     TriopoolError,
     WriteError,
@@ -39,6 +42,10 @@ DOCUMENTED = (
     *(ReadError, ReadTimeout, RemoteProtocolError, WriteError, WriteTimeout),
 )
 HOSTS = ("192.0.2.1", "192.0.2.1", "192.0.2.2", "both.test")
+AGAIN = Retry(
+    on=(500, ConnectError, PoolTimeout, ReadError, ReadTimeout, WriteError, WriteTimeout),
+    backoff=0.05,
+)
 SIZES = (1, 200, 5000, 70_000, 70_000, 300_000)
 
 
@@ -49,12 +56,14 @@ class Asked:
     Attributes:
       digest: of its body.
       disturbed: whether the client itself has kept it from ending well.
+      by: who asks: the pool, or a session that tries again what may be tried again.
     """
 
     token: str
     method: str
     options: dict[str, Any]
     digest: str
+    by: ConnectionPool | Session
     disturbed: bool = False
 
 
@@ -115,7 +124,10 @@ class Client:
             options["on_informational"] = lambda status, raw: self._hook()
         if world.chance(0.1):
             options["on_progress"] = lambda progress: self._hook()
-        return Asked(token, method, {"headers": fields, "decode": False, **options}, digest)
+        by: ConnectionPool | Session = world.pool
+        if world.chance(0.2):
+            by = world.pool.session(retry=AGAIN)
+        return Asked(token, method, {"headers": fields, "decode": False, **options}, digest, by)
 
     def _body(self) -> tuple[bytes, dict[str, Any]]:
         world = self._world
@@ -144,7 +156,7 @@ class Client:
 
     async def request(self) -> None:
         asked = self.asked()
-        await self._request(asked, self._world.pool.request, self._url(asked))
+        await self._request(asked, asked.by.request, self._url(asked))
 
     async def _request(
         self, asked: Asked, request: Callable[..., Awaitable[Response]], url: str
@@ -169,11 +181,11 @@ class Client:
         self._world.tell(f"{asked.token}: {'was cancelled' if outer.cancelled_caught else 'ended'}")
 
     async def _whole(self, asked: Asked, url: str) -> None:
-        await self._request(asked, self._world.pool.request, url)
+        await self._request(asked, asked.by.request, url)
 
     async def _in_parts(self, asked: Asked, url: str) -> None:
         with self.judged(asked):
-            async with self._world.pool.stream(asked.method, url, **asked.options) as response:
+            async with asked.by.stream(asked.method, url, **asked.options) as response:
                 self.look_at(asked, response, await self._read_in_parts(response))
 
     async def stream(self) -> None:
@@ -181,7 +193,7 @@ class Client:
         asked = self.asked()
         with self.judged(asked):
             url = self._url(asked)
-            async with self._world.pool.stream(asked.method, url, **asked.options) as response:
+            async with asked.by.stream(asked.method, url, **asked.options) as response:
                 self.look_at(asked, response)
                 if self._world.chance(0.5):
                     self.look_at(asked, response, await self._read_in_parts(response))
@@ -223,6 +235,7 @@ class Client:
 
     async def _leased(self, connection: LeasedConnection, way: Way) -> None:
         asked = self.asked()
+        asked.by = self._world.pool
         self._world.ways[asked.token] = way
         if self._world.chance(0.7):
             await self._request(asked, connection.request, f"/{asked.token}")
@@ -245,7 +258,7 @@ class Client:
             delays = delays[0], delays[0]
         with self.judged(asked):
             url = self._url(asked)
-            async with self._world.pool.stream(asked.method, url, **asked.options) as response:
+            async with asked.by.stream(asked.method, url, **asked.options) as response:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._use, asked, response, first, delays[0])
                     nursery.start_soon(self._use, asked, response, second, delays[1])
@@ -314,6 +327,8 @@ class Client:
         if body is None:
             return
         world.counts["answers"] += 1
+        if attempt > 1 and isinstance(asked.by, Session):
+            world.counts["answers to later attempts of a session"] += 1
         if response.is_success:
             world.whole.append(visit)
         expected = expected_body(asked.token, attempt, told, plan.size)
@@ -339,8 +354,8 @@ class Client:
             world.find(kind, f"{asked.token}: {exc!r}, caused by {exc.__cause__!r}")
             return
         visits = self._servers.visits.get(asked.token)
-        if not visits:
-            return
+        if not visits or isinstance(asked.by, Session):
+            return  # Which attempt was the last one is not known here.
         last = visits[-1]
         if isinstance(exc, ReadTimeout):
             assert exc.seconds is not None

@@ -166,6 +166,36 @@ BUGS = [
             ),
         ],
     ),
+    Bug(
+        "a session repeats what may not be repeated",
+        [
+            Edit(
+                "_session/attempts.py",
+                "request.may_be_repeated or isinstance(error, NOTHING_SENT)",
+                "True",
+            )
+        ],
+    ),
+    Bug(
+        "a session keeps the answer that it does not want",
+        [
+            Edit(
+                "_session/sender.py",
+                "            delivery.close()\n            await delivery.join()\n",
+                "",
+            )
+        ],
+    ),
+    Bug(
+        "a session sends a body again that it can't produce again",
+        [
+            Edit(
+                "_session/attempts.py",
+                "return sending.request.replayable or not sending.body_started",
+                "return True",
+            )
+        ],
+    ),
 ]
 
 

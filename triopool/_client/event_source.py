@@ -146,6 +146,8 @@ class EventSource:
         traceback: TracebackType | None,
     ) -> None:
         self._end = _closed
+        if exc is None and self._events is not None and self.response is not None:
+            self.response.close(drain=False)  # Such a stream has no end for which to keep a slot.
         await self._disconnect(exc)
 
     def __aiter__(self) -> EventSource:
