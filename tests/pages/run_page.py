@@ -15,16 +15,15 @@ A block that imports what is not installed here is left out.
 
 from __future__ import annotations
 
-import __main__
 import ast
 import importlib.util
 import inspect
 import linecache
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import pytest
 import trio
 from blocks import Block, python_blocks, with_our_server
 
@@ -59,10 +58,14 @@ def main(page: Path, url: str) -> None:
 def _run_program(page: Path, block: Block) -> None:
     file = Path("block.py")
     file.write_text(block.code, encoding="utf-8")
-    # Where a dataclass, say, looks its annotations up.
-    known = __main__.__dict__.copy()
-    known["__file__"] = str(file)
-    exec(_compiled(page, block), known)
+    # A module of its own: it knows nothing of ours, and dataclasses, say, look it up.
+    ours = sys.modules["__main__"]
+    sys.modules["__main__"] = module = ModuleType("__main__")
+    module.__file__ = str(file)
+    try:
+        exec(_compiled(page, block), vars(module))
+    finally:
+        sys.modules["__main__"] = ours
 
 
 async def _run_in_a_pool(page: Path, block: Block, known: dict[str, Any]) -> None:
@@ -74,6 +77,8 @@ async def _run_in_a_pool(page: Path, block: Block, known: dict[str, Any]) -> Non
 
 
 def _run_tests(block: Block) -> None:
+    import pytest  # Here, because that takes as long as many a page.
+
     file = Path(f"test_line_{block.line}.py")
     file.write_text(block.code, encoding="utf-8")
     if pytest.main([*FOR_TESTS, str(file)]) != 0:

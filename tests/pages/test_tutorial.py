@@ -65,7 +65,7 @@ async def test_who_follows_the_tutorial_sees_what_it_says(tmp_path: Path) -> Non
 async def follow(folder: Path, port: int, where: str, expected: str) -> None:
     """Type a command, and see what it prints."""
     command = where.partition(": ")[2].replace(":8000", f":{port}")
-    status, output = await run_python(*shlex.split(command)[1:], cwd=folder)
+    status, output = await run_python(*shlex.split(command)[1:], cwd=folder, COLUMNS="80")
     assert status == 0, f"{where}\n{output}"
     seen = output.replace(f":{port}", ":8000")
     assert re.fullmatch(pattern(expected), seen), f"{where}\n{seen}"
