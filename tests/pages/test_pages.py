@@ -105,7 +105,6 @@ async def test_blocks_of_all_kinds_are_run(server: str, tmp_path: Path) -> None:
     [
         ("```python\n\n1 / 0\n```", '.md", line 3, in'),
         ("<!-- run: in a pool -->\n\n```python\nawait nothing\n```", '.md", line 4, in'),
-        ("<!-- run: as a test -->\n\n```python\ndef test(): assert 0\n```", "1 failed"),
         ("<!-- run: somehow -->\n\n```python\n1\n```", "line 3: what is 'somehow'?"),
         ("```python\nasync def f(): pass\nf()\n```", "was never awaited"),
     ],
