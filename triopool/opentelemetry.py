@@ -11,10 +11,11 @@ with OpenTelemetry's own SDK.
 
 *Spans.* Each request has a span of kind CLIENT, below the caller's current one; so has each request
 that a redirect leads to, each further attempt after a stale connection, and each retry of a
-session, these with ``http.request.resend_count``. A span begins when the request does, so that waiting for a connection
-and dialling are in it, and ends when its response has: the body was read to its end or broke off,
-the response was closed, or its block left. What a pool drains after that is not in it. If the
-connection switches to another protocol, as for a WebSocket, the span ends with that response.
+session, these with ``http.request.resend_count``. A span begins when the request does, so that
+waiting for a connection and dialling are in it, and ends when its response has: the body was read
+to its end or broke off, the response was closed, or its block left. What a pool drains after that
+is not in it. If the connection switches to another protocol, as for a WebSocket, the span ends with
+that response.
 
 *Context.* The fields of the global propagator (``traceparent``, mostly) go along with each attempt,
 and name its very span; one that the caller has set stays.

@@ -392,9 +392,9 @@ BUGS = [
     ),
     Bug(
         "the proxy of a lease is forgotten",
-        "_pool.py",
-        '            "proxy": proxy,\n',
-        '            "proxy": None,\n',
+        "_requests.py",
+        'proxy=proxy)\n        request = about_a_connection(self._client, "lease()"',
+        'proxy=None)\n        request = about_a_connection(self._client, "lease()"',
     ),
     Bug(
         "a socket for the origins is one for the proxy",

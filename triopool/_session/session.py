@@ -35,9 +35,10 @@ from .sender import Sender
 class Session:
     """What the requests to one API have in common; ``pool.session(...)`` makes and explains it.
 
-    It has the methods of the pool, and borrows its connections: any number of sessions share one
-    pool, one for each tenant, SDK or test. It holds nothing, so it needs no block and no closing;
-    it works while the pool does. Any number of tasks may use it at once.
+    It has those methods of the pool that ask a server for something, and borrows its connections:
+    any number of sessions share one pool, one for each tenant, SDK or test. It holds nothing, so it
+    needs no block and no closing; it works while the pool does. Any number of tasks may use it at
+    once.
 
     Attributes:
       base_url: what relative URLs are joined to, without credentials; None if there is nothing.
