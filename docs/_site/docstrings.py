@@ -6,6 +6,7 @@ well, and code stands below a line that ends with two colons. The site is made o
 
 from __future__ import annotations
 
+import ast
 import re
 from html import escape
 from typing import Any
@@ -43,10 +44,18 @@ def _as_markdown(text: str, found: griffe.Object) -> str:
 def _fenced(match: re.Match[str]) -> str:
     margin, lead = match["margin"], match["lead"]
     code = "\n".join(line.removeprefix(f"{margin}    ") for line in match["code"].split("\n"))
-    fenced = "\n".join(
-        f"{margin}{line}".rstrip() for line in ("```python", *code.strip("\n").split("\n"), "```")
-    )
+    lines = (f"```{_language(code)}", *code.strip("\n").split("\n"), "```")
+    fenced = "\n".join(f"{margin}{line}".rstrip() for line in lines)
     return (f"{margin}{lead}:\n\n" if lead else "") + f"{fenced}\n\n"
+
+
+def _language(code: str) -> str:
+    """Not all of it is Python: there are drawings, too."""
+    try:
+        ast.parse(code)
+    except SyntaxError:
+        return "text"
+    return "python"
 
 
 def _reference(short: str, name: str, found: griffe.Object) -> str:

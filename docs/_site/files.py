@@ -51,9 +51,11 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 def _with_links(markdown: str, source: str, page: str) -> str:
     """The text of *source* with its relative links changed to what they are from *page*."""
 
+    leads = PAGES | {"examples": "examples/index.md"}
+
     def change(match: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(posixpath.dirname(source), match[1]))
-        leads_to = PAGES.get(target, target.removeprefix("docs/"))
+        leads_to = leads.get(target, target.removeprefix("docs/"))
         if leads_to == target:
             return match[0]
         relative = posixpath.relpath(leads_to, posixpath.dirname(page))
