@@ -33,8 +33,8 @@ BUGS = [
     Bug(
         "an unknown scheme is quoted where it may be a name",
         "_proxy/proxy.py",
-        'if match and "@" not in url else',
-        "if match else",
+        'if match is None or "@" in url:',
+        "if match is None:",
     ),
     Bug("paths are let pass", "_proxy/proxy.py", 'parts.path not in ("", "/") or ', ""),
     Bug("empty queries are let pass", "_proxy/proxy.py", '"?" in url', "parts.query"),
@@ -250,8 +250,8 @@ BUGS = [
     Bug(
         "the proxy's fields are left out of a head that is kept",
         "_request/request.py",
-        'make_head("GET", "/", self._lines(forwarder))',
-        'make_head("GET", "/", self._lines(None))',
+        "more = () if forwarder is None else",
+        "more = () if True else",
     ),
     Bug(
         "the proxy's fields are left out of a head that is made anew",
@@ -260,16 +260,10 @@ BUGS = [
         "make_head(self.method, target, self._lines(None))",
     ),
     Bug(
-        "heads are kept without the proxy that they are for",
+        "a head is kept with the fields of a proxy",
         "_request/request.py",
-        "place = self.url.host_header, self.decode, forwarder\n",
-        "place = self.url.host_header, self.decode, None\n",
-    ),
-    Bug(
-        "a head with the credentials of one request's proxy is kept",
-        "_request/request.py",
-        "return not self.key.forwarded or (self.chooser is not None and self.chooser.settled)",
-        "return True",
+        'make_head("GET", "/", self._lines(None))',
+        'make_head("GET", "/", self._lines(forwarder))',
     ),
     Bug(
         "a forwarded head's Host is the proxy's",
@@ -298,7 +292,7 @@ BUGS = [
     Bug(
         "a header Proxy-Authorization reaches the origin",
         "_request/prepare.py",
-        'if target is None and "proxy-authorization" in names:',
+        'if "proxy-authorization" in names:',
         "if False:",
     ),
     Bug(
@@ -356,8 +350,8 @@ BUGS = [
     Bug(
         "Proxy-Connection is not heeded",
         "_protocol/heads.py",
-        '_PROXY_CONNECTION = b"proxy-connection"',
-        '_PROXY_CONNECTION = b"x-proxy-connection"',
+        '_PROXY_CONNECTION = b"connection", b"proxy-connection"',
+        '_PROXY_CONNECTION = b"connection", b"x-proxy-connection"',
     ),
     # ── Leases and the pool ────────────────────────────────────────────────────────────────────
     Bug(
@@ -626,12 +620,6 @@ BUGS = [
         "_protocol/connect.py",
         "if self._informational > MAX_INFORMATIONAL:",
         "if False:",
-    ),
-    Bug(
-        "101 is waited behind",
-        "_protocol/connect.py",
-        "            if status == 101:\n",
-        "            if False:\n",
     ),
     Bug(
         "IPv6 without brackets",

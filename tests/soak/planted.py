@@ -100,7 +100,14 @@ BUGS = [
     ),
     Bug(
         "a request is sent again whatever it is",
-        [Edit("_client/retry.py", "exchange.nothing_sent or request.may_be_repeated", "True")],
+        [
+            Edit(
+                "_client/retry.py",
+                "(exchange.nothing_sent or (request.may_be_repeated and "
+                "sending.in_vain < MAX_RETRIES))",
+                "True",
+            )
+        ],
     ),
     Bug(
         "what comes behind a proxy's answer is not looked for",

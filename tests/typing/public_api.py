@@ -70,7 +70,7 @@ async def requests(pool: triopool.ConnectionPool) -> None:
     assert_type(response.raise_for_status(), triopool.Response)
     assert_type(response.is_error, bool)
     assert_type(response.is_redirect, bool)
-    assert_type(response.elapsed, float | None)
+    assert_type(response.elapsed, float)
     assert_type(response.request, triopool.RequestInfo)
     assert_type(response.links["next"], triopool.Link)
     assert_type(response.links["next"].url, str)

@@ -31,10 +31,19 @@ class Delivery:
     Attributes:
       exchange: what it is the response of.
       previous: that of the response whose redirect led here; None if none did.
+      elapsed: seconds from the beginning of the request to the arrival of the head.
       closed: whether it has been closed, by any task. What was read before stays.
     """
 
-    __slots__ = ("_listener", "_reader", "_start_drain", "closed", "exchange", "previous")
+    __slots__ = (
+        "_listener",
+        "_reader",
+        "_start_drain",
+        "closed",
+        "elapsed",
+        "exchange",
+        "previous",
+    )
 
     def __init__(
         self,
@@ -44,6 +53,7 @@ class Delivery:
     ) -> None:
         self.exchange = exchange
         self.previous = previous
+        self.elapsed = trio.current_time() - exchange.sending.began_at
         self.closed = False
         self._reader = BodyReader(exchange)
         self._listener = exchange.sending.listener

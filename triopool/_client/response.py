@@ -163,14 +163,13 @@ class Response(trio.abc.ReceiveStream):
         return self._delivery.exchange.sending.info()
 
     @property
-    def elapsed(self) -> float | None:
+    def elapsed(self) -> float:
         """Seconds from the call to the head's arrival, waiting and dialling included.
 
-        On Trio's clock. **None if the pool has no instrument**: then nobody looks at the clock. Any
-        one will do: ``ConnectionPool(instruments=[triopool.abc.Instrument()])``. After a redirect
-        it counts from there, and after a session's retry from when it was sent again.
+        On Trio's clock. After a redirect it counts from there, and after a session's retry from
+        when it was sent again.
         """
-        return self._delivery.exchange.sending.listener.elapsed
+        return self._delivery.elapsed
 
     @cached_property
     def links(self) -> CIMultiDictProxy[Link]:

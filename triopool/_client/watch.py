@@ -88,9 +88,9 @@ class Watch(Listener):
         self._callers = sending.listener
         self._watches = watches
         self._instrument = watches.instrument
-        self._called_at = self._waits_since = trio.current_time()
+        self._waits_since = sending.began_at
         info = sending.info()
-        self.record = RequestRecord(info, self._called_at, info.redirects + info.retries)
+        self.record = RequestRecord(info, sending.began_at, info.redirects + info.retries)
         # Of the response that has started and has not ended.
         self._delivery: Delivery | None = None
 
@@ -145,10 +145,9 @@ class Watch(Listener):
         self._callers.failed(error)
 
     def answered(self, delivery: Delivery) -> None:
-        seconds = self.elapsed = trio.current_time() - self._called_at
         exchange, record, head = delivery.exchange, self.record, delivery.exchange.response
         response = record.response = ResponseInfo(
-            head.status_code, seconds, http_version=head.http_version.decode("ascii")
+            head.status_code, delivery.elapsed, http_version=head.http_version.decode("ascii")
         )
         self._delivery = delivery
         self._watches.open[self] = None
@@ -198,7 +197,7 @@ class Watch(Listener):
         record, exchange = self.record, delivery.exchange
         assert record.response is not None
         del self._watches.open[self]
-        seconds = trio.current_time() - self._called_at
+        seconds = trio.current_time() - self._sending.began_at
         end = ResponseEnd(outcome, exchange.body_bytes, seconds, error)
         if exchange.switched:  # Then it was over with the head.
             self._instrument.response_ended(record.request, record.response, end)

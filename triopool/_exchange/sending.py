@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import trio
+
 from .._body.pieces import close_body
 from .._facts import RequestInfo
 from .._request.listener import SILENT, Listener
@@ -18,6 +20,7 @@ class Sending:
         is measured once the request has begun, and the request that knows the length takes the
         place of the one that doesn't.
       listener: is told how it goes.
+      began_at: when it began, on Trio's clock.
       attempt: how often it has been sent, with this time.
       in_vain: how often some of it was sent, and the connection turned out to be stale.
       body_started: whether an iterator over the body has been asked for anything.
@@ -28,6 +31,7 @@ class Sending:
 
     __slots__ = (
         "attempt",
+        "began_at",
         "body_started",
         "followed",
         "id",
@@ -47,6 +51,7 @@ class Sending:
     ) -> None:
         self.request = request
         self.listener = listener
+        self.began_at = trio.current_time()
         self.attempt = 1
         self.in_vain = 0
         self.body_started = False

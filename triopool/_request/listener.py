@@ -16,13 +16,7 @@ class Listener:
     """Hears of one request, and does nothing about it; subclasses override what they care for.
 
     All methods are synchronous, and must not raise.
-
-    Attributes:
-      elapsed: seconds from the call to the head of the response; None if nobody measures, or there
-        is none yet.
     """
-
-    elapsed: float | None = None
 
     def queued(self, waiting: int) -> None:
         """It waits for a slot; *waiting* requests of the pool do, with this one."""
