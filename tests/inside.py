@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+import trio
 
 from triopool import ConnectionPool, Response, Timeouts
 from triopool._charset import _known
@@ -34,9 +35,24 @@ def check_slots(pool: ConnectionPool) -> None:
 
 def tasks_of(pool: ConnectionPool) -> list[str]:
     """The names of the tasks that the pool runs: its keepers, and dials, drains, look-ups."""
+    return sorted(task.name for task in nursery_of(pool).child_tasks)
+
+
+def nursery_of(pool: ConnectionPool) -> trio.Nursery:
+    """Where they run."""
     nursery = pool._nursery._nursery
     assert nursery is not None
-    return sorted(task.name for task in nursery.child_tasks)
+    return nursery
+
+
+def core_pool_of(client: Any) -> Any:
+    """What the transport of a client of httpx has in the place of a pool of httpcore."""
+    return client._transport._pool
+
+
+def close_transport(transport: Any) -> None:
+    """What its aclose() does, but for the checkpoint: that needs a run."""
+    transport._lifetime.close()
 
 
 def connections(pool: ConnectionPool) -> list[Any]:

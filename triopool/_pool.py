@@ -208,6 +208,7 @@ class ConnectionPool(Requests):
     ) -> None:
         """Close everything, then wait for our own tasks to end: cancelled as they are, not long."""
         close_all(self)
+        self._nursery.cancel()
         await self._nursery.close()
 
     @property
@@ -291,14 +292,19 @@ def client_of(pool: ConnectionPool) -> Client:
     return pool._client
 
 
-def close_all(pool: ConnectionPool) -> None:
-    """Close everything that a pool has, and cancel its tasks. May be called again.
+def requests_of(pool: ConnectionPool) -> int:
+    """How many requests a pool has: in line, in flight, or with a response that is not closed."""
+    return pool._slots.under_way - pool._client.drains
 
-    The pool can't be used any more, and is left where it was entered.
+
+def close_all(pool: ConnectionPool) -> None:
+    """Close everything that a pool has, so that it can't be used any more. May be called again.
+
+    It is left where it was entered, and only then are its keepers cancelled: that would cancel the
+    block in which it is open, too.
     """
     if pool._state is _State.OPEN:
         pool._state = _State.LEFT
         pool._slots.shut("the pool was closed")
         pool._client.stop()
         pool._deadlines.stop()
-        pool._nursery.cancel()

@@ -5,7 +5,8 @@
     import httpx2
     from triopool.httpx2 import TriopoolTransport
 
-    async with httpx2.AsyncClient(transport=TriopoolTransport()) as client:
+    async with triopool.ConnectionPool() as pool:
+        client = httpx2.AsyncClient(transport=TriopoolTransport(pool))
         response = await client.get("https://www.example.org/")
 
 or, where the client is given what would be lost with ``transport=`` (``verify``, ``cert``,
@@ -18,7 +19,8 @@ For httpx there is :mod:`triopool.httpx`, which has the same.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 try:
     import httpcore2
@@ -28,23 +30,33 @@ except ImportError as exc:
 
 from ._httpx.client import client_options
 from ._httpx.errors import Errors
+from ._httpx.options import HTTP2Warning
+from ._httpx.patches import Patches
 from ._httpx.proxies import with_none_as
 from ._httpx.transport import Bridge, BridgeStream
 from ._pool import ConnectionPool
 
-__all__ = ["AsyncClient", "TriopoolTransport"]
+__all__ = ["AsyncClient", "HTTP2Warning", "TriopoolTransport"]
+
+_PATCHES = Patches(httpx2, httpcore2)
 
 
 class _Stream(BridgeStream, httpx2.AsyncByteStream):
     pass
 
 
-class TriopoolTransport(Bridge, httpx2.AsyncBaseTransport):
+class TriopoolTransport(Bridge, httpx2.AsyncHTTPTransport):
     """A transport for ``httpx2.AsyncClient(transport=...)``.
 
+    It is an ``httpx2.AsyncHTTPTransport``, so that what is patched there (by respx, pytest-httpx2,
+    vcrpy, OpenTelemetry) holds here.
+
     Args:
-      pool: a pool to borrow, which is opened and left elsewhere: so it can be shared. None to
-        own one, made of *options*, which the client's ``async with`` opens and leaves.
+      pool: a pool to borrow, which is opened and left elsewhere: so it can be shared, and the
+        client needs no block. None to own one, made of *options*.
+      lifetime: for how long one of its own is open: ``"block"``, from when the client's
+        ``async with`` is entered until it is left; or ``"run"``, from the first request until the
+        main task of the Trio run ends, in a system task. That has a price: see docs/httpx2.md.
       options: those of :class:`triopool.ConnectionPool`. Its ``timeouts`` has no meaning here:
         the client's own hold.
     """
@@ -52,6 +64,8 @@ class TriopoolTransport(Bridge, httpx2.AsyncBaseTransport):
     library = httpx2
     core = httpcore2
     errors = Errors(httpx2, httpcore2)
+    patches = _PATCHES
+    code = "httpx2.AsyncClient(transport=triopool.httpx2.TriopoolTransport({}))"
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request; return when the head of its response is here.
@@ -59,17 +73,26 @@ class TriopoolTransport(Bridge, httpx2.AsyncBaseTransport):
         Raises:
           httpx2.TransportError: the most specific class; its cause is ours.
         """
+        if _PATCHES.is_there:
+            return await super().handle_async_request(request)
         response: httpx2.Response = await self.handle(request, _Stream)
         return response
 
 
-class _Directly(httpx2.AsyncBaseTransport):
+class _TransportOfClient(TriopoolTransport):
+    code = "triopool.httpx2.AsyncClient({})"
+
+
+class _Directly(httpx2.AsyncHTTPTransport):
     """What None stands for among the mounts of a client: its transport, but past the proxies."""
 
     def __init__(self, transport: TriopoolTransport) -> None:
         self._transport = transport
+        self._pool = _PATCHES.core_pool(partial(transport.handle_core, directly=True))
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if _PATCHES.is_there:
+            return await super().handle_async_request(request)
         response: httpx2.Response = await self._transport.handle(request, _Stream, directly=True)
         return response
 
@@ -77,8 +100,8 @@ class _Directly(httpx2.AsyncBaseTransport):
 class AsyncClient(httpx2.AsyncClient):
     """``httpx2.AsyncClient`` on a pool of ours; takes the arguments of that one.
 
-    ``verify``, ``cert``, ``limits``, ``proxy`` and ``trust_env`` are carried over to the pool. What
-    it can't do (``http2=True``) is refused rather than ignored.
+    ``verify``, ``cert``, ``limits``, ``proxy`` and ``trust_env`` are carried over to the pool.
+    ``http2=True`` is warned of (:class:`HTTP2Warning`), and HTTP/1.1 is spoken.
 
     With ``trust_env``, and without ``proxy``, the environment says which proxies to use, as
     :meth:`triopool.ProxyRules.from_environment` has it. A ``socks5`` proxy resolves the names, as
@@ -87,12 +110,19 @@ class AsyncClient(httpx2.AsyncClient):
 
     Args:
       pool: a pool to borrow; see :class:`TriopoolTransport`.
+      lifetime: for how long a pool of its own is open; see there, too.
       options: all others of ``httpx2.AsyncClient``.
     """
 
-    def __init__(self, *, pool: ConnectionPool | None = None, **options: Any) -> None:
-        for_pool, rest = client_options(httpx2, pool, options)
-        transport = TriopoolTransport(pool, **for_pool)
+    def __init__(
+        self,
+        *,
+        pool: ConnectionPool | None = None,
+        lifetime: Literal["block", "run"] = "block",
+        **options: Any,
+    ) -> None:
+        for_pool, rest = client_options(httpx2, pool, lifetime, options)
+        transport = _TransportOfClient(pool, **for_pool)
         if pool is None:
             rest["mounts"] = with_none_as(_Directly(transport), rest.get("mounts"))
         super().__init__(transport=transport, **rest)

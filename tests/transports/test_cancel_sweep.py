@@ -11,14 +11,16 @@ import pytest
 import trio
 from sweeping import sweep as sweep_and_count
 
+from triopool import ConnectionPool
 from triopool.testing import Network, Reply, Request, Sweep, http_proxy, http_server
 
+from .patching import PATCHES, Patch
 from .world import ADDRESS, LIBRARIES, TLS_URL, URL, Contexts, Library, nothing_held
 
 PROXY_ADDRESS = "192.0.2.9"
 
 # httpx leaves generators of its own behind when it is cancelled. One of ours would be an error.
-pytestmark = pytest.mark.filterwarnings("ignore:Async generator 'httpx2?[.]:ResourceWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:Async generator 'http(x|core)2?[.]:ResourceWarning")
 
 
 async def reply(request: Request) -> Reply:
@@ -35,9 +37,13 @@ class Swept:
     def __init__(self, client: Any, transport: Any, network: Network, url: str) -> None:
         self.client = client
         self.transport = transport
-        self.pool = transport.pool
         self.network = network
         self.url = url
+
+    @property
+    def pool(self) -> ConnectionPool:
+        pool: ConnectionPool = self.transport.pool
+        return pool
 
     async def ask(self, target: str, method: str = "GET", **options: Any) -> None:
         response = await self.client.request(method, self.url + target, **options)
@@ -45,6 +51,7 @@ class Swept:
 
     async def is_sound(self) -> None:
         """Nothing is held once dials and drains are through, and every slot works."""
+        assert self.pool  # One of the run may not have been asked for yet: so it opens now.
         await trio.sleep(6)
         nothing_held(self.pool, self.network)
         async with trio.open_nursery() as nursery:
@@ -59,7 +66,7 @@ Victim = Callable[[Swept], Awaitable[None]]
 
 @asynccontextmanager
 async def swept(
-    lib: Library, contexts: Contexts | None, proxy: str | None = None
+    lib: Library, contexts: Contexts | None, proxy: str | None = None, lifetime: str = "block"
 ) -> AsyncIterator[Swept]:
     client, server = contexts or (None, None)
     async with Network() as network:
@@ -73,9 +80,12 @@ async def swept(
             ssl_context=client,
             max_connections=2,
             proxy=proxy,
+            lifetime=lifetime,
         )
         async with lib.client.AsyncClient(transport=transport, timeout=None) as made:
             yield Swept(made, transport, network, TLS_URL if contexts else URL)
+        if lifetime == "run":
+            await trio.sleep(1)  # The pool was given up, and ends in a task of its own.
         assert not network.open_sockets
 
 
@@ -176,12 +186,13 @@ def sweep(
     proxy: str | None = None,
     warm: bool = True,
     with_signal: bool = False,
+    lifetime: str = "block",
 ) -> None:
     lib = Library.of(name)
     outcomes: set[bool] = set()
 
     async def scenario(one: Sweep) -> None:
-        async with swept(lib, contexts, proxy) as w:
+        async with swept(lib, contexts, proxy, lifetime) as w:
             if warm:
                 await w.ask("/warm")
             result = await one.victim(victim, w)
@@ -189,6 +200,7 @@ def sweep(
             await w.is_sound()
 
     label = f"{name}: {victim.__name__}, warm={warm}, tls={contexts is not None}, proxy={proxy}"
+    label += f", {lifetime}"
     sweep_and_count(scenario, with_signal=with_signal, name=label)
     assert outcomes == {True, False}
 
@@ -234,6 +246,35 @@ async def with_transports_of_its_own(w: Swept) -> None:
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_client_of_two_transports_may_be_cancelled_anywhere(name: str) -> None:
     sweep(name, with_transports_of_its_own)
+
+
+async def closing(w: Swept) -> None:
+    """Other requests go on as the client is closed in their midst, and after it."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(w.ask, "/victim")
+        await trio.sleep(0.01)
+        await w.transport.aclose()
+        await w.ask("/behind")
+
+
+@pytest.mark.parametrize("with_signal", [False, True], ids=["cancelled", "control-C"])
+@pytest.mark.parametrize("victim", [plain, upload, left_early, closing])
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_request_on_the_pool_of_the_run_may_be_cancelled_anywhere(
+    name: str, victim: Victim, with_signal: bool
+) -> None:
+    """The first one, too: it waits for the pool to open."""
+    sweep(name, victim, warm=False, lifetime="run", with_signal=with_signal)
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.__name__)
+@pytest.mark.parametrize("victim", [upload, streamed])
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_request_that_passes_a_patch_may_be_cancelled_anywhere(
+    name: str, victim: Victim, patch: Patch
+) -> None:
+    with patch(Library.of(name), lambda request: None):
+        sweep(name, victim)
 
 
 @pytest.mark.parametrize("name", LIBRARIES)

@@ -68,6 +68,15 @@ def test_limits_of_another_kind_are_refused(lib: Library) -> None:
         lib.ours.AsyncClient(limits=100)
 
 
+def test_limits_of_the_other_library_are_told_as_such(lib: Library) -> None:
+    other = {"httpx": "httpx2", "httpx2": "httpx"}[lib.name]
+    with pytest.raises(TypeError, match=rf"limits must be a {lib.name}\.Limits, not .*") as caught:
+        lib.ours.AsyncClient(limits=Library.of(other).client.Limits())
+    assert f"import Limits from {lib.name}, or take triopool.{other}.AsyncClient" in str(
+        caught.value
+    )
+
+
 async def test_limits_hold(lib: Library, no_leaked_sockets: None) -> None:
     head = Send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
     limits = lib.client.Limits(max_connections=2)
@@ -201,7 +210,6 @@ async def test_verify_is_what_decides_whom_to_trust(
 @pytest.mark.parametrize(
     ("options", "kind", "said"),
     [
-        ({"http2": True}, ValueError, "HTTP/1.1 only: http2= has to be False"),
         ({"http1": False}, ValueError, "http1= has to be True"),
         ({"transport": None}, TypeError, "transport= is what this class is about"),
         ({"verfy": False}, TypeError, "verfy"),
@@ -212,6 +220,27 @@ def test_what_can_not_be_honoured_is_refused(
 ) -> None:
     with pytest.raises(kind, match=said):
         lib.ours.AsyncClient(**options)
+
+
+@pytest.mark.parametrize("name", ["AsyncClient", "TriopoolTransport"])
+def test_http2_is_warned_of_where_it_is_asked_for(lib: Library, name: str) -> None:
+    with pytest.warns(lib.ours.HTTP2Warning, match="triopool speaks HTTP/1.1") as caught:
+        getattr(lib.ours, name)(http2=True)
+    [warning] = caught
+    assert warning.filename == __file__
+    assert issubclass(lib.ours.HTTP2Warning, UserWarning)
+
+
+async def test_a_client_that_asked_for_http2_speaks_http_1(
+    lib: Library, autojump_clock: object
+) -> None:
+    server = http_server(echo)
+    async with Network() as network, ConnectionPool(socket_factory=network.socket) as pool:
+        network.listen(ADDRESS, 80, server)
+        with pytest.warns(lib.ours.HTTP2Warning):
+            client = lib.ours.AsyncClient(pool=pool, http2=True)
+        response = await client.get(f"http://{ADDRESS}/")
+        assert (response.text, response.http_version) == ("GET / ", "HTTP/1.1")
 
 
 def test_what_asks_for_nothing_special_is_taken(lib: Library) -> None:

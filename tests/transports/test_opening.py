@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,11 +52,50 @@ async def test_the_options_of_a_transport_are_those_of_a_pool(
 
 async def test_a_client_outside_of_its_block_is_told_what_to_write(lib: Library) -> None:
     client = lib.client.AsyncClient(transport=lib.ours.TriopoolTransport())
-    with pytest.raises(RuntimeError, match=r"async with AsyncClient\(transport=") as caught:
+    with pytest.raises(RuntimeError, match="the pool of this transport is not open") as caught:
         await client.get(URL)
-    assert "TriopoolTransport(pool)" in str(caught.value)
+    message, ours = str(caught.value), f"triopool.{lib.name}.TriopoolTransport"
+    assert "async with triopool.ConnectionPool() as pool:" in message
+    assert f"client = {lib.name}.AsyncClient(transport={ours}(pool=pool))" in message
+    assert f"client = {lib.name}.AsyncClient(transport={ours}(lifetime='run'))" in message
     await client.aclose()  # There is nothing to be closed, and that is no error.
     await client.aclose()
+
+
+async def test_a_transport_of_the_other_library_says_so(
+    lib: Library, autojump_clock: object
+) -> None:
+    async with ConnectionPool() as pool:
+        transport = lib.ours.TriopoolTransport(pool)
+        other = Library.of(OTHER[lib.name])
+        client = other.client.AsyncClient(transport=transport)
+        with pytest.raises(TypeError, match=rf"is one of {lib.name}, .* client of {other.name}"):
+            await client.get(URL)
+
+
+async def test_a_client_of_ours_is_told_with_its_own_name_what_to_write(lib: Library) -> None:
+    client = lib.ours.AsyncClient(trust_env=False)
+    with pytest.raises(RuntimeError, match="the pool of this transport is not open") as caught:
+        await client.get(URL)
+    assert f"client = triopool.{lib.name}.AsyncClient(pool=pool)" in str(caught.value)
+    assert f"client = triopool.{lib.name}.AsyncClient(lifetime='run')" in str(caught.value)
+
+
+async def test_what_a_client_is_told_to_write_works(lib: Library, autojump_clock: object) -> None:
+    async with Network() as network:
+        network.listen(ADDRESS, 80, http_server(echo))
+        names = {"triopool": triopool, lib.name: lib.client}
+        for make in (lib.ours.TriopoolTransport, lambda: lib.ours.AsyncClient(trust_env=False)):
+            made = make()
+            transport = made if make is lib.ours.TriopoolTransport else None
+            client = lib.client.AsyncClient(transport=made) if transport else made
+            with pytest.raises(RuntimeError) as caught:
+                await client.get(URL)
+            lend, for_run = re.findall("client = (.*)", str(caught.value))
+            async with ConnectionPool(socket_factory=network.socket) as pool:
+                lent = eval(lend, names | {"pool": pool})
+                assert (await lent.get(f"http://{ADDRESS}/")).text == "GET / "
+            assert isinstance(eval(for_run, names), lib.client.AsyncClient)
 
 
 async def test_a_client_may_be_closed_inside_of_its_block_and_more_than_once(
@@ -75,6 +115,26 @@ async def test_a_client_may_be_closed_inside_of_its_block_and_more_than_once(
             with pytest.raises(RuntimeError, match="not open"):
                 await transport.handle_async_request(lib.client.Request("GET", URL))
         await client.aclose()
+
+
+def test_what_comes_behind_the_closing_of_a_client_goes_on(lib: Library) -> None:
+    """An SDK that is entered closes its client when it is left, perhaps in the client's own block.
+
+    A run of its own: pytest-trio takes a test that is cancelled for one that has passed.
+    """
+    reached: list[str] = []
+
+    async def main() -> None:
+        async with lib.ours.AsyncClient(trust_env=False, verify=False) as client:
+            await client.aclose()
+            reached.append("closed")
+            await trio.sleep(0.01)
+            reached.append("in the block")
+        reached.append("left")
+        await trio.sleep(0.01)
+
+    trio.run(main)
+    assert reached == ["closed", "in the block", "left"]
 
 
 async def test_closing_a_client_ends_its_requests_under_way(
@@ -177,7 +237,7 @@ async def test_a_client_of_several_transports_of_ours(
 
 async def test_a_transport_that_is_open_in_another_task_is_not_shared(lib: Library) -> None:
     async def enter() -> None:
-        with pytest.raises(RuntimeError, match=r"lend it .* TriopoolTransport\(pool\)"):
+        with pytest.raises(RuntimeError, match=r"lend it: .*TriopoolTransport\(pool=pool\)"):
             await transport.__aenter__()
 
     transport = lib.ours.TriopoolTransport()

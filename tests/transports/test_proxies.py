@@ -35,6 +35,7 @@ from triopool.testing import (
     socks_proxy,
 )
 
+from .patching import PATCHES, Patch
 from .test_trace import DIAL, TLS, Trace
 from .world import ADDRESS, TLS_URL, URL, Contexts, Library, echo, tcp
 
@@ -498,6 +499,22 @@ async def test_mounts_go_before_the_proxy_and_none_is_the_direct_way(
         assert [request.host for request in town.socks.requests] == ["socks.test"]
 
 
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.__name__)
+async def test_a_mount_of_none_is_the_direct_way_behind_a_patch_too(
+    lib: Library, visit: Visit, autojump_clock: object, patch: Patch
+) -> None:
+    async with (
+        visit() as town,
+        lib.ours.AsyncClient(proxy=PROXY, mounts={"http://one.test": None}) as client,
+    ):
+        town.network.host("three.test", ADDRESS)
+        with patch(lib, lambda request: None):
+            assert (await client.get(f"{URL}/direct")).text == "GET /direct "
+            assert (await client.get("http://three.test/proxy")).text == "GET /proxy "
+        assert (await client.get(f"{URL}/direct")).text == "GET /direct "
+        assert town.went_through == ["http://three.test/proxy"]
+
+
 async def test_a_mount_for_everything_goes_before_the_proxy(
     lib: Library, visit: Visit, autojump_clock: object
 ) -> None:
@@ -511,7 +528,7 @@ async def test_a_mount_for_everything_goes_before_the_proxy(
 
 async def test_a_mount_of_none_wants_its_client_open(lib: Library) -> None:
     client = lib.ours.AsyncClient(proxy=PROXY, mounts={"all://": None})
-    with pytest.raises(RuntimeError, match="use the client in that block"):
+    with pytest.raises(RuntimeError, match="the pool of this transport is not open"):
         await client.get(URL)
 
 

@@ -31,7 +31,7 @@ from .._errors import (
     WriteError,
 )
 from .._exchange.background import Background
-from .._exchange.exchange import Exchange
+from .._exchange.exchange import DRAIN, Exchange
 from .._exchange.holding import Holding
 from .._exchange.sending import Sending
 from .._exchange.upgraded import UpgradedStream
@@ -78,6 +78,11 @@ class Client:
         """The pool is left: end what goes on beside requests, and all responses."""
         self._background.stop()
         self._watches.pool_left()
+
+    @property
+    def drains(self) -> int:
+        """How many connections are read to the end of a body that its request has left."""
+        return self._background.count(DRAIN)
 
     def on(self, turns: Turns) -> Client:
         """The same client, but all requests go over one connection."""

@@ -21,7 +21,8 @@ class Background:
 
     def __init__(self) -> None:
         self._nursery: trio.Nursery | None = None
-        self._stops: set[Callable[[], object]] = set()
+        # What ends each of them, with its name.
+        self._stops: dict[Callable[[], object], str] = {}
 
     def open(self, nursery: trio.Nursery) -> None:
         """Run them in *nursery*."""
@@ -32,8 +33,12 @@ class Background:
     ) -> None:
         """Begin to *work*; *stop* ends that, synchronously, when the pool is left."""
         assert self._nursery is not None
-        self._stops.add(stop)
+        self._stops[stop] = name
         self._nursery.start_soon(self._run, work, stop, name=name)
+
+    def count(self, name: str) -> int:
+        """How many of that name there are."""
+        return list(self._stops.values()).count(name)
 
     def stop(self) -> None:
         """End all of them."""
@@ -49,4 +54,4 @@ class Background:
             logger.exception("a task of the pool failed; its connection is closed")
             stop()
         finally:
-            self._stops.discard(stop)
+            self._stops.pop(stop, None)

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from .holding import Holding
     from .sending import Sending
 
+DRAIN = "triopool drain"
+"""The name of the tasks that read what a request has left of its response."""
+
 MAX_INFORMATIONAL = 20
 """1xx responses to one request."""
 
@@ -358,7 +361,7 @@ class Exchange:
 
     def start_drain(self) -> None:
         """Read the rest for the connection's sake, in a task of the pool."""
-        self._background.start(self._drain, stop=self.abandon, name="triopool drain")
+        self._background.start(self._drain, stop=self.abandon, name=DRAIN)
 
     async def _drain(self) -> None:
         try:

@@ -10,19 +10,21 @@ from typing import Any
 from .._config import described
 from .._pool import ConnectionPool
 from .._request import hints as _hints
+from .options import warn_of_http2
 from .proxies import environments_rules, pools_proxy
 
 _ABOUT_CONNECTIONS = ("verify", "cert", "limits", "proxy")
 
 
 def client_options(
-    library: ModuleType, pool: ConnectionPool | None, options: dict[str, Any]
+    library: ModuleType, pool: ConnectionPool | None, lifetime: str, options: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split the arguments of a client: those for its pool, translated, and the rest.
 
     Args:
       library: ``httpx`` or ``httpx2``.
       pool: the pool that the client borrows, if it does.
+      lifetime: for how long it has one, if it does not.
       options: what the caller gave.
 
     Raises:
@@ -31,11 +33,18 @@ def client_options(
     options = dict(options)
     if options.get("proxy") is None:
         options.pop("proxy", None)
-    _refuse_what_we_lack(options)
+    _refuse_a_transport(options)
+    warn_of_http2(options, stacklevel=3)
     _refuse_what_is_a_pools(library, options)
     given = {name: options.pop(name) for name in _ABOUT_CONNECTIONS if name in options}
     if pool is None:
-        return _pool_options(library, given, trust_env=options.get("trust_env", True)), options
+        trust_env = options.get("trust_env", True)
+        return {
+            "lifetime": lifetime,
+            **_pool_options(library, given, trust_env=trust_env),
+        }, options
+    if lifetime != "block":
+        given["lifetime"] = lifetime
     if given:
         raise TypeError(
             f"{', '.join(given)}: with a pool that is borrowed this is the pool's affair; "
@@ -44,15 +53,11 @@ def client_options(
     return {}, options
 
 
-def _refuse_what_we_lack(options: dict[str, Any]) -> None:
+def _refuse_a_transport(options: dict[str, Any]) -> None:
     if "transport" in options:
         raise TypeError(
             "transport= is what this class is about: give that to the library's own AsyncClient"
         )
-    if options.pop("http2", False):
-        raise ValueError("triopool speaks HTTP/1.1 only: http2= has to be False")
-    if not options.pop("http1", True):
-        raise ValueError("triopool speaks HTTP/1.1: http1= has to be True")
 
 
 def _refuse_what_is_a_pools(library: ModuleType, options: dict[str, Any]) -> None:
@@ -70,7 +75,7 @@ def _pool_options(library: ModuleType, given: dict[str, Any], *, trust_env: bool
         # What the library has for a default, which it does not tell.
         limits = library.Limits(max_connections=100, max_keepalive_connections=20)
     if not isinstance(limits, library.Limits):
-        raise TypeError(f"limits must be a {library.__name__}.Limits, not {described(limits)}")
+        raise TypeError(_about_limits(library.__name__, limits))
     options: dict[str, Any] = {
         "ssl_context": _ssl_context(
             library, given.get("verify", True), given.get("cert"), trust_env
@@ -86,6 +91,17 @@ def _pool_options(library: ModuleType, given: dict[str, Any], *, trust_env: bool
     elif trust_env:
         options["proxy"] = environments_rules()
     return options
+
+
+def _about_limits(name: str, limits: Any) -> str:
+    other = "httpx" if name == "httpx2" else "httpx2"
+    said = f"limits must be a {name}.Limits, not {described(limits)}"
+    if type(limits).__module__.partition(".")[0] != other:
+        return said
+    return (
+        f"{said}, which is {other}'s. Two libraries are mixed: import Limits from {name}, or take "
+        f"triopool.{other}.AsyncClient, which is a client of {other}"
+    )
 
 
 def _ssl_context(library: ModuleType, verify: Any, cert: Any, trust_env: bool) -> ssl.SSLContext:

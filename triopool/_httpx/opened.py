@@ -2,8 +2,9 @@
 
 A client of httpx opens its transport and then its mounts, and closes them in the same order. A
 pool has a nursery, and the nurseries of a task have to be left in the reverse order. So a pool
-whose turn has not come is closed at once, with all its connections and tasks. Its nursery, which is
-empty then, is left together with those that were opened after it.
+whose turn has not come is closed at once, with all its connections. Its nursery, in which nothing
+but its keepers is left, is left together with those that were opened after it. It must not be
+cancelled before: the task is in it, and in all the blocks that it has entered since.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ import inspect
 import math
 from collections.abc import AsyncIterator, Callable
 from types import ModuleType, TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -30,16 +30,19 @@ from .._client.client import Client
 from .._client.delivery import Delivery
 from .._config import Timeouts
 from .._errors import InvalidURL, LocalProtocolError, TriopoolError
-from .._pool import ConnectionPool, client_of, close_all
+from .._pool import ConnectionPool, client_of
 from .._request import fields as _fields
 from .._request.preparations import Preparations
 from .._request.prepare import refuse_proxy_authorization
 from .._request.request import Request
 from .._request.url import check_server_hostname
-from .._trio_only import check_trio
+from .core_request import CoreRequest
 from .errors import Errors
+from .lifetimes import InBlock, Lent, Lifetime
 from .network_stream import NetworkStream
-from .opened import Opened, opened_by_this_task
+from .options import refuse_what_is_the_clients, warn_of_http2
+from .patches import Patches
+from .run_lifetime import UntilRunEnds
 from .trace import Trace, Tracer, traced
 
 # WebSockets begin as HTTP, and httpx-ws leaves it to the transport to know that.
@@ -47,51 +50,54 @@ _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
 class Bridge:
-    """The transport, but for its library's base class.
+    """The transport, but for its library's base class, ``AsyncHTTPTransport``.
 
-    Attributes:
-      pool: the pool that it uses: its own, or one that it was lent.
+    Whatever is derived from it has to hand on to that base while somebody has patched it: see
+    ``patches.py``.
     """
 
     library: ModuleType
     core: ModuleType
     errors: Errors
+    patches: Patches
+    code: str
+    """What the caller has made, in code, with {} for how it comes to a pool."""
 
-    def __init__(self, pool: ConnectionPool | None = None, **options: Any) -> None:
-        if pool is not None and options:
+    def __init__(
+        self,
+        pool: ConnectionPool | None = None,
+        *,
+        lifetime: Literal["block", "run"] = "block",
+        **options: Any,
+    ) -> None:
+        if pool is not None and (options or lifetime != "block"):
             raise TypeError(
                 "give either a pool, or the options of one: a pool that is lent has its own"
             )
-        if "timeouts" in options:
-            raise TypeError("timeouts= has no meaning here: those of the client hold")
-        if isinstance(options.get("proxy"), self.library.Proxy | self.library.URL):
-            name = self.library.__name__
-            raise TypeError(
-                f"proxy= is the pool's here, such as a triopool.Proxy or its URL (a str): it is "
-                f"triopool.{name}.AsyncClient that takes what {name} has for one"
-            )
-        self._owns = pool is None
-        self._entered = 0
-        # With those of the task that has entered; None before.
-        self._opened: Opened | None = None
-        self.pool = ConnectionPool(**options) if pool is None else pool
+        if lifetime not in ("block", "run"):
+            raise ValueError(f"lifetime must be 'block' or 'run', not {lifetime!r}")
+        refuse_what_is_the_clients(self.library, options)
+        warn_of_http2(options, stacklevel=2)
+        self._lifetime: Lifetime
+        if pool is not None:
+            self._lifetime = Lent(pool)
+        elif lifetime == "run":
+            self._lifetime = UntilRunEnds(options)
+        else:
+            self._lifetime = InBlock(ConnectionPool(**options), self.code)
+        # The library's name for it, and for its own methods, if they are called.
+        self._pool = self.patches.core_pool(self.handle_core)
+
+    @property
+    def pool(self) -> ConnectionPool:
+        """The pool that it uses: its own, or one that it was lent."""
+        return self._lifetime.pool
 
     # ── Open and close ─────────────────────────────────────────────────────────────────────────
 
     async def __aenter__(self) -> Self:
         """Open the pool, if it is our own. A client enters its transport again for each mount."""
-        check_trio()
-        opened = opened_by_this_task()
-        if self._owns and not self._entered:
-            await opened.open(self.pool)
-            self._opened = opened
-        elif self._owns and opened is not self._opened:
-            # The last task to leave would close a nursery that another task has opened.
-            raise RuntimeError(
-                "this transport is open in another task: to share a pool, lend it to a transport "
-                "for each: TriopoolTransport(pool)"
-            )
-        self._entered += 1
+        await self._lifetime.enter()
         return self
 
     async def __aexit__(
@@ -101,19 +107,19 @@ class Bridge:
         traceback: TracebackType | None = None,
     ) -> None:
         """Leave the pool, if it is our own, and was entered as often as it has been left now."""
-        self._entered -= 1
-        if self._opened is not None and not self._entered:
-            await self._opened.close(self.pool)
+        await self._lifetime.leave()
 
     async def aclose(self) -> None:
-        """Close all connections, if the pool is our own. It is left where it was opened."""
-        if self._owns:
-            close_all(self.pool)
+        """Close all connections, if the pool is our own. It is left where it was opened.
+
+        One that lives until the run ends is given up: it takes no new request, and ends once it has
+        none. The next request gets another pool.
+        """
+        self._lifetime.close()
         await trio.lowlevel.checkpoint()
 
     # ── Requests ───────────────────────────────────────────────────────────────────────────────
 
-    @enable_ki_protection
     async def handle(
         self, request: Any, stream_class: Callable[..., Any], *, directly: bool = False
     ) -> Any:
@@ -124,10 +130,35 @@ class Bridge:
           stream_class: for the body of the response.
           directly: whether to go past the proxies that the pool has.
         """
-        self._check_open()
+        if not isinstance(request, self.library.Request):
+            raise TypeError(self._about_a_strangers(request))
+        status, fields, stream, extensions = await self._send(request, stream_class, directly)
+        return self.library.Response(status, headers=fields, stream=stream, extensions=extensions)
+
+    def _about_a_strangers(self, request: Any) -> str:
+        ours, theirs = self.library.__name__, type(request).__module__.partition(".")[0]
+        other = "httpx2" if ours == "httpx" else "httpx"
+        return (
+            f"this transport is one of {ours}, and was given to a client of {theirs}, to which it "
+            f"can't answer: for a client of {other} there is triopool.{other}.TriopoolTransport"
+        )
+
+    async def handle_core(self, request: Any, *, directly: bool = False) -> Any:
+        """Send a request of httpcore, as the library's own transport makes them; the same."""
+        asked = CoreRequest(request, self.library)
+        status, fields, stream, extensions = await self._send(asked, BridgeStream, directly)
+        return self.core.Response(status, headers=fields, content=stream, extensions=extensions)
+
+    @enable_ki_protection
+    async def _send(
+        self, request: Any, stream_class: Callable[..., Any], directly: bool
+    ) -> tuple[int, Any, Any, dict[str, Any]]:
         trace = request.extensions.get("trace")
         try:
-            client = client_of(self.pool)
+            pool = self._lifetime.pool
+            if not pool.is_open:
+                pool = await self._lifetime.open()
+            client = client_of(pool)
             ours = self._translate(request, client.preparations, directly=directly)
             if trace is None:
                 delivery = await client.send(ours)
@@ -139,24 +170,13 @@ class Bridge:
         network_stream = NetworkStream(
             delivery.exchange.connection, self.errors.of_streams, delivery
         )
-        return self.library.Response(
-            head.status_code,
-            headers=delivery.raw_headers,
-            stream=stream_class(delivery, self.errors, trace),
-            extensions={
-                "http_version": b"HTTP/" + head.http_version,
-                "reason_phrase": head.reason,
-                "network_stream": network_stream,
-            },
-        )
-
-    def _check_open(self) -> None:
-        if self._owns and not self.pool.is_open:
-            raise RuntimeError(
-                "the pool of this transport is not open. Write 'async with AsyncClient("
-                "transport=TriopoolTransport()) as client:', and use the client in that block; or "
-                "lend it a pool that is open: TriopoolTransport(pool)"
-            )
+        extensions = {
+            "http_version": b"HTTP/" + head.http_version,
+            "reason_phrase": head.reason,
+            "network_stream": network_stream,
+        }
+        stream = stream_class(delivery, self.errors, trace)
+        return head.status_code, delivery.raw_headers, stream, extensions
 
     def _translate(
         self, request: Any, preparations: Preparations, *, directly: bool = False

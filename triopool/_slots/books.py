@@ -92,8 +92,12 @@ class Books:
     @property
     def is_quiet(self) -> bool:
         """Whether no request waits, none is in flight, and no dial is wanted."""
-        unused = len(self.idle) + self.dials.orphans
-        return not self.origins.waiting and self.bounds.borrowed == unused
+        return not self.under_way
+
+    @property
+    def under_way(self) -> int:
+        """How many connections are leased, or dialled for a request, and how many requests wait."""
+        return self.origins.waiting + self.bounds.borrowed - len(self.idle) - self.dials.orphans
 
     def refuse_if_closed(self, key: PoolKey) -> None:
         """Raise PoolClosed if the pool takes no new requests."""

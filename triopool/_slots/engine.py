@@ -389,6 +389,11 @@ class Slots:
         """A request is sent again, for its connection was stale."""
         self.books.journal.retried(self.books.origins.share(key))
 
+    @property
+    def under_way(self) -> int:
+        """How many connections are leased, or dialled for a request, and how many requests wait."""
+        return self.books.under_way
+
     def statistics(self) -> PoolStatistics:
         """A frozen snapshot. Looks at every open connection and every waiting request."""
         return self.books.statistics()
