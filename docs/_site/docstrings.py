@@ -61,9 +61,7 @@ def _language(code: str) -> str:
 def _reference(short: str, name: str, found: griffe.Object) -> str:
     """A link, if there is something to lead to: with ``optional``, it is mere code otherwise."""
     shown = name.rpartition(".")[2] if short else name
-    return (
-        f'<autoref optional identifier="{escape(_path(name, found))}"><code>{escape(shown)}</code></autoref>'
-    )
+    return f'<autoref optional identifier="{escape(_path(name, found))}"><code>{escape(shown)}</code></autoref>'
 
 
 def _path(name: str, found: griffe.Object) -> str:

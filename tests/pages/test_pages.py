@@ -120,7 +120,9 @@ async def test_a_block_that_fails_tells_where(
 
 
 def test_our_server_stands_for_all_others() -> None:
-    code = 'a = "https://www.example.org/x", "wss://example.com", "http://a:b@proxy.example.org:3128"'
+    code = (
+        'a = "https://www.example.org/x", "wss://example.com", "http://a:b@proxy.example.org:3128"'
+    )
     assert with_our_server(code, "http://127.0.0.1:8") == (
         'a = "http://127.0.0.1:8/x", "ws://127.0.0.1:8", "http://a:b@127.0.0.1:8"'
     )

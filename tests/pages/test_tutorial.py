@@ -24,7 +24,9 @@ TUTORIAL = ROOT / "docs" / "tutorial"
 PAGES = ["index", "requests", "together", "bodies", "crawler", "testing"]
 """In the order in which they are read."""
 
-SESSION = re.compile(r"^```console\n\$ (python [^\n]*\.py[^\n]*)\n(.+?)^```$", re.MULTILINE | re.DOTALL)
+SESSION = re.compile(
+    r"^```console\n\$ (python [^\n]*\.py[^\n]*)\n(.+?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 def read(page: str) -> str:
@@ -43,9 +45,7 @@ def test_the_crawler_has_80_lines_at_most() -> None:
 
 
 async def test_who_follows_the_tutorial_sees_what_it_says(tmp_path: Path) -> None:
-    programs = {
-        block.title: block.code for page in PAGES for block in python_blocks(read(page))
-    }
+    programs = {block.title: block.code for page in PAGES for block in python_blocks(read(page))}
     assert "" not in programs
     sessions = [(page, *found) for page in PAGES for found in SESSION.findall(read(page))]
     # What is started in the background, and what the reader is to see last.
