@@ -27,11 +27,20 @@ class Markdown(griffe.Extension):
         self._visit(pkg)
 
     def _visit(self, found: griffe.Object) -> None:
+        if found.is_class and _is_made_by_us(found):
+            del found["__init__"]
         if found.docstring is not None:
             found.docstring.value = _as_markdown(found.docstring.value, found)
         for member in found.members.values():
             if not member.is_alias:
                 self._visit(member)  # type: ignore[arg-type]
+
+
+def _is_made_by_us(found: griffe.Object) -> bool:
+    """Whether a class is none that programs make objects of: no argument of it is explained."""
+    if "__init__" not in found.members or "dataclass" in found.labels:
+        return False
+    return found.docstring is not None and "Args:" not in found.docstring.value
 
 
 def _as_markdown(text: str, found: griffe.Object) -> str:
@@ -60,8 +69,9 @@ def _language(code: str) -> str:
 
 def _reference(short: str, name: str, found: griffe.Object) -> str:
     """A link, if there is something to lead to: with ``optional``, it is mere code otherwise."""
-    shown = name.rpartition(".")[2] if short else name
-    return f'<autoref optional identifier="{escape(_path(name, found))}"><code>{escape(shown)}</code></autoref>'
+    shown = escape(name.rpartition(".")[2] if short else name)
+    identifier = escape(_path(name, found))
+    return f'<autoref optional identifier="{identifier}"><code>{shown}</code></autoref>'
 
 
 def _path(name: str, found: griffe.Object) -> str:

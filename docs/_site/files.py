@@ -73,12 +73,12 @@ def _list_of_examples() -> str:
     lines = [
         "# Examples",
         "",
-        "Each of them is a whole program. It starts its own servers on this machine, shows something, "
-        "and ends by itself: `python examples/quickstart.py`, in a checkout, after "
+        "Each of them is a whole program. It starts its own servers on this machine, shows "
+        "something, and ends by itself: `python examples/quickstart.py`, in a checkout, after "
         '`pip install -e ".[examples]"`.',
         "",
     ]
-    for source, page in PAGES.items():
+    for source in PAGES:
         name = source.rpartition("/")[2]
         if not source.startswith("examples/") or name.startswith("_"):
             continue

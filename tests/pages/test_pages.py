@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
 from pages.blocks import PAGES, ROOT, Block, python_blocks, with_our_server
 from pages.python import run_python
 

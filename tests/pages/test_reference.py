@@ -10,10 +10,10 @@ from collections import Counter
 from types import ModuleType
 
 import pytest
-from pages.blocks import ROOT
 
 import triopool
 import triopool.abc
+from pages.blocks import ROOT
 from triopool._dial.names import MAX_ADDRESSES
 from triopool._exchange.upload import CONTINUE_WAIT
 from triopool._protocol.scanner import MAX_FIELDS, MAX_HEAD_BYTES

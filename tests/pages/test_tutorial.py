@@ -6,16 +6,19 @@ number for another one. Port 8000 is replaced by one that the system chooses.
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
+
 from pages.blocks import ROOT, python_blocks
 from pages.python import run_python
 
@@ -35,7 +38,7 @@ def read(page: str) -> str:
 
 def test_the_tutorial_has_these_pages_in_this_order() -> None:
     assert {path.stem for path in TUTORIAL.glob("*.md")} == set(PAGES)
-    for page, following in zip(PAGES, PAGES[1:], strict=False):
+    for page, following in itertools.pairwise(PAGES):
         assert re.search(rf"Next: \[[^\]]+\]\({following}\.md\)\.\n\Z", read(page))
 
 
@@ -76,12 +79,12 @@ async def library_at(folder: Path) -> AsyncIterator[int]:
     """Run the server of the tutorial; its port."""
     async with trio.open_nursery() as nursery:
         process = await nursery.start(
-            lambda task_status: trio.run_process(
+            partial(
+                trio.run_process,
                 [sys.executable, "-W", "error", "library.py"],
                 cwd=folder,
                 stdout=subprocess.PIPE,
                 check=False,
-                task_status=task_status,
             )
         )
         said = b""
