@@ -477,8 +477,8 @@ BUGS = [
     Bug(
         "a drain counts its orphans each time",
         "_slots/books.py",
-        "        unused = len(self.idle) + self.dials.orphans\n",
-        "        unused = len(self.idle) + sum(len(one) for one in self.dials.orphaned.values())\n",
+        "- len(self.idle) - self.dials.orphans\n",
+        "- len(self.idle) - sum(len(one) for one in self.dials.orphaned.values())\n",
     ),
     Bug(
         "a connection that can't be closed keeps its slot",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import operator
 import pickle
 import pydoc
+import re
 import subprocess
 import sys
 import traceback
@@ -65,6 +67,24 @@ def test_importing_the_package_does_not_import_httptools() -> None:
     program = "import sys, triopool; print('httptools' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert shown.stdout.strip() == "False", shown.stderr
+
+
+def test_importing_the_package_looks_up_no_version_of_what_is_installed() -> None:
+    """That would take some 10 ms, a tenth of the whole: see ``_version.py``."""
+    program = (
+        "import sys, trio; before = set(sys.modules); import triopool; "
+        "print({'importlib.metadata'} & (set(sys.modules) - before))"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert shown.stdout.strip() == "set()", shown.stderr
+
+
+def test_help_begins_with_what_a_user_needs() -> None:
+    text = pydoc.plain(pydoc.render_doc(triopool))
+    assert text.index("triopool.ConnectionPool()") < text.index("PACKAGE CONTENTS")
+    assert "_slots    " not in (triopool.__doc__ or "")
+    for name in re.findall(r"``help\(triopool\.([\w.]+)\)``", triopool.__doc__ or ""):
+        assert operator.attrgetter(name)(triopool).__doc__
 
 
 def test_every_error_is_in_the_tree_and_every_timeout_is_trios_too() -> None:
@@ -155,6 +175,29 @@ def test_help_can_be_had_of_all_that_is_public_and_the_source_of_its_methods() -
             # Those that are written here: a dataclass has others, too.
             if inspect.isfunction(method) and method.__code__.co_filename.startswith(here):
                 assert method.__name__ in inspect.getsource(method)
+
+
+@pytest.mark.parametrize("module", [triopool, triopool.testing])
+def test_every_public_signature_tells_its_keywords(module: types.ModuleType) -> None:
+    """So that an editor shows them: by name, or by a TypedDict."""
+    found = [(name, getattr(module, name)) for name in module.__all__]
+    for name, value in list(found):
+        found += [
+            (f"{name}.{method.__name__}", method)
+            for method in (vars(value).values() if isinstance(value, type) else ())
+            if inspect.isfunction(method) and not method.__name__.startswith("_")
+        ]
+    looked_at = 0
+    for name, value in found:
+        is_options = isinstance(value, type) and issubclass(value, dict)
+        if is_options or not (inspect.isfunction(value) or isinstance(value, type)):
+            continue
+        looked_at += 1
+        for parameter in inspect.signature(value).parameters.values():
+            # A network's pool is a ConnectionPool, whose own signature tells them.
+            if parameter.kind is parameter.VAR_KEYWORD and name != "Network.pool":
+                assert "Unpack[" in str(parameter.annotation), name
+    assert looked_at > 10
 
 
 def test_the_annotations_of_all_that_is_public_can_be_looked_up() -> None:

@@ -19,7 +19,7 @@ import triopool
 GROUND = {
     *("_origin", "_config", "_deadlines", "_decoding", "_charset", "_threads", "_control_c"),
     *("_trio_only", "_own_nursery", "_groups", "_errors", "_facts", "_statistics", "_pool_key"),
-    "abc",
+    *("_version", "_habits", "abc"),
 }
 """The plain nouns and the small tools. On the map: ``the ground``."""
 
@@ -74,15 +74,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("_errors", "_facts", "_origin", "_pool_key", "abc"),
     },
     "_proxy": {
-        *("_request.auth", "_request.url", "_request.fields", "_request.hints"),
+        *("_request.auth", "_request.url", "_request.fields", "_habits"),
         *("_config", "_errors", "_facts", "_origin", "_pool_key", "abc"),
     },
     "_request": {
         *("_proxy", "_body", "_protocol.request_head", "_decoding", "_config", "_errors"),
-        *("_facts", "_origin", "_pool_key"),
+        *("_facts", "_habits", "_origin", "_pool_key"),
     },
     "_protocol": {
         *("_transport", "_deadlines", "_config", "_errors", "_facts", "_origin", "_pool_key"),
+        "_version",
     },
     "_transport": {"_errors", "_facts", "_origin", "_pool_key"},
     "_body": {"_threads", "_config"},
@@ -94,7 +95,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_statistics": {"_pool_key"},
     "_pool_key": {"_origin", "_proxy.proxy"},
     "_origin": set(),
-    "_config": set(),
+    "_config": {"_habits"},
     "_deadlines": set(),
     "_decoding": set(),
     "_charset": set(),
@@ -104,6 +105,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_trio_only": set(),
     "_own_nursery": set(),
     "_groups": set(),
+    "_version": set(),
+    "_habits": set(),
 }
 """What the files of a room may import, beside one another: a room, or one file of it."""
 
@@ -165,7 +168,7 @@ def the_map() -> dict[str, set[str]]:
         _transport     bytes: a socket, and TLS over it
             -> _errors _facts _origin
     """
-    text = triopool.__doc__ or ""
+    text = triopool.__rooms__
     found: dict[str, set[str]] = {}
     arrows = r"^    (\S.*?)  .*\n        -> (.*(?:\n {11}\S.*)*)$"
     for names, arrow in re.findall(arrows, text, re.MULTILINE):

@@ -11,7 +11,7 @@ import pytest
 
 from triopool import ConnectionPool, Proxy, RequestOptions, Timeouts
 from triopool._dial.dialler import Dialler
-from triopool._request.hints import OF_A_POOL, OF_A_PROXY, OF_A_REQUEST
+from triopool._habits import OF_A_POOL, OF_A_PROXY, OF_A_REQUEST
 from triopool._request.places import Places
 from triopool._request.prepare import prepare
 from triopool._slots.engine import Slots

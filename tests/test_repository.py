@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+
+import triopool
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,8 +29,7 @@ def test_ci_runs_the_very_command_that_the_readme_tells_to_type() -> None:
 
 
 def test_the_changelog_has_a_section_for_this_version() -> None:
-    version = tomllib.loads(read("pyproject.toml"))["project"]["version"]
-    assert f"## [{version}]" in read("CHANGELOG.md")
+    assert f"## [{triopool.__version__}]" in read("CHANGELOG.md")
 
 
 def test_trio_typing_is_nobodys_dependency() -> None:
@@ -47,3 +49,30 @@ def test_every_test_that_a_page_names_exists(page: str) -> None:
     }
     assert len(named) > 8
     assert not named - there
+
+
+def test_the_version_is_said_once_and_is_what_was_built() -> None:
+    assert "version" in tomllib.loads(read("pyproject.toml"))["project"]["dynamic"]
+    assert importlib.metadata.version("triopool") == triopool.__version__
+
+
+def test_the_readme_on_a_package_index_has_no_link_that_leads_nowhere() -> None:
+    hook = tomllib.loads(read("pyproject.toml"))["tool"]["hatch"]["metadata"]["hooks"]
+    text = read("README.md")
+    for change in hook["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(change["pattern"], change["replacement"], text)
+    links = re.findall(r"\]\(([^)]*)\)", text)
+    assert links
+    assert not [link for link in links if not link.startswith(("https://", "#"))]
+    assert "CONTRIBUTING.md" in text
+    # Code may look like a link: that stays as it is.
+    code = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+    assert code.findall(text) == code.findall(read("README.md"))
+
+
+def test_a_source_distribution_has_what_the_readme_links_to() -> None:
+    included = tomllib.loads(read("pyproject.toml"))["tool"]["hatch"]["build"]["targets"]["sdist"]
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", read("README.md") + read("CONTRIBUTING.md"))
+    assert {link.partition("/")[0] for link in links} <= set(included["include"])
+    for link in links:
+        assert (ROOT / link).exists()

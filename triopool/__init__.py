@@ -1,5 +1,35 @@
-"""triopool: an HTTP/1.1 connection pool and client for Trio.
+"""An HTTP/1.1 connection pool and client for Trio.
 
+Open a pool, and ask::
+
+    import trio
+    import triopool
+
+    async def main():
+        async with triopool.ConnectionPool() as pool:
+            response = await pool.get("https://www.example.org/")
+            print(response.status_code, response.text)
+
+            with trio.fail_after(10):  # a deadline is Trio's
+                async with pool.stream("GET", "https://www.example.org/large") as response:
+                    async for chunk in response:
+                        print(len(chunk))
+
+    trio.run(main)
+
+Where to read on:
+
+- ``help(triopool.ConnectionPool)``: the options of a pool, with their defaults, and what it does.
+- ``help(triopool.ConnectionPool.request)``: the options of a request, and the errors.
+- ``help(triopool.Response)``: status, headers, body.
+- ``help(triopool.Timeouts)``: the limits of the phases of a request.
+- :class:`TriopoolError` is the base of all errors.
+- :mod:`triopool.abc` has what a program may put in, such as instruments and resolvers;
+  :mod:`triopool.testing` a network in memory; :mod:`triopool.httpx` the same pool under httpx.
+"""
+
+# For those who work on triopool. help() does not show it, and tests/test_layers.py reads it.
+__rooms__ = """
 The rooms, from what a program sees down to what touches a socket. Behind the arrow stands what the
 files of a room may import beside one another, also for types only; ``tests/test_layers.py`` sees to
 it. Each room's ``__init__.py`` says more of it.
@@ -36,12 +66,13 @@ it. Each room's ``__init__.py`` says more of it.
         -> _protocol _proxy.proxy _transport _deadlines _threads _control_c _config _errors _facts
            _origin _pool_key abc
     _proxy         which proxy, and on which way through it
-        -> _request.auth _request.url _request.fields _request.hints _config _errors _facts _origin
+        -> _request.auth _request.url _request.fields _habits _config _errors _facts _origin
            _pool_key abc
     _request       what is sent, checked
-        -> _proxy _body _protocol.request_head _decoding _config _errors _facts _origin _pool_key
+        -> _proxy _body _protocol.request_head _decoding _config _errors _facts _habits _origin
+           _pool_key
     _protocol      HTTP/1.1 over one connection
-        -> _transport _deadlines _config _errors _facts _origin _pool_key
+        -> _transport _deadlines _config _errors _facts _origin _pool_key _version
     _transport     bytes: a socket, and TLS over it
         -> _errors _facts _origin _pool_key
     _body          what the caller gives as a body, as something that can be sent
@@ -66,16 +97,18 @@ The ground, on which they stand:
     _origin        scheme, host and port
         -> nothing
     _config        what the user sets, checked
+        -> _habits
+    _habits        what people write from habit, and what to write instead
         -> nothing
     _decoding      content encodings, undone a piece at a time
         -> nothing
     _deadlines     time limits, kept by one task
         -> nothing
-    _charset _naming _threads _control_c _trio_only _own_nursery _groups   small tools
+    _charset _naming _threads _control_c _trio_only _own_nursery _groups _version   small tools
         -> nothing
 """
 
-from . import abc
+from . import _habits, abc
 from ._body.multipart import Part
 from ._client.event_source import EventSource
 from ._client.lease import LeasedConnection
@@ -132,6 +165,7 @@ from ._session.options import SessionOptions, SessionRequestOptions
 from ._session.retry import Retry
 from ._session.session import Session
 from ._statistics import OriginStatistics, PoolStatistics
+from ._version import __version__ as __version__
 from .abc import AddressInfo
 
 __all__ = [
@@ -201,3 +235,4 @@ __all__ = [
 
 
 _name_classes(globals(), __name__)
+_habits.answer_for_module(globals(), __name__)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import math
+import os
+import ssl
 from dataclasses import dataclass, fields
 from typing import Any
+
+from . import _habits
 
 
 def described(value: object) -> str:
@@ -16,17 +20,30 @@ def described(value: object) -> str:
     """
     if value is None or (isinstance(value, bool | int | float) and abs(value) < 10**9):
         return repr(value)
-    return type(value).__name__
+    return type_of(value)
 
 
-def check_seconds(name: str, value: float | None) -> float | None:
-    """Accept None (no limit) or a positive number of seconds."""
+def type_of(value: object) -> str:
+    """The name of a type; and of the library that it comes from, for many have a ``URL``."""
+    kind = type(value)
+    library = kind.__module__.partition(".")[0]
+    return kind.__name__ if library == "builtins" else f"{library}.{kind.__name__}"
+
+
+def check_seconds(
+    name: str, value: float | None, *, instead: str = "None for no limit"
+) -> float | None:
+    """Accept None (no limit) or a positive number of seconds.
+
+    Args:
+      instead: what a message says to those who have given 0.
+    """
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number of seconds or None, not {described(value)}")
     if math.isnan(value) or value <= 0:
-        raise ValueError(f"{name} must be positive (None for no limit), not {described(value)}")
+        raise ValueError(f"{name} must be positive ({instead}), not {described(value)}")
     return value
 
 
@@ -59,9 +76,11 @@ def check_bool(name: str, value: object) -> None:
 
 def check_delay(value: float) -> float:
     """What the user gave as ``happy_eyeballs_delay=``: a positive number of seconds, not None."""
-    seconds = check_seconds("happy_eyeballs_delay", value)
-    if seconds is None:
+    if value is None:
         raise TypeError("happy_eyeballs_delay must be a number of seconds, not None")
+    instead = "RFC 8305 wants 0.01 at least; a large one tries one address after the other"
+    seconds = check_seconds("happy_eyeballs_delay", value, instead=instead)
+    assert seconds is not None
     return seconds
 
 
@@ -77,11 +96,36 @@ def check_local_address(value: str | tuple[str, int] | None) -> tuple[str, int] 
     """What the user gave as ``local_address=``, with a port; 0 for any port."""
     if value is None:
         return None
-    host, port = (value, 0) if isinstance(value, str) else value
+    host, port = (value, 0) if isinstance(value, str) else _pair(value)
     with contextlib.suppress(ValueError):
         ipaddress.ip_address(host)
         return host, port
     raise ValueError("local_address must be an IP address, such as '192.0.2.1'")
+
+
+def _pair(value: object) -> tuple[str, int]:
+    match value:
+        case (str() as host, int() as port):
+            return host, port
+    raise TypeError(
+        "local_address must be an IP address, such as '192.0.2.1', or a pair (address, port), not "
+        f"{described(value)}"
+    )
+
+
+def check_ssl_context(value: object) -> ssl.SSLContext | None:
+    """What the user gave as ``ssl_context=``."""
+    if value is None or isinstance(value, ssl.SSLContext):
+        return value
+    hint = ""
+    if value is False:
+        hint = (
+            ": one that verifies nothing has check_hostname = False, and then verify_mode = "
+            "ssl.CERT_NONE"
+        )
+    elif isinstance(value, str | os.PathLike):
+        hint = ": ssl.create_default_context(cafile=...) makes one"
+    raise TypeError(f"ssl_context must be an ssl.SSLContext or None, not {described(value)}{hint}")
 
 
 class _NotGiven:
@@ -119,6 +163,7 @@ class Timeouts:
     write: float | None = 30.0
     read: float | None = 30.0
 
+    @_habits.given("Timeouts()", _habits.OF_TIMEOUTS)
     def __init__(
         self,
         each: float | None = _NOT_GIVEN,
@@ -136,6 +181,16 @@ class Timeouts:
                 value = field.default if each is _NOT_GIVEN else each
             check_seconds(f"Timeouts.{field.name}", value)
             object.__setattr__(self, field.name, value)  # It is frozen.
+
+
+def check_timeouts(value: object) -> Timeouts:
+    """What the user gave as ``timeouts=``."""
+    if isinstance(value, Timeouts):
+        return value
+    hint = ""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        hint = f": write triopool.Timeouts({described(value)})"
+    raise TypeError(f"timeouts must be a triopool.Timeouts, not {described(value)}{hint}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +223,8 @@ def check_redirects(value: object) -> Redirects | None:
         return value
     if isinstance(value, bool):
         return Redirects() if value else None
+    is_limit = type(value) is int and 0 < value < 100
+    hint = f": write triopool.Redirects(limit={value})" if is_limit else ""
     raise TypeError(
-        f"follow_redirects must be a bool or triopool.Redirects, not {described(value)}"
+        f"follow_redirects must be a bool or triopool.Redirects, not {described(value)}{hint}"
     )

@@ -60,8 +60,9 @@ class Deadline:
 
     def __init__(self, deadlines: Deadlines, end_wait: Callable[[], object] | None = None) -> None:
         """*end_wait* has to be synchronous. A subclass may override :meth:`run_out` instead."""
-        self.ends_at = self.looked_at = math.inf
-        self.is_over = False
+        self.ends_at: float = math.inf
+        self.looked_at: float = math.inf
+        self.is_over: bool = False
         self._deadlines = deadlines
         self._end_wait = end_wait
 

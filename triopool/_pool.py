@@ -15,6 +15,7 @@ from types import TracebackType
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from . import _habits
 from ._client.client import Client
 from ._config import (
     Timeouts,
@@ -23,12 +24,15 @@ from ._config import (
     check_delay,
     check_local_address,
     check_seconds,
+    check_ssl_context,
+    check_timeouts,
     check_ttl,
     described,
 )
 from ._deadlines import Deadlines
 from ._dial.dialler import Dialler
 from ._dial.names import Names
+from ._dial.pins import Pins
 from ._errors import PoolClosed
 from ._facts import ConnectionInfo
 from ._instruments.combine import combine
@@ -36,7 +40,7 @@ from ._own_nursery import OwnNursery
 from ._protocol.parsers import ParserOption, choose_parser
 from ._proxy.choice import ProxyOption
 from ._proxy.chooser import chooser_of_pool
-from ._request import hints as _hints
+from ._request.pins import PinsOption, check_pins
 from ._request.preparations import Preparations
 from ._requests import Requests
 from ._session.budget import Budgets
@@ -79,11 +83,16 @@ class ConnectionPool(Requests):
       max_lifetime: seconds after which a connection is not used any more; shortened by up to a
         tenth, at random, so that connections opened together don't end together. None for no
         limit.
-      max_requests_per_connection: after how many requests a connection is closed. None for no
-        limit.
+      max_requests_per_connection: after how many requests a connection is closed. The last of them
+        says so (``Connection: close``); a :meth:`lease` counts as one. None for no limit.
       timeouts: the limits of the phases of each request, unless it has its own.
       ssl_context: for https; never modified. None for one that verifies against the operating
         system's trust store.
+      pins: the only certificates that a host may show, whatever the context accepts: a mapping of
+        hosts to fingerprints, one or several for each. A fingerprint is a SHA-256 of the server's
+        public key or of its certificate: ``"sha256/..."`` in Base64, or in hexadecimal. Looked at
+        after each handshake, before anything is sent; another one is a :class:`TLSError` that names
+        what was seen. None for any.
       tls_resumption: whether a handshake of TLS 1.2 may go on from an earlier one with the same
         origin, which saves a round trip. False to have each server's certificate shown again.
       socket_factory: makes each socket, before it is bound and connected; see
@@ -107,7 +116,7 @@ class ConnectionPool(Requests):
       instruments: are told what happens; see :class:`triopool.abc.Instrument`.
     """
 
-    @_hints.given("ConnectionPool()", _hints.OF_A_POOL)
+    @_habits.given("ConnectionPool()", _habits.OF_A_POOL)
     def __init__(
         self,
         *,
@@ -120,6 +129,7 @@ class ConnectionPool(Requests):
         max_requests_per_connection: int | None = None,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - immutable
         ssl_context: ssl.SSLContext | None = None,
+        pins: PinsOption | None = None,
         tls_resumption: bool = True,
         socket_factory: SocketFactory | None = None,
         local_address: str | tuple[str, int] | None = None,
@@ -131,10 +141,8 @@ class ConnectionPool(Requests):
         http_parser: ParserOption = "auto",
         instruments: Iterable[Instrument] = (),
     ) -> None:
-        if not isinstance(timeouts, Timeouts):
-            raise TypeError(f"timeouts must be a triopool.Timeouts, not {described(timeouts)}")
-        if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):
-            raise TypeError(f"ssl_context must be an ssl.SSLContext, not {described(ssl_context)}")
+        check_timeouts(timeouts)
+        check_ssl_context(ssl_context)
         if unix_socket is not None and local_address is not None:
             raise ValueError("local_address has no meaning for a unix_socket: give one of them")
         check_bool("tls_resumption", tls_resumption)
@@ -161,6 +169,7 @@ class ConnectionPool(Requests):
             happy_eyeballs_delay=check_delay(happy_eyeballs_delay),
             parser=self._parser,
             tls_resumption=tls_resumption,
+            pins=None if pins is None else Pins(check_pins(pins)),
         )
         self._slots = Slots(
             dialler.dial,
@@ -171,7 +180,11 @@ class ConnectionPool(Requests):
             ),
             max_waiting=check_count("max_waiting", max_waiting, least=0),
             max_idle=check_count("max_idle", max_idle, least=0),
-            idle_timeout=check_seconds("idle_timeout", idle_timeout),
+            idle_timeout=check_seconds(
+                "idle_timeout",
+                idle_timeout,
+                instead="None for no limit; max_idle=0 keeps no connection",
+            ),
             max_lifetime=check_seconds("max_lifetime", max_lifetime),
             max_requests_per_connection=check_count(
                 "max_requests_per_connection", max_requests_per_connection
@@ -280,6 +293,14 @@ class ConnectionPool(Requests):
         return f"<triopool.ConnectionPool, {self._state.value}, at {id(self):#x}>"
 
 
+_habits.answer(
+    ConnectionPool,
+    "triopool.ConnectionPool",
+    _habits.ON_A_POOL,
+    **dict.fromkeys(("__enter__", "__exit__", "__await__"), _habits.A_POOL_IS_A_BLOCK),
+)
+
+
 # ── For the bridge to httpx ────────────────────────────────────────────────────────────────────
 #
 # The bridge is another room, and what it needs is not for programs. So these are functions of this
@@ -294,7 +315,7 @@ def client_of(pool: ConnectionPool) -> Client:
 
 def requests_of(pool: ConnectionPool) -> int:
     """How many requests a pool has: in line, in flight, or with a response that is not closed."""
-    return pool._slots.under_way - pool._client.drains
+    return pool._slots.books.under_way - pool._client.drains
 
 
 def close_all(pool: ConnectionPool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import NamedTuple
 
 from ._origin import Origin
@@ -12,20 +13,22 @@ class PoolKey(NamedTuple):
     """All that shapes a connection and may differ between two requests of one pool.
 
     Two requests share connections, a queue and the bound per origin if and only if their keys
-    are equal. What a pool has only one of (its TLS context, local address, socket path) need not
-    be in here.
+    are equal. What a pool has only one of (its own TLS context, local address, socket path) need
+    not be in here.
 
     Attributes:
       origin: where to. Of connections on which a proxy forwards to all origins: the proxy's own.
       server_hostname: the name sent as SNI and verified, where it is not the origin's host.
       proxy: the proxy on the way, with its credentials and all else; None for a direct connection.
       forwarded: whether that proxy forwards single requests. Else it opens a tunnel to the origin.
+      ssl_context: what TLS with the origin is spoken by, where that is not the pool's.
     """
 
     origin: Origin
     server_hostname: str | None = None
     proxy: Proxy | None = None
     forwarded: bool = False
+    ssl_context: ssl.SSLContext | None = None
 
     @property
     def proxies(self) -> tuple[Proxy, ...]:

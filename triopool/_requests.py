@@ -7,11 +7,13 @@ each method does. Sessions and leased connections have the same, and say only wh
 from __future__ import annotations
 
 import os
+import ssl
 from typing import TYPE_CHECKING, Unpack
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from . import _habits
 from ._client.block import Block
 from ._client.client import Client
 from ._client.download import Download
@@ -22,7 +24,6 @@ from ._client.verbs import Verbs
 from ._config import Timeouts
 from ._proxy.choice import ProxyOption
 from ._reading.lines import MAX_LENGTH
-from ._request import hints as _hints
 from ._request.options import RequestOptions, repeatable
 from ._request.prepare import refuse_switch
 from ._session.budget import Budgets
@@ -71,6 +72,8 @@ class Requests(Verbs):
             :class:`triopool.BearerAuth`. Goes before credentials in the URL. No message shows it.
           timeouts: the limits of the phases; None for the pool's.
           server_hostname: the name to send as SNI and to verify, instead of the URL's host.
+          ssl_context: for TLS with the URL's origin; None for the pool's. Connections are shared
+            only by requests that have the same one. Dropped where a redirect changes the origin.
           proxy: the one to go through, as for the pool; :data:`triopool.DIRECT` for none; None for
             the pool's. Redirects go the same way.
           target: what to send instead of the URL's path and query (RFC 9112 section 3.2): ``"*"``
@@ -234,6 +237,7 @@ class Requests(Verbs):
           headers: as for a request; for each of them.
           params: added to each URL's query.
           auth: as for a request.
+          ssl_context: as for a request; for https URLs of the origin of ``base_url``.
           timeouts, proxy, follow_redirects, decode, max_body_bytes: as for a request, which may
             have its own.
           retry: a :class:`triopool.Retry`, which says when to send a request again. Nothing is
@@ -254,13 +258,14 @@ class Requests(Verbs):
 
     # ── Connections ───────────────────────────────────────────────────────────────────────────────
 
-    @_hints.given("lease()", _hints.OF_A_REQUEST)
+    @_habits.given("lease()", _habits.OF_A_REQUEST)
     def lease(
         self,
         url: str,
         *,
         timeouts: Timeouts | None = None,
         server_hostname: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
         proxy: ProxyOption | None = None,
     ) -> Block[LeasedConnection]:
         """Hold one connection to the URL's origin, for several exchanges.
@@ -275,17 +280,23 @@ class Requests(Verbs):
           PoolTimeout, PoolFull, PoolClosed, ConnectError: no connection was to be had.
         """
         self._check_usable()
-        options = RequestOptions(timeouts=timeouts, server_hostname=server_hostname, proxy=proxy)
+        options = RequestOptions(
+            timeouts=timeouts,
+            server_hostname=server_hostname,
+            ssl_context=ssl_context,
+            proxy=proxy,
+        )
         request = about_a_connection(self._client, "lease()", url, options)
         return lease_block(self._client, request)
 
-    @_hints.given("connect()", _hints.OF_A_REQUEST)
+    @_habits.given("connect()", _habits.OF_A_REQUEST)
     def connect(
         self,
         url: str,
         *,
         timeouts: Timeouts | None = None,
         server_hostname: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
         proxy: ProxyOption | None = None,
     ) -> Block[trio.abc.Stream]:
         """Hold a stream to the URL's origin, for a protocol that the program speaks itself.
@@ -305,7 +316,12 @@ class Requests(Verbs):
           PoolTimeout, PoolFull, PoolClosed, ConnectError: no connection was to be had.
         """
         self._check_usable()
-        options = RequestOptions(timeouts=timeouts, server_hostname=server_hostname, proxy=proxy)
+        options = RequestOptions(
+            timeouts=timeouts,
+            server_hostname=server_hostname,
+            ssl_context=ssl_context,
+            proxy=proxy,
+        )
         request = about_a_connection(self._client, "connect()", url, options)
         return self._client.connect(request)
 
@@ -316,6 +332,7 @@ class Requests(Verbs):
         *,
         timeouts: Timeouts | None = None,
         server_hostname: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
         proxy: ProxyOption | None = None,
     ) -> None:
         """Dial until *n* connections to the URL's origin are open, busy ones counted.
@@ -328,6 +345,11 @@ class Requests(Verbs):
           PoolClosed: the pool was left, or is being drained.
         """
         self._check_usable()
-        options = RequestOptions(timeouts=timeouts, server_hostname=server_hostname, proxy=proxy)
+        options = RequestOptions(
+            timeouts=timeouts,
+            server_hostname=server_hostname,
+            ssl_context=ssl_context,
+            proxy=proxy,
+        )
         request = about_a_connection(self._client, "warm_up()", url, options)
         await self._client.warm_up(request, n)

@@ -20,13 +20,14 @@ For httpx2 there is :mod:`triopool.httpx2`, which has the same.
 from __future__ import annotations
 
 from functools import partial
+from types import ModuleType
 from typing import Any, Literal
 
 try:
     import httpcore
     import httpx
-except ImportError as exc:
-    raise ImportError("triopool.httpx needs httpx: pip install 'triopool[httpx]'") from exc
+except ImportError as _exc:
+    raise ImportError("triopool.httpx needs httpx: pip install 'triopool[httpx]'") from _exc
 
 from ._httpx.client import client_options
 from ._httpx.errors import Errors
@@ -61,11 +62,11 @@ class TriopoolTransport(Bridge, httpx.AsyncHTTPTransport):
         the client's own hold.
     """
 
-    library = httpx
-    core = httpcore
-    errors = Errors(httpx, httpcore)
-    patches = _PATCHES
-    code = "httpx.AsyncClient(transport=triopool.httpx.TriopoolTransport({}))"
+    library: ModuleType = httpx
+    core: ModuleType = httpcore
+    errors: Errors = Errors(httpx, httpcore)
+    patches: Patches = _PATCHES
+    code: str = "httpx.AsyncClient(transport=triopool.httpx.TriopoolTransport({}))"
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request; return when the head of its response is here.

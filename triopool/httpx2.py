@@ -20,13 +20,14 @@ For httpx there is :mod:`triopool.httpx`, which has the same.
 from __future__ import annotations
 
 from functools import partial
+from types import ModuleType
 from typing import Any, Literal
 
 try:
     import httpcore2
     import httpx2
-except ImportError as exc:
-    raise ImportError("triopool.httpx2 needs httpx2: pip install 'triopool[httpx2]'") from exc
+except ImportError as _exc:
+    raise ImportError("triopool.httpx2 needs httpx2: pip install 'triopool[httpx2]'") from _exc
 
 from ._httpx.client import client_options
 from ._httpx.errors import Errors
@@ -61,11 +62,11 @@ class TriopoolTransport(Bridge, httpx2.AsyncHTTPTransport):
         the client's own hold.
     """
 
-    library = httpx2
-    core = httpcore2
-    errors = Errors(httpx2, httpcore2)
-    patches = _PATCHES
-    code = "httpx2.AsyncClient(transport=triopool.httpx2.TriopoolTransport({}))"
+    library: ModuleType = httpx2
+    core: ModuleType = httpcore2
+    errors: Errors = Errors(httpx2, httpcore2)
+    patches: Patches = _PATCHES
+    code: str = "httpx2.AsyncClient(transport=triopool.httpx2.TriopoolTransport({}))"
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request; return when the head of its response is here.

@@ -42,10 +42,10 @@ from urllib.parse import unquote_plus
 try:
     from opentelemetry import metrics, propagate, trace
     from opentelemetry.propagators.textmap import default_setter
-except ImportError as exc:
+except ImportError as _exc:
     raise ImportError(
         "triopool.opentelemetry needs opentelemetry-api: pip install 'triopool[otel]'"
-    ) from exc
+    ) from _exc
 import trio
 
 from ._errors import TriopoolError

@@ -25,10 +25,10 @@ from typing import TypeAlias
 try:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
     from prometheus_client.registry import Collector
-except ImportError as exc:
+except ImportError as _exc:
     raise ImportError(
         "triopool.prometheus needs prometheus-client: pip install 'triopool[prometheus]'"
-    ) from exc
+    ) from _exc
 import trio
 
 from ._pool import ConnectionPool

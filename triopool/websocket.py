@@ -21,10 +21,10 @@ from __future__ import annotations
 
 try:
     import wsproto  # noqa: F401 - so that its absence is told here, and in these words
-except ImportError as exc:
+except ImportError as _exc:
     raise ImportError(
         "triopool.websocket needs wsproto: pip install 'triopool[websocket]'"
-    ) from exc
+    ) from _exc
 
 from ._naming import name_classes as _name_classes
 from ._websocket.handshake import Connecting, HandshakeError, HandshakeOptions, connect

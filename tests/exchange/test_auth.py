@@ -170,7 +170,7 @@ def all_text(exc: BaseException) -> str:
         (lambda: BearerAuth(f"{SECRET}ü"), ValueError, "visible ASCII characters"),
         (lambda: BearerAuth(SECRET.encode()), TypeError, "a token, a str, not bytes"),  # type: ignore[arg-type]
         (lambda: check_auth(f"a:{SECRET}"), TypeError, "not str"),
-        (lambda: check_auth(("a", SECRET, "c")), TypeError, "not tuple"),
+        (lambda: check_auth(("a", SECRET, "c")), TypeError, "not a tuple of 3"),
         (lambda: check_auth(("a", SECRET.encode())), TypeError, "both str, not bytes"),
         (lambda: check_auth(["a", SECRET]), TypeError, "not list"),
         (lambda: check_auth({"a": SECRET}), TypeError, "not dict"),

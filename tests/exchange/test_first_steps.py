@@ -74,7 +74,7 @@ HINTS = {
     "data": "did you mean form= or content=?",
     "files": "did you mean multipart=?",
     "allow_redirects": "did you mean follow_redirects=?",
-    "verify": "did you mean ConnectionPool(ssl_context=...)?",
+    "verify": "did you mean ssl_context=?",
     "cookies": "did you mean headers={'Cookie': ...}, or pool.session(cookies=True)?",
     "base_url": "did you mean pool.session(base_url=...)?",
     "retries": "did you mean pool.session(retry=triopool.Retry(...))?",

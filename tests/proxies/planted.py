@@ -109,8 +109,8 @@ BUGS = [
     Bug(
         "a tunnel loses its server name",
         "_proxy/route.py",
-        "PoolKey(origin, server_hostname, proxy)",
-        "PoolKey(origin, None, proxy)",
+        "PoolKey(origin, server_hostname, proxy, ssl_context=ssl_context)",
+        "PoolKey(origin, None, proxy, ssl_context=ssl_context)",
     ),
     Bug(
         "the zone's origin in the absolute form",
@@ -387,8 +387,8 @@ BUGS = [
     Bug(
         "the proxy of a lease is forgotten",
         "_requests.py",
-        'proxy=proxy)\n        request = about_a_connection(self._client, "lease()"',
-        'proxy=None)\n        request = about_a_connection(self._client, "lease()"',
+        'proxy=proxy,\n        )\n        request = about_a_connection(self._client, "lease()"',
+        'proxy=None,\n        )\n        request = about_a_connection(self._client, "lease()"',
     ),
     Bug(
         "a socket for the origins is one for the proxy",

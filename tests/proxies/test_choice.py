@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from triopool import DIRECT, InvalidURL, Origin, Proxy, ProxyRules
+from triopool._config import described
 from triopool._proxy.choice import check_proxy
 from triopool._proxy.chooser import chooser_of_pool
 
@@ -34,7 +35,7 @@ def test_what_chooses_is_told_to_be_for_the_pool(value: Any) -> None:
     with pytest.raises(TypeError) as caught:
         check_proxy("proxy", value)
     assert str(caught.value) == (
-        f"proxy must be {ONE}, not {type(value).__name__}: "
+        f"proxy must be {ONE}, not {described(value)}: "
         "a function of the origin is for ConnectionPool(proxy=)"
     )
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-from importlib.metadata import version
 from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+import triopool
 from triopool import (
     DIRECT,
     BasicAuth,
@@ -74,7 +74,7 @@ async def test_a_forwarded_request_to_the_byte(autojump_clock: MockClock) -> Non
         b"GET http://a.test:8080/p?q=1 HTTP/1.1",
         b"Host: a.test:8080",
         b"Accept: */*",
-        b"User-Agent: triopool/" + version("triopool").encode(),
+        b"User-Agent: triopool/" + triopool.__version__.encode(),
         *[line for line in head.split(b"\r\n") if line.startswith(b"Accept-Encoding: ")],
         b"Authorization: Basic " + base64.b64encode(b"eve:pw"),
         b"Proxy-Authorization: " + BASIC,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator
-from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from dial.helpers import server_context
 from inside import stream_of
 from trio.testing import MockClock
 
+import triopool
 from triopool import ConnectError, Proxy, ProxyError, ResolveError, TLSError
 from triopool._dial import dialler as dialler_module
 from triopool._dial.dialler import Dialler
@@ -39,7 +39,7 @@ from .helpers import (
     via,
 )
 
-VERSION = version("triopool").encode()
+VERSION = triopool.__version__.encode()
 HTTP, HTTPS = "http://p.example:3128", "https://p.example:3128"
 SOCKS5H, SOCKS5 = "socks5h://p.example:3128", "socks5://p.example:3128"
 SOCKS4A, SOCKS4 = "socks4a://p.example:3128", "socks4://p.example:3128"

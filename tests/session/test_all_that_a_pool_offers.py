@@ -43,7 +43,8 @@ def events(*lines: str, **fields: str) -> Reply:
 
 
 def offered(kind: type) -> set[str]:
-    return {name for name in dir(kind) if not name.startswith("_")}
+    # What only has an answer for those who ask for it (_habits.py) is not offered.
+    return {name for name in dir(kind) if not name.startswith("_") and hasattr(kind, name)}
 
 
 def parameters(kind: type, name: str) -> list[tuple[str, object, object]]:

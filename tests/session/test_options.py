@@ -26,7 +26,7 @@ from triopool import (
     Timeouts,
     WriteError,
 )
-from triopool._request.hints import OF_A_SESSION
+from triopool._habits import OF_A_SESSION
 from triopool.testing import Reply, http_proxy
 
 from .world import API, OTHER, jar, to, web

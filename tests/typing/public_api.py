@@ -367,6 +367,20 @@ def acts_at_once(network: Network, address: AddressInfo) -> None:
     assert_type(quick.recv_nowait(1), bytes)
 
 
+async def contexts(pool: triopool.ConnectionPool, context: ssl.SSLContext) -> None:
+    await pool.get(URL, ssl_context=context)
+    await pool.warm_up(URL, ssl_context=context)
+    async with pool.lease(URL, ssl_context=context) as connection:
+        await connection.request("GET", "/")
+    assert_type(
+        triopool.PoolKey(triopool.Origin("https", "a", 1)).ssl_context, ssl.SSLContext | None
+    )
+    triopool.ConnectionPool(pins={"a.example": "sha256/x", "b.example": "sha256/y"})
+    triopool.ConnectionPool(pins={"a.example": ["sha256/x", "sha256/y"]})
+    triopool.ConnectionPool(pins=["sha256/x"])  # type: ignore[arg-type]
+    assert_type(triopool.__version__, str)
+
+
 async def pools(context: ssl.SSLContext) -> None:
     factories: list[SocketFactory] = [make_socket, make_trio_socket, make_socket_for_aiohttp]
     resolver: Resolver = resolve

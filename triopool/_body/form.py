@@ -24,9 +24,13 @@ def encode_pairs(pairs: Any, what: str) -> str:
       ValueError: some text can't be encoded as UTF-8. The message does not quote it.
     """
     if isinstance(pairs, str | bytes) or not isinstance(pairs, Iterable):
+        hint = ""
+        if isinstance(pairs, str):
+            whole = "the URL, behind a '?'" if what == "params" else "content="
+            hint = f": what is encoded already goes into {whole}"
         raise TypeError(
             f"{what} must be a mapping, or an iterable of (name, value) pairs, "
-            f"not {type(pairs).__name__}"
+            f"not {type(pairs).__name__}{hint}"
         )
     flat: list[tuple[str, str]] = []
     for name, value in pairs.items() if isinstance(pairs, Mapping) else pairs:

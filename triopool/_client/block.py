@@ -8,6 +8,8 @@ from typing import Any, Generic, TypeVar
 
 from trio.lowlevel import enable_ki_protection
 
+from .. import _habits
+
 T = TypeVar("T")
 
 
@@ -54,3 +56,11 @@ class Block(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<the block of {self._name}: use it with 'async with'>"
+
+
+_habits.answer(
+    Block,
+    "block of stream() or lease()",
+    _habits.ON_A_BLOCK,
+    **dict.fromkeys(("__enter__", "__exit__", "__await__"), _habits.A_BLOCK_IS_ENTERED),
+)

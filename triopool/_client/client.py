@@ -30,8 +30,9 @@ from .._errors import (
     TriopoolError,
     WriteError,
 )
+from .._exchange import drain as _drain
 from .._exchange.background import Background
-from .._exchange.exchange import DRAIN, Exchange
+from .._exchange.exchange import Exchange
 from .._exchange.holding import Holding
 from .._exchange.sending import Sending
 from .._exchange.upgraded import UpgradedStream
@@ -82,7 +83,7 @@ class Client:
     @property
     def drains(self) -> int:
         """How many connections are read to the end of a body that its request has left."""
-        return self._background.count(DRAIN)
+        return self._background.count(_drain.NAME)
 
     def on(self, turns: Turns) -> Client:
         """The same client, but all requests go over one connection."""
@@ -187,6 +188,8 @@ class Client:
                     )
                     holding = lease
                     sending.listener.connected(lease.connection.info, reused=lease.reused)
+                    if self._slots.has_last_leases and lease.is_last:
+                        lease.connection.announce_end()
                 # No checkpoint between here and attempt(), which looks after the lease.
                 exchange = Exchange(sending, holding, self._background)
                 try:

@@ -51,10 +51,10 @@ class Delivery:
         start_drain: Callable[[Exchange], None],
         previous: Delivery | None = None,
     ) -> None:
-        self.exchange = exchange
-        self.previous = previous
-        self.elapsed = trio.current_time() - exchange.sending.began_at
-        self.closed = False
+        self.exchange: Exchange = exchange
+        self.previous: Delivery | None = previous
+        self.elapsed: float = trio.current_time() - exchange.sending.began_at
+        self.closed: bool = False
         self._reader = BodyReader(exchange)
         self._listener = exchange.sending.listener
         self._start_drain = start_drain
@@ -174,4 +174,4 @@ class Delivery:
 
 
 def _closed() -> trio.ClosedResourceError:
-    return trio.ClosedResourceError("the response was closed")
+    return trio.ClosedResourceError("the response was closed: it is read before its block is left")

@@ -112,7 +112,7 @@ class EventSource:
         self._options = repeatable(options)
         self._max_event_length = max_event_length
         self._delay = check_seconds("reconnect_after", reconnect_after) or RECONNECT_AFTER
-        self.last_event_id = last_event_id
+        self.last_event_id: str = last_event_id
         self.response: Response | None = None
         # The last id of the stream, which an event that says nothing may have told.
         self._id = last_event_id

@@ -119,6 +119,8 @@ class LeasedConnection(Verbs):
             url = f"{leased.url.origin}{url}"
         if options.get("server_hostname") is None:
             options["server_hostname"] = leased.server_hostname
+        if options.get("ssl_context") is None:
+            options["ssl_context"] = leased.ssl_context
         options["proxy"] = leased.proxy or DIRECT
         request = self._client.prepare("a leased connection", method, url, options)
         if not self._turns.leads_to(request):

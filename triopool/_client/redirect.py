@@ -9,10 +9,10 @@ browsers follow and servers are tested with:
   body must be able to send it: again (bytes, a Path, a callable), or for the first time, where the
   answer came before a byte of it was asked for (``expect_continue=True``). A body that can't be
   produced again is an error, and never an empty request.
-- What was meant for one origin stays there: credentials, cookies, a Host or server name of the
-  caller's own are dropped for good as soon as the origin changes. A redirect that comes back
-  doesn't get them again. (Other fields go along: if a field of your own making is a secret,
-  don't follow redirects with it.)
+- What was meant for one origin stays there: credentials, cookies, a Host, a server name or a TLS
+  context of the caller's own are dropped for good as soon as the origin changes. A redirect that
+  comes back doesn't get them again. (Other fields go along: if a field of your own making is a
+  secret, don't follow redirects with it.)
 - The pool's proxy is chosen anew; one that the caller has named for the request stays.
 - From https to http only if allowed: what was private would travel in the open.
 
@@ -147,7 +147,7 @@ def _rewrite(sending: Sending, response: Response, url: URL) -> Request:
         fields, auth = request.fields, request.auth
     else:
         fields, auth = _fields.without(request.fields, OF_THE_ORIGIN), None
-        changes["server_hostname"] = None
+        changes |= {"server_hostname": None, "ssl_context": None}
     if response.status_code == 303 or method != request.method:
         fields = _fields.without(fields, _OF_THE_BODY)
         changes |= {"body": b"", "body_length": 0, "content_type": None, "expect_continue": False}

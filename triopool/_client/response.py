@@ -18,6 +18,7 @@ import trio
 from multidict import CIMultiDict, CIMultiDictProxy
 from trio.lowlevel import enable_ki_protection
 
+from .. import _habits
 from .._charset import charset_of
 from .._errors import InvalidURL, TriopoolError
 from .._facts import OnProgress, Progress, RequestInfo, ResponseConnection, of_response
@@ -457,6 +458,9 @@ class Response(trio.abc.ReceiveStream):
 
     def __repr__(self) -> str:
         return f"<Response [{self.status_code}] to {self.method} {self._url.origin}>"
+
+
+_habits.answer(Response, "triopool.Response", _habits.ON_A_RESPONSE)
 
 
 def _decoded(fields: list[tuple[bytes, bytes]]) -> ResponseHeaders:

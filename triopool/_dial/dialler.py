@@ -39,6 +39,7 @@ from .happy_eyeballs import interleave, race
 from .hops import Step, plan, travel, unreached
 from .line import Line
 from .names import Addresses, Names
+from .pins import Pins
 from .report import DialReport, show_address
 from .sessions import Sessions
 from .sockets import Sockets
@@ -59,6 +60,7 @@ class Dialler:
       happy_eyeballs_delay: seconds between the starts of two attempts.
       parser: reads what comes on the connections.
       tls_resumption: whether a handshake may go on from an earlier one's session.
+      pins: which certificates the origins may show; None for any that the context accepts.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Dialler:
         happy_eyeballs_delay: float = 0.25,
         parser: ParserKind = H11,
         tls_resumption: bool = True,
+        pins: Pins | None = None,
     ) -> None:
         self._names = names
         self._deadlines = deadlines
@@ -84,6 +87,7 @@ class Dialler:
         self._delay = happy_eyeballs_delay
         self._parser = parser
         self._sessions = Sessions() if tls_resumption else None
+        self._pins = pins
         self._ids = itertools.count(1)
 
     async def dial(self, key: PoolKey, notes: list[str]) -> Connection:
@@ -135,7 +139,7 @@ class Dialler:
             own_context = await self._own_trust.context()
         if key.has_tls:
             report.doing("reading the trust store")
-            context = await self._trust.context()
+            context = key.ssl_context or await self._trust.context()
         return await plan(
             key,
             self._names,
@@ -143,6 +147,7 @@ class Dialler:
             context=context,
             own_context=own_context,
             sessions=self._sessions,
+            pins=self._pins,
         )
 
     async def _addresses(self, key: PoolKey, first: Proxy | None, report: DialReport) -> Addresses:

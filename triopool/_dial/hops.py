@@ -33,6 +33,7 @@ from .asking import Errand
 from .happy_eyeballs import interleave
 from .line import Line
 from .names import Names
+from .pins import Pins
 from .report import DialReport
 from .sessions import Sessions
 from .socks import Socks, can_be_asked_for
@@ -83,10 +84,17 @@ class ProxyTLS:
 class OriginTLS:
     """TLS with the origin, resumed where we have a session with it."""
 
-    def __init__(self, key: PoolKey, context: ssl.SSLContext, sessions: Sessions | None) -> None:
+    def __init__(
+        self,
+        key: PoolKey,
+        context: ssl.SSLContext,
+        sessions: Sessions | None,
+        pins: Pins | None,
+    ) -> None:
         self._key = key
         self._context = context
         self._sessions = sessions
+        self._pins = pins
 
     def doing(self, line: Line) -> str:
         return f"TLS handshake with {line.peer}"
@@ -96,6 +104,8 @@ class OriginTLS:
         session = None if sessions is None else sessions.find(self._key)
         try:
             tls = await line.shake_hands(self._context, self._key, session)
+            if self._pins is not None:
+                self._pins.check(self._key, tls.ssl)
         except TLSError as exc:
             if sessions is not None:
                 sessions.forget(self._key)
@@ -118,6 +128,7 @@ async def plan(
     context: ssl.SSLContext | None,
     own_context: ssl.SSLContext | None,
     sessions: Sessions | None = None,
+    pins: Pins | None = None,
 ) -> list[Step]:
     """The steps from a connected wire to *key*. Nothing is open yet.
 
@@ -125,6 +136,7 @@ async def plan(
       context: for the origin; None if there is no TLS with it.
       own_context: for the proxies that speak TLS and have no context of their own.
       sessions: of the origins; None to resume none.
+      pins: which certificates the origins may show; None for any that the context accepts.
 
     Raises:
       ResolveError: a name that is looked up on our side has no address.
@@ -149,7 +161,7 @@ async def plan(
                 raise
             raise unreached(following, key, exc) from exc
     if context is not None:
-        steps.append(OriginTLS(key, context, sessions))
+        steps.append(OriginTLS(key, context, sessions, pins))
     return steps
 
 

@@ -190,5 +190,5 @@ def _ipv4_in(address: Address) -> ipaddress.IPv4Address | None:
     return None
 
 
-only_public = OnlyPublic()
+only_public: OnlyPublic = OnlyPublic()
 """Makes sockets for public addresses only: ``ConnectionPool(socket_factory=only_public)``."""

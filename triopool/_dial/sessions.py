@@ -27,7 +27,8 @@ MOST_SESSIONS = 1024
 class Sessions:
     """The sessions of one pool, with origins that are reached directly.
 
-    A key with a proxy has credentials in it, and would stay here when its connections have gone.
+    A key with a proxy has credentials in it, and one with a TLS context may have a private key: it
+    would stay here when its connections have gone.
     """
 
     def __init__(self) -> None:
@@ -54,7 +55,8 @@ class Sessions:
         ``tls.context`` would be.
         """
         was_verified = context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname
-        is_of_use = was_verified and type(context) is ssl.SSLContext and key.proxy is None
+        may_stay = key.proxy is None and key.ssl_context is None
+        is_of_use = was_verified and type(context) is ssl.SSLContext and may_stay
         if not is_of_use or tls.version() != "TLSv1.2":
             return
         assert tls.session is not None

@@ -7,6 +7,7 @@ is decided here too, on our own context only.
 
 from __future__ import annotations
 
+import os
 import ssl
 import sys
 
@@ -54,7 +55,21 @@ def default_context() -> ssl.SSLContext:
     # As ssl.create_default_context() has it from Python 3.13 on. (Where truststore lets the system
     # itself verify, these have no effect: the system has its own rules.)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+    _log_keys(context)
     return context
+
+
+def _log_keys(context: ssl.SSLContext) -> None:
+    """Write the keys of each connection to the file that SSLKEYLOGFILE names, if it names one.
+
+    As ssl.create_default_context() does, so that Wireshark can read what a program sends.
+
+    Raises:
+      OSError: the file can't be written.
+    """
+    path = os.environ.get("SSLKEYLOGFILE")
+    if path and not sys.flags.ignore_environment:
+        context.keylog_filename = path
 
 
 def _store_in_a_file() -> ssl.SSLContext | None:

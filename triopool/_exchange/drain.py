@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .._protocol.seam import Codec, Head
     from .receiving import Receiving
 
+NAME = "triopool drain"
+"""Of the tasks that drain."""
+
 DRAIN_BYTES = 64 * 1024
 DRAIN_SECONDS = 0.05
 """An unread rest within these bounds is read for the connection's sake; else it is closed."""

@@ -37,12 +37,11 @@ from .sender import Sender
 from .upgraded import UpgradedStream
 
 if TYPE_CHECKING:
+    from .._protocol.seam import Codec, Connection
+    from .._request.request import Request
     from .background import Background
     from .holding import Holding
     from .sending import Sending
-
-DRAIN = "triopool drain"
-"""The name of the tasks that read what a request has left of its response."""
 
 MAX_INFORMATIONAL = 20
 """1xx responses to one request."""
@@ -85,7 +84,7 @@ class Exchange:
     upgraded: UpgradedStream | None = None
     trailers: RawHeaders = NO_FIELDS
     failure: BaseException | None = None
-    was_stale = False
+    was_stale: bool = False
     _state: State = "opening"
     _informational = 0
     # What the caller's own iterator raised, until a read has told it.
@@ -93,10 +92,10 @@ class Exchange:
 
     def __init__(self, sending: Sending, lease: Holding, background: Background) -> None:
         self.sending = sending
-        self.request = sending.request
-        self.connection = lease.connection
-        self.codec = lease.connection.open_codec()
-        self.reused = lease.reused
+        self.request: Request = sending.request
+        self.connection: Connection = lease.connection
+        self.codec: Codec = lease.connection.open_codec()
+        self.reused: bool = lease.reused
         self._lease = lease
         self._background = background
         request = sending.request
@@ -361,7 +360,7 @@ class Exchange:
 
     def start_drain(self) -> None:
         """Read the rest for the connection's sake, in a task of the pool."""
-        self._background.start(self._drain, stop=self.abandon, name=DRAIN)
+        self._background.start(self._drain, stop=self.abandon, name=_drain.NAME)
 
     async def _drain(self) -> None:
         try:

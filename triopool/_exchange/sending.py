@@ -49,15 +49,15 @@ class Sending:
         followed: int = 0,
         redirected_from: int | None = None,
     ) -> None:
-        self.request = request
-        self.listener = listener
-        self.began_at = trio.current_time()
-        self.attempt = 1
-        self.in_vain = 0
-        self.body_started = False
-        self.followed = followed
-        self.id = 0
-        self.redirected_from = redirected_from
+        self.request: Request = request
+        self.listener: Listener = listener
+        self.began_at: float = trio.current_time()
+        self.attempt: int = 1
+        self.in_vain: int = 0
+        self.body_started: bool = False
+        self.followed: int = followed
+        self.id: int = 0
+        self.redirected_from: int | None = redirected_from
 
     async def give_up_body(self) -> None:
         """Close a body that will not be sent. One that was begun is closed by its upload."""

@@ -7,9 +7,9 @@ import ssl
 from types import ModuleType
 from typing import Any
 
+from .. import _habits
 from .._config import described
 from .._pool import ConnectionPool
-from .._request import hints as _hints
 from .options import warn_of_http2
 from .proxies import environments_rules, pools_proxy
 
@@ -65,8 +65,8 @@ def _refuse_what_is_a_pools(library: ModuleType, options: dict[str, Any]) -> Non
     theirs = inspect.signature(library.AsyncClient).parameters
     ours = inspect.signature(ConnectionPool).parameters.values()
     names = [one.name for one in ours if one.kind is one.KEYWORD_ONLY and one.name not in theirs]
-    meant = dict.fromkeys(names, "pool=triopool.ConnectionPool(...)") | {**_hints.OF_A_CLIENT}
-    _hints.refuse("AsyncClient()", [name for name in options if name in names], meant)
+    meant = dict.fromkeys(names, "pool=triopool.ConnectionPool(...)") | {**_habits.OF_A_CLIENT}
+    _habits.refuse("AsyncClient()", [name for name in options if name in names], meant)
 
 
 def _pool_options(library: ModuleType, given: dict[str, Any], *, trust_env: bool) -> dict[str, Any]:

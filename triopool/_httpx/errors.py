@@ -62,7 +62,7 @@ class Errors:
 
     def __init__(self, client: Any, core: Any) -> None:
         self._kinds = {ours: getattr(client, name) for ours, name in _NAMES.items()}
-        self.of_streams = StreamErrors(
+        self.of_streams: StreamErrors = StreamErrors(
             *(type(name, (getattr(client, name), getattr(core, name)), {}) for name in _OF_STREAMS)
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._config import described
 from .._protocol.request_head import sent_field
@@ -40,16 +40,26 @@ _NOT_THEIRS = frozenset(
 )
 
 
+def _name_of(given: object) -> str:
+    return given.__name__ if isinstance(given, type) else described(given)
+
+
 def combine(instruments: Iterable[Instrument]) -> Instrument:
     """Make one instrument out of any number; without any, it is SILENT."""
-    instruments = tuple(instruments)
-    for instrument in instruments:
+    given: Any = instruments
+    if isinstance(given, type) or not isinstance(given, Iterable):
+        raise TypeError(
+            f"instruments must be a list of them, not {_name_of(given)}: write instruments=[...]"
+        )
+    given = tuple(given)
+    for instrument in given:
         if not isinstance(instrument, Instrument):
+            hint = ": it is a class, and has to be called" if isinstance(instrument, type) else ""
             raise TypeError(
                 "instruments must be instances of triopool.abc.Instrument, "
-                f"not {described(instrument)}"
+                f"not {_name_of(instrument)}{hint}"
             )
-    return Instruments(instruments) if instruments else SILENT
+    return Instruments(given) if given else SILENT
 
 
 class Instruments(Instrument):

@@ -44,7 +44,7 @@ from .._transport.tls_errors import why_broken
 from .._transport.wire import Stale, Wire
 from .heads import Doubt, NotLegal
 from .parser import CutShort, DoesNotFit, Parser
-from .request_head import RequestHead
+from .request_head import RequestHead, head_of_the_last
 from .scanner import Stage
 from .seam import Bytes, Head, RawHeaders, Upgraded
 
@@ -106,6 +106,7 @@ class HTTP1Connection:
         self._owes_the_end = False
         self._receiving = False
         self._head: Head | None = None
+        self._announces_end = False
 
     # ── For the pool ───────────────────────────────────────────────────────────────────────────
 
@@ -149,6 +150,9 @@ class HTTP1Connection:
 
     def open_codec(self) -> HTTP1Connection:
         return self
+
+    def announce_end(self) -> None:
+        self._announces_end = True
 
     def open_stream(self) -> Upgraded:
         self._spend(Spent.STREAM)
@@ -196,6 +200,8 @@ class HTTP1Connection:
         self.bytes_received = 0
         self.waited = None
         self._head = None
+        if self._announces_end:
+            head = head_of_the_last(head)
         self._owed = self._parser.start(head, body)
         self._owes_the_end = body is not None
         return self._write_now()

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from importlib.metadata import version
 from typing import Any
 
 from .._errors import LocalProtocolError
+from .._version import __version__
 from .heads import words_of
 
-USER_AGENT = f"triopool/{version('triopool')}"
+USER_AGENT = f"triopool/{__version__}"
 """What we call ourselves, to servers and to proxies."""
 
 # RFC 9110 section 5.5: these have no business in a value.
@@ -47,11 +47,11 @@ class Fields:
         values: dict[bytes, list[bytes]] = {}
         for name, value in lines:
             values.setdefault(name.lower(), []).append(value)
-        self.lines = lines
-        self.ask_to_switch = b"upgrade" in values
-        self.ask_to_close = b"close" in words_of(values.get(b"connection", ()))
+        self.lines: list[tuple[bytes, bytes]] = lines
+        self.ask_to_switch: bool = b"upgrade" in values
+        self.ask_to_close: bool = b"close" in words_of(values.get(b"connection", ()))
         length = int(values.get(b"content-length", [b"0"])[0])
-        self.body_length = None if b"transfer-encoding" in values else length
+        self.body_length: int | None = None if b"transfer-encoding" in values else length
         self.kept: object = None
 
 
@@ -68,10 +68,10 @@ class RequestHead:
     __slots__ = ("fields", "kept", "may_switch", "method", "target")
 
     def __init__(self, method: bytes, target: bytes, fields: Fields) -> None:
-        self.method = method
-        self.target = target
-        self.fields = fields
-        self.may_switch = method == b"CONNECT" or fields.ask_to_switch
+        self.method: bytes = method
+        self.target: bytes = target
+        self.fields: Fields = fields
+        self.may_switch: bool = method == b"CONNECT" or fields.ask_to_switch
         self.kept: object = None
 
 
@@ -110,6 +110,23 @@ def make_head_like(
     if more:
         fields = Fields([*fields.lines, *more])
     return RequestHead(*_check_line(method, target), fields)
+
+
+def head_of_the_last(head: RequestHead) -> RequestHead:
+    """The same head, saying that the connection ends with the response (RFC 9112 section 9.6).
+
+    Not if that could turn the connection into something else, which goes on.
+    """
+    fields = head.fields
+    if fields.ask_to_close or head.may_switch:
+        return head
+    lines = [line for line in fields.lines if not _says_keep_alive(*line)]
+    return RequestHead(head.method, head.target, Fields([*lines, (b"Connection", b"close")]))
+
+
+def _says_keep_alive(name: bytes, value: bytes) -> bool:
+    """Whether this field says that the connection does not end; many clients write it always."""
+    return name.lower() == b"connection" and value.lower() == b"keep-alive"
 
 
 def _check_line(method: str, target: str) -> tuple[bytes, bytes]:

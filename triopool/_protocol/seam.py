@@ -267,6 +267,9 @@ class Connection(Protocol):
         """For one exchange."""
         ...
 
+    def announce_end(self) -> None:
+        """The next exchange is the last one: the server is told so with its request."""
+
     def open_stream(self) -> Upgraded:
         """The bytes themselves, for a program that speaks a protocol of its own: no exchange comes
         before this, and none after it.

@@ -18,11 +18,11 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .._config import check_bool, described
+from .. import _habits
+from .._config import check_bool, check_ssl_context, described
 from .._errors import InvalidURL
 from .._origin import Origin
 from .._request import fields as _fields
-from .._request import hints as _hints
 from .._request import url as _url
 from .._request.auth import Auth, AuthOption, BasicAuth, check_auth
 from .._request.fields import Headers
@@ -127,7 +127,7 @@ class Proxy:
     _fields: tuple[tuple[bytes, bytes], ...] = field(init=False, compare=False)
     _hash: int = field(init=False, compare=False)
 
-    @_hints.given("Proxy()", _hints.OF_A_PROXY)
+    @_habits.given("Proxy()", _habits.OF_A_PROXY)
     def __init__(
         self,
         url: str,
@@ -359,13 +359,10 @@ def _with_credentials(
 
 
 def _check_context(origin: Origin, context: object) -> ssl.SSLContext | None:
-    if context is None:
-        return None
-    if not isinstance(context, ssl.SSLContext):
-        raise TypeError(f"ssl_context must be an ssl.SSLContext, not {described(context)}")
-    if origin.scheme != "https":
+    checked = check_ssl_context(context)
+    if checked is not None and origin.scheme != "https":
         raise ValueError("ssl_context is for https:// proxies only")
-    return context
+    return checked
 
 
 def _check_server_hostname(origin: Origin, name: object) -> str | None:

@@ -18,6 +18,7 @@ redirect takes along.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
 
 from .._origin import Origin
@@ -33,18 +34,20 @@ def route(
     proxy: Proxy,
     *,
     may_switch: bool = False,
+    ssl_context: ssl.SSLContext | None = None,
 ) -> PoolKey:
     """The way to *origin* through *proxy*.
 
     Args:
       may_switch: the request is a CONNECT, or asks for another protocol.
+      ssl_context: for TLS with the origin; None for the pool's.
 
     Raises:
       InvalidURL: the proxy can't be told to connect to that origin.
     """
     proxy.check_reaches(origin)
     if not proxy.forwards(origin, may_switch=may_switch):
-        return PoolKey(origin, server_hostname, proxy)
+        return PoolKey(origin, server_hostname, proxy, ssl_context=ssl_context)
     whose = proxy.origin if proxy.share_connections else origin
     return PoolKey(whose, None, proxy, forwarded=True)
 

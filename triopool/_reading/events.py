@@ -56,7 +56,7 @@ class EventParser:
     """
 
     def __init__(self, max_length: int | None, last_event_id: str = "") -> None:
-        self.last_event_id = last_event_id
+        self.last_event_id: str = last_event_id
         self.retry: float | None = None
         # One byte order mark at the beginning is no part of the text.
         self._text = TextDecoder("utf-8-sig")

@@ -194,7 +194,7 @@ class EventItems(Items[ServerSentEvent]):
         last_event_id: str,
     ) -> None:
         super().__init__(receive, refuse)
-        self.parser = EventParser(max_length, last_event_id)
+        self.parser: EventParser = EventParser(max_length, last_event_id)
 
     def _feed(self, piece: bytes) -> Iterator[ServerSentEvent]:
         return self.parser.feed(piece)

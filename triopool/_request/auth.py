@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from .._config import type_of
+
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
@@ -90,9 +92,10 @@ def check_auth(auth: object) -> Auth | None:
         return auth
     if isinstance(auth, tuple) and len(auth) == 2:
         return BasicAuth(*auth)
+    given = f"a tuple of {len(auth)}" if isinstance(auth, tuple) else type_of(auth)
     raise TypeError(
         "auth must be triopool.BasicAuth, triopool.BearerAuth, or a pair (name, password), "
-        f"not {type(auth).__name__}"
+        f"not {given}"
     )
 
 

@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeAlias, TypedDict
 
+from .. import _habits
 from .._body.body import Content
 from .._body.form import Params
 from .._body.multipart import MultipartFields
@@ -16,7 +18,6 @@ from .._config import Redirects, Timeouts
 from .._facts import OnProgress
 from .._proxy.choice import ProxyOption
 from . import fields as _fields
-from . import hints as _hints
 from .auth import AuthOption
 from .fields import Headers
 
@@ -35,6 +36,7 @@ class RequestOptions(TypedDict, total=False):
     auth: AuthOption | None
     timeouts: Timeouts | None
     server_hostname: str | None
+    ssl_context: ssl.SSLContext | None
     proxy: ProxyOption | None
     target: str | None
     idempotent: bool | None
@@ -66,5 +68,6 @@ def check_names(caller: str, options: Collection[str]) -> None:
     Raises:
       TypeError: there is one.
     """
-    unknown = [name for name in options if name not in RequestOptions.__annotations__]
-    _hints.refuse(caller, unknown, _hints.OF_A_REQUEST)
+    known = RequestOptions.__annotations__
+    unknown = [name for name in options if name not in known]
+    _habits.refuse(caller, unknown, _habits.OF_A_REQUEST, known)

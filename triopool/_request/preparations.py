@@ -42,7 +42,7 @@ class Preparations:
         self.timeouts = timeouts
         self.chooser = chooser
         self._kept: dict[tuple[str, str], Request] = {}
-        self.places = Places()
+        self.places: Places = Places()
 
     def __len__(self) -> int:
         return len(self._kept)

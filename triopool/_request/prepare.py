@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import inspect
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, Unpack
 
 from .._body.body import Body, to_body
-from .._config import Timeouts, check_bool, check_count, check_redirects, described
-from .._errors import LocalProtocolError
+from .._config import (
+    Timeouts,
+    check_bool,
+    check_count,
+    check_redirects,
+    check_ssl_context,
+    check_timeouts,
+    described,
+)
+from .._errors import InvalidURL, LocalProtocolError
 from .._proxy.choice import ProxyOption, proxy_or_none
 from .._proxy.chooser import Chooser
 from . import fields as _fields
@@ -51,7 +60,12 @@ def prepare(
         raise TypeError(f"method must be a str, not {type(method).__name__}")
     if method.upper() in USUAL:
         method = method.upper()
-    parsed = places.parse(url, options.get("params"))
+    try:
+        parsed = places.parse(url, options.get("params"))
+    except InvalidURL:
+        if "://" not in method:
+            raise
+        raise TypeError("the method comes first: request('GET', url)") from None
     if not options and method != "CONNECT":
         # What a method and a URL say is most of what there is to check.
         return Request(
@@ -63,8 +77,8 @@ def prepare(
             **_way(None, parsed, chooser),
         )
     timeouts = options.get("timeouts")
-    if timeouts is not None and not isinstance(timeouts, Timeouts):
-        raise TypeError(f"timeouts must be a triopool.Timeouts, not {described(timeouts)}")
+    if timeouts is not None:
+        check_timeouts(timeouts)
     attributes = {
         name: _PASSED_ON[name](name, value) for name, value in options.items() if name in _PASSED_ON
     }
@@ -96,6 +110,7 @@ def prepare(
         content_type=content_type,
         auth=_choose_auth(options.get("auth"), names, parsed),
         server_hostname=_server_hostname(options.get("server_hostname"), parsed),
+        ssl_context=_ssl_context(options.get("ssl_context"), parsed),
         expect_continue=_expects_continue(options, fields, names, body),
         redirects=check_redirects(options.get("follow_redirects", False)),
         **_way(options.get("proxy"), parsed, chooser),
@@ -181,6 +196,13 @@ def _server_hostname(name: object, url: URL) -> str | None:
     if url.origin.scheme != "https":
         raise ValueError("server_hostname is for https URLs only")
     return check_server_hostname(name)
+
+
+def _ssl_context(context: object, url: URL) -> ssl.SSLContext | None:
+    checked = check_ssl_context(context)
+    if checked is not None and url.origin.scheme != "https":
+        raise ValueError("ssl_context is for https URLs only")
+    return checked
 
 
 def _expects_continue(

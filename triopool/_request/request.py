@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ssl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -70,6 +71,7 @@ class Request:
     auth: Auth | None = None
     decode: bool = True
     server_hostname: str | None = None
+    ssl_context: ssl.SSLContext | None = None
     idempotent: bool | None = None
     expect_continue: bool = False
     redirects: Redirects | None = None
@@ -99,10 +101,16 @@ class Request:
         mine = vars(self)
         mine.update(attributes)
         if self.proxy is None:
-            mine["key"] = PoolKey(self.url.origin, self.server_hostname)
+            mine["key"] = PoolKey(
+                self.url.origin, self.server_hostname, ssl_context=self.ssl_context
+            )
         else:
             mine["key"] = route(
-                self.url.origin, self.server_hostname, self.proxy, may_switch=self.may_switch
+                self.url.origin,
+                self.server_hostname,
+                self.proxy,
+                may_switch=self.may_switch,
+                ssl_context=self.ssl_context,
             )
         mine["head"] = self._compose(places)
 

@@ -18,11 +18,12 @@ import ipaddress
 import re
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.parse import ParseResult, SplitResult, quote, unquote, urlsplit
 
 import idna
 
 from .._body.form import Params, encode_pairs
+from .._config import type_of
 from .._errors import InvalidURL
 from .._origin import Origin
 from .auth import BasicAuth
@@ -98,9 +99,18 @@ def parse(url: str, params: Params | None = None) -> URL:
       TypeError: it is not a str.
     """
     if not isinstance(url, str):
-        raise TypeError(f"url must be a str, not {type(url).__name__}")
+        raise TypeError(f"url must be a str, not {type_of(url)}{_as_str(url)}")
     parsed = _parse(url)
     return parsed if params is None else add_params(parsed, params)
+
+
+def _as_str(url: object) -> str:
+    """How to make a str of what a program has in place of one."""
+    if isinstance(url, bytes):
+        return ": give url.decode()"
+    if isinstance(url, ParseResult | SplitResult):
+        return ": give url.geturl()"
+    return ": give str(url)" if type(url).__name__ == "URL" else ""
 
 
 def add_params(parsed: URL, params: Params) -> URL:
@@ -275,10 +285,13 @@ def _host(url: str, parts: SplitResult, tell: Tell) -> str:
     return host
 
 
-def check_server_hostname(name: str) -> str:
+def check_server_hostname(name: str, called: str = "server_hostname") -> str:
     """A name to send as SNI and to verify, checked as a URL's host is, and as an origin has it.
 
     An IPv6 address stands without brackets.
+
+    Args:
+      called: what messages call it.
 
     Raises:
       ValueError: it is not the name of a host, and no address.
@@ -287,7 +300,7 @@ def check_server_hostname(name: str) -> str:
     is_ipv6 = "%" not in name and _is_ipv6(name)
     host, problem = (name.lower(), "") if is_ipv6 else host_name(name)
     if problem:
-        raise ValueError(f"server_hostname {problem}")
+        raise ValueError(f"{called} {problem}")
     return host
 
 

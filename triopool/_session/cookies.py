@@ -64,7 +64,7 @@ class Cookies:
             _public_suffixes.check_installed()
         elif not callable(is_public_suffix):
             raise TypeError(f"is_public_suffix must be callable, not {described(is_public_suffix)}")
-        self.jar = CookieJar() if jar is None else jar
+        self.jar: CookieJar = CookieJar() if jar is None else jar
         self._given = self._is_public_suffix = is_public_suffix
         self._has_holes = False
 

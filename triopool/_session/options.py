@@ -6,16 +6,17 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeAlias, TypedDict
 
+from .. import _habits
 from .._body.body import Content
 from .._body.form import Params
 from .._body.multipart import MultipartFields
 from .._config import Redirects, Timeouts
 from .._facts import OnProgress
 from .._proxy.choice import ProxyOption
-from .._request import hints as _hints
 from .._request.auth import AuthOption
 from .._request.fields import FieldText, Headers
 from .._request.options import OnInformational
@@ -37,6 +38,7 @@ class SessionOptions(TypedDict, total=False):
     params: Params | None
     auth: AuthOption | None
     timeouts: Timeouts | None
+    ssl_context: ssl.SSLContext | None
     proxy: ProxyOption | None
     follow_redirects: bool | Redirects
     decode: bool
@@ -62,6 +64,7 @@ class SessionRequestOptions(TypedDict, total=False):
     auth: AuthOption | None
     timeouts: Timeouts | None
     server_hostname: str | None
+    ssl_context: ssl.SSLContext | None
     proxy: ProxyOption | None
     target: str | None
     idempotent: bool | None
@@ -80,5 +83,6 @@ def check_names(options: Collection[str]) -> None:
     Raises:
       TypeError: there is one.
     """
-    unknown = [name for name in options if name not in SessionOptions.__annotations__]
-    _hints.refuse("session()", unknown, _hints.OF_A_SESSION)
+    known = SessionOptions.__annotations__
+    unknown = [name for name in options if name not in known]
+    _habits.refuse("session()", unknown, _habits.OF_A_SESSION, known)

@@ -5,19 +5,27 @@ was derived, the pool's. Fields and parameters are put together by name, each na
 these that has it.
 
 What a session has for the origin of its base stays there, as it does when a redirect leads away:
-credentials, cookies and a Host of the caller's own, and the parameters. So an absolute URL that
-comes from a response, say, takes no token to somebody else.
+credentials, cookies and a Host of the caller's own, a TLS context, and the parameters. So an
+absolute URL that comes from a response, say, takes no token to somebody else.
 """
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
 from .._body.form import encode_pairs
 from .._client.redirect import OF_THE_ORIGIN
-from .._config import Timeouts, check_bool, check_count, check_redirects, described
+from .._config import (
+    check_bool,
+    check_count,
+    check_redirects,
+    check_ssl_context,
+    check_timeouts,
+    described,
+)
 from .._errors import InvalidURL
 from .._proxy.choice import check_proxy
 from .._request import fields as _fields
@@ -148,6 +156,7 @@ class Policy:
     def _without_what_is_for_the_origin(self) -> Policy:
         options = cast("RequestOptions", {**self.options})
         options.pop("auth", None)
+        options.pop("ssl_context", None)
         fields = tuple(_fields.without(self.fields, OF_THE_ORIGIN))
         return replace(self, fields=fields, params=(), options=options)
 
@@ -204,7 +213,15 @@ class Policy:
         if resolved is not None and not self._is_home(resolved):
             policy = self._without_what_is_for_the_origin()
         text = url if resolved is None else _base.as_text(resolved)
-        return text, policy._put_under(given, None if resolved is None else resolved.auth)
+        options = policy._put_under(given, None if resolved is None else resolved.auth)
+        if "ssl_context" in options and "ssl_context" not in given and not _is_secure(text):
+            del options["ssl_context"]
+        return text, options
+
+    def ssl_context_for(self, url: str, resolved: URL | None) -> ssl.SSLContext | None:
+        """The session's TLS context, if it is for a URL, which may have been resolved."""
+        is_home = resolved is None or self._is_home(resolved)
+        return self.options.get("ssl_context") if is_home and _is_secure(url) else None
 
     def _put_under(
         self, given: SessionRequestOptions | RequestOptions, auth_of_url: object
@@ -228,6 +245,10 @@ class Policy:
             "RequestOptions",
             {name: value for name, value in options.items() if name not in _MERGED or value},
         )
+
+
+def _is_secure(url: str) -> bool:
+    return str(url)[:6].lower() == "https:"
 
 
 _MERGED = frozenset({"headers", "params"})
@@ -270,12 +291,6 @@ def _put_over(below: Pairs, given: Any) -> Pairs:
 # ── One option each ────────────────────────────────────────────────────────────────────────────
 
 
-def _timeouts(value: object) -> object:
-    if value is not None and not isinstance(value, Timeouts):
-        raise TypeError(f"timeouts must be a triopool.Timeouts, not {described(value)}")
-    return value
-
-
 def _redirects(value: object) -> object:
     return check_redirects(value) or False
 
@@ -287,7 +302,8 @@ def _decode(value: object) -> object:
 
 _CHECKS: Mapping[str, Callable[[Any], object]] = {
     "auth": check_auth,
-    "timeouts": _timeouts,
+    "timeouts": lambda value: None if value is None else check_timeouts(value),
+    "ssl_context": check_ssl_context,
     "proxy": lambda value: None if value is None else check_proxy("proxy", value),
     "follow_redirects": _redirects,
     "decode": _decode,

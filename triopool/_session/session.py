@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable
 from typing import Any, Unpack, cast
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from .. import _habits
 from .._client.block import Block
 from .._client.client import Client
 from .._client.download import Download
@@ -19,7 +21,6 @@ from .._client.turns import Turns
 from .._config import Timeouts
 from .._proxy.choice import ProxyOption
 from .._reading.lines import MAX_LENGTH
-from .._request import hints as _hints
 from .._request.options import RequestOptions, repeatable
 from .._request.prepare import refuse_switch
 from .._request.request import Request
@@ -182,13 +183,14 @@ class Session:
 
     # ── Connections ────────────────────────────────────────────────────────────────────────────
 
-    @_hints.given("lease()", _hints.OF_A_REQUEST)
+    @_habits.given("lease()", _habits.OF_A_REQUEST)
     def lease(
         self,
         url: str = "",
         *,
         timeouts: Timeouts | None = None,
         server_hostname: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
         proxy: ProxyOption | None = None,
     ) -> Block[LeasedConnection]:
         """As ``pool.lease()``: hold one connection, to where a URL of the session leads.
@@ -199,7 +201,7 @@ class Session:
 
         Args:
           url: relative to the base, or absolute; ``""`` for the base.
-          timeouts, proxy: None for the session's.
+          timeouts, ssl_context, proxy: None for the session's.
           server_hostname: as in ``pool.lease()``.
 
         Raises:
@@ -207,7 +209,7 @@ class Session:
           TriopoolError, ValueError: as ``pool.lease()``.
         """
         client, policy = self._client(), self._policy
-        request = self._about("lease()", url, timeouts, server_hostname, proxy)
+        request = self._about("lease()", url, timeouts, server_hostname, ssl_context, proxy)
         return Block(
             "lease()",
             lambda: client.lease(request),
@@ -215,13 +217,14 @@ class Session:
             Turns.leave,
         )
 
-    @_hints.given("connect()", _hints.OF_A_REQUEST)
+    @_habits.given("connect()", _habits.OF_A_REQUEST)
     def connect(
         self,
         url: str = "",
         *,
         timeouts: Timeouts | None = None,
         server_hostname: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
         proxy: ProxyOption | None = None,
     ) -> Block[trio.abc.Stream]:
         """As ``pool.connect()``: a stream to where a URL of the session leads.
@@ -231,7 +234,7 @@ class Session:
 
         The arguments and errors are those of :meth:`lease`.
         """
-        request = self._about("connect()", url, timeouts, server_hostname, proxy)
+        request = self._about("connect()", url, timeouts, server_hostname, ssl_context, proxy)
         return self._client().connect(request)
 
     async def warm_up(
@@ -241,13 +244,14 @@ class Session:
         *,
         timeouts: Timeouts | None = None,
         server_hostname: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
         proxy: ProxyOption | None = None,
     ) -> None:
         """As ``pool.warm_up()``, for where a URL of the session leads.
 
         The arguments and errors are those of :meth:`lease`.
         """
-        request = self._about("warm_up()", url, timeouts, server_hostname, proxy)
+        request = self._about("warm_up()", url, timeouts, server_hostname, ssl_context, proxy)
         await self._client().warm_up(request, n)
 
     def _about(
@@ -256,17 +260,21 @@ class Session:
         url: str,
         timeouts: Timeouts | None,
         server_hostname: str | None,
+        ssl_context: ssl.SSLContext | None,
         proxy: ProxyOption | None,
     ) -> Request:
         """A request that tells where to connect, and is not sent."""
         policy = self._policy
         resolved = policy.resolve(url)
+        text = url if resolved is None or resolved.auth is not None else _base.as_text(resolved)
+        if ssl_context is None:
+            ssl_context = policy.ssl_context_for(text, resolved)
         options = RequestOptions(
             timeouts=policy.options.get("timeouts") if timeouts is None else timeouts,
             server_hostname=server_hostname,
+            ssl_context=ssl_context,
             proxy=policy.options.get("proxy") if proxy is None else proxy,
         )
-        text = url if resolved is None or resolved.auth is not None else _base.as_text(resolved)
         return about_a_connection(self._client(), caller, text, options)
 
     # ── Inside ─────────────────────────────────────────────────────────────────────────────────
@@ -300,3 +308,13 @@ class Session:
         # Nothing of a path, which may hold a secret.
         where = "any origin" if base is None else str(base.origin)
         return f"<triopool.Session for {where}>"
+
+
+_habits.answer(
+    Session,
+    "triopool.Session",
+    _habits.ON_A_SESSION,
+    **dict.fromkeys(
+        ("__enter__", "__exit__", "__aenter__", "__aexit__"), _habits.A_SESSION_IS_NO_BLOCK
+    ),
+)

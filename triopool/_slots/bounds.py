@@ -24,7 +24,7 @@ class Bounds:
 
     def __init__(self, max_connections: int | None) -> None:
         self._total = trio.CapacityLimiter(_or_infinity(max_connections))
-        self.exceeded = False
+        self.exceeded: bool = False
 
     def borrow(self, slot: Slot) -> None:
         """Take both tokens, of which there have to be some."""

@@ -77,12 +77,12 @@ class Dial:
     __slots__ = ("connect_timeout", "notes", "owner", "scope", "slot", "started_at")
 
     def __init__(self, slot: Slot, owner: DialOwner, connect_timeout: float | None) -> None:
-        self.slot = slot
+        self.slot: Slot = slot
         self.owner: DialOwner | None = owner
-        self.started_at = trio.current_time()
+        self.started_at: float = trio.current_time()
         self.connect_timeout = connect_timeout
         limit = math.inf if connect_timeout is None else connect_timeout
-        self.scope = trio.CancelScope(deadline=self.started_at + limit)
+        self.scope: trio.CancelScope = trio.CancelScope(deadline=self.started_at + limit)
         self.notes: list[str] = []
 
     @property
@@ -130,7 +130,7 @@ class WarmUp:
     def __init__(self) -> None:
         self.dials: dict[Dial, None] = {}
         self.error: Exception | None = None
-        self.done = trio.Event()
+        self.done: trio.Event = trio.Event()
 
     def dial_ended(self, dial: Dial, error: Exception | None) -> None:
         del self.dials[dial]
@@ -155,7 +155,7 @@ class Dials:
 
     def __init__(self, connect: Connect, bounds: Bounds) -> None:
         self.under_way: dict[Dial, None] = {}
-        self.orphans = 0
+        self.orphans: int = 0
         self.orphaned: OrderedDict[Share, OrderedDict[Dial, None]] = OrderedDict()
         self.giving_way: Dial | None = None
         self._connect = connect

@@ -158,12 +158,16 @@ class Dispatcher:
     def _take_back(self, slot: Slot, now: float) -> None:
         if slot.retired:
             self.books.close(slot, CloseReason.RETIRED)
-        elif now >= slot.expires_at or slot.exchanges >= self._max_exchanges:
+        elif now >= slot.expires_at or self.is_used_up(slot):
             self.books.close(slot, CloseReason.EXPIRED)
         elif self.books.bounds.exceeded:
             self.books.close(slot, CloseReason.EVICTED)
         else:
             self._offer(slot)
+
+    def is_used_up(self, slot: Slot) -> bool:
+        """Whether its connection has been leased as often as it may be."""
+        return slot.exchanges >= self._max_exchanges
 
     @operation
     def close(self, slot: Slot, reason: CloseReason) -> None:

@@ -117,7 +117,7 @@ class Slots:
         # invariants, and for tests.
         bounds = Bounds(max_connections)
         journal = Journal(instrument)
-        self.books = Books(
+        self.books: Books = Books(
             bounds,
             Origins(max_connections_per_origin),
             Idle(idle_timeout, max_lifetime)
@@ -133,6 +133,8 @@ class Slots:
             max_idle=max_idle,
             max_exchanges=max_requests_per_connection,
         )
+        # Whether there are leases that are the last ones of their connections.
+        self.has_last_leases: bool = max_requests_per_connection is not None
         # One bound method for all waiters: with thousands of them, each object counts.
         self._time_out = self._dispatcher.time_out
         self._sweeper = Sweeper(self._dispatcher)
@@ -388,11 +390,6 @@ class Slots:
     def count_retried(self, key: PoolKey) -> None:
         """A request is sent again, for its connection was stale."""
         self.books.journal.retried(self.books.origins.share(key))
-
-    @property
-    def under_way(self) -> int:
-        """How many connections are leased, or dialled for a request, and how many requests wait."""
-        return self.books.under_way
 
     def statistics(self) -> PoolStatistics:
         """A frozen snapshot. Looks at every open connection and every waiting request."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from .._instruments.combine import SILENT
-from .._statistics import nothing_counted
+from .._statistics import Counts, nothing_counted
 from .dials import DialEnd
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Journal:
     """
 
     def __init__(self, instrument: Instrument) -> None:
-        self.counts = nothing_counted()
+        self.counts: Counts = nothing_counted()
         self._instrument = instrument
         # With no instrument no facts are made, and no news kept.
         self._is_silent = instrument is SILENT

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio.lowlevel import enable_ki_protection
 
-from .._facts import CloseReason
+from .._facts import CloseReason, Spent
 
 if TYPE_CHECKING:
     from .dispatcher import Dispatcher
@@ -38,14 +38,19 @@ class Lease:
         self._dispatcher: Dispatcher | None = dispatcher
         self._slot = slot
         self.connection: Any = slot.connection
-        self.reused = reused
-        self.just_seen = False
-        self.age = age
-        self.waited = waited
+        self.reused: bool = reused
+        self.just_seen: bool = False
+        self.age: int = age
+        self.waited: float = waited
 
     @property
     def ended(self) -> bool:
         return self._dispatcher is None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether its connection is closed when this has ended, for it will have served enough."""
+        return self._dispatcher is not None and self._dispatcher.is_used_up(self._slot)
 
     @enable_ki_protection
     def end(self, reason: CloseReason = CloseReason.DISCARDED) -> None:
@@ -59,6 +64,8 @@ class Lease:
         if self.connection.spent is None:
             dispatcher.give_back(self._slot)
         else:
+            if self.connection.spent is Spent.ASKED_TO_CLOSE and dispatcher.is_used_up(self._slot):
+                reason = CloseReason.EXPIRED  # It was we who asked.
             dispatcher.close(self._slot, reason)
 
     def take_slot(self) -> Slot | None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from .._facts import Condition
-from .._statistics import nothing_counted
+from .._statistics import Counts, nothing_counted
 
 if TYPE_CHECKING:
     from .._pool_key import PoolKey
@@ -65,10 +65,10 @@ class Share:
     __slots__ = ("counts", "idle", "key", "limiter")
 
     def __init__(self, key: PoolKey, max_connections: float) -> None:
-        self.key = key
-        self.limiter = trio.CapacityLimiter(max_connections)
+        self.key: PoolKey = key
+        self.limiter: trio.CapacityLimiter = trio.CapacityLimiter(max_connections)
         self.idle: OrderedDict[Slot, None] = OrderedDict()
-        self.counts = nothing_counted()
+        self.counts: Counts = nothing_counted()
 
     @property
     def full(self) -> bool:
@@ -104,13 +104,15 @@ class Slot:
     )
 
     def __init__(self, share: Share) -> None:
-        self.share = share
-        self.state = State.DIALLING
+        self.share: Share = share
+        self.state: State = State.DIALLING
         self.connection: Pooled | None = None
-        self.expires_at = self.idle_until = math.inf
-        self.exchanges = self.used = 0
-        self.fresh = True
-        self.retired = False
+        self.expires_at: float = math.inf
+        self.idle_until: float = math.inf
+        self.exchanges: int = 0
+        self.used: int = 0
+        self.fresh: bool = True
+        self.retired: bool = False
 
     def move(self, state: State) -> None:
         """Become *state*."""

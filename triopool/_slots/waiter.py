@@ -102,12 +102,13 @@ class Waiter(Deadline):
     ) -> None:
         """*time_out* is called with the waiter when it has waited for a slot for too long."""
         super().__init__(deadlines)
-        self.share = share
-        self.age = age
-        self.queued_at = self.waits_since = trio.current_time()
-        self.waited = waited
-        self.timeouts = timeouts
-        self.listener = listener
+        self.share: Share = share
+        self.age: int = age
+        self.queued_at: float = trio.current_time()
+        self.waits_since: float = self.queued_at
+        self.waited: float = waited
+        self.timeouts: Timeouts = timeouts
+        self.listener: WaitListener | None = listener
         self.dial: Dial | None = None
         self._time_out = time_out
         self._channel = channel

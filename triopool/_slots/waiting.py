@@ -42,11 +42,11 @@ class OriginQueue:
     __slots__ = ("channel", "dialling", "place", "share", "waiting")
 
     def __init__(self, share: Share) -> None:
-        self.share = share
+        self.share: Share = share
         self.dialling: OrderedDict[Waiter, None] = OrderedDict()
         self.waiting: OrderedDict[Waiter, None] = OrderedDict()
-        self.channel = Channel()
-        self.place = math.inf
+        self.channel: Channel = Channel()
+        self.place: float = math.inf
 
     @property
     def oldest(self) -> Waiter | None:
@@ -143,8 +143,8 @@ class Origins:
 
     def __init__(self, max_per_origin: int | None) -> None:
         self.by_key: dict[PoolKey, OriginQueue] = {}
-        self.line = Line()
-        self.waiting = 0
+        self.line: Line = Line()
+        self.waiting: int = 0
         self._max_per_origin = math.inf if max_per_origin is None else max_per_origin
 
     def queue(self, key: PoolKey) -> OriginQueue:

@@ -67,7 +67,7 @@ class HTTPProxy:
         if respond is not None:
             check_callable("respond", respond)
         self.requests: list[Request] = []
-        self.connections = 0
+        self.connections: int = 0
         self._onward = Onward(network)
         self._respond = respond
         self._wanted = field_value(credentials)

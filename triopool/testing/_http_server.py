@@ -128,7 +128,7 @@ class HTTPServer:
     def __init__(self, respond: Respond) -> None:
         check_callable("respond", respond)
         self.requests: list[Request] = []
-        self.connections = 0
+        self.connections: int = 0
         self._respond = respond
 
     async def __call__(self, stream: trio.abc.Stream) -> None:

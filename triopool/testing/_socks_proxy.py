@@ -44,7 +44,7 @@ class SOCKSProxy:
             check_callable("respond", respond)
         _check_credentials(credentials)
         self.requests: list[SOCKSRequest] = []
-        self.connections = 0
+        self.connections: int = 0
         self._onward = Onward(network)
         self._respond = respond
         self._credentials = credentials
