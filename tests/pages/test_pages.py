@@ -6,6 +6,7 @@ pages of the tutorial are followed in ``test_tutorial.py``.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 
@@ -39,6 +40,15 @@ def test_no_block_of_the_site_is_skipped() -> None:
         if block.how.startswith("skip")
     ]
     assert not skipped
+
+
+def test_the_readme_and_the_site_promise_the_same() -> None:
+    promises = [
+        re.findall(r"^\| \*\*.+ \|$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+        for page in ("README.md", "docs/index.md")
+    ]
+    assert len(promises[0]) == 9
+    assert promises[0] == promises[1]
 
 
 PAGE = textwrap.dedent("""\
