@@ -17,6 +17,8 @@ _ROLE = re.compile(r":(?:class|meth|func|data|attr|mod|exc):`(~?)([\w.]+)`")
 _LITERAL = re.compile(
     r"^(?P<margin> *)(?P<lead>[^\n]*)::\n\n(?P<code>(?:(?P=margin) {4}[^\n]*\n|\n)+)", re.MULTILINE
 )
+# What a file says of its own length is for those who work on it.
+_LENGTH = re.compile(r"^Long because (?:[^\n]+\n)+\n", re.MULTILINE)
 _NO_PAIR = re.compile(r"^( +)The errors of ([^\n:]*:\w+:`[\w.]+`[^\n:]*)\.$", re.MULTILINE)
 
 
@@ -44,6 +46,7 @@ def _is_made_by_us(found: griffe.Object) -> bool:
 
 
 def _as_markdown(text: str, found: griffe.Object) -> str:
+    text = _LENGTH.sub("", text)
     # An item of a section "Raises" needs a name.
     text = _NO_PAIR.sub(r"\1The errors of \2: see there.", text)
     text = _LITERAL.sub(_fenced, f"{text}\n").rstrip("\n")
