@@ -16,6 +16,7 @@ import pytest
 import sweeping
 import trustme
 from inside import is_clients, remote_of
+from pages.server import serving
 from servers import (
     Dante,
     Haproxy,
@@ -168,6 +169,13 @@ def no_leaked_sockets() -> Iterator[None]:
 
 
 # ── TLS ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[str]:
+    """The URL, without a slash at the end, of the server for our pages: see ``pages/server.py``."""
+    async with serving() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

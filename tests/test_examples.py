@@ -1,147 +1,23 @@
-"""The examples and the README do what they say.
+"""The examples do what they say.
 
 Each example is run as a reader would run it, with warnings as errors, and its key lines are looked
 for. The ones that need rich, httpx or httpx2 are skipped where that is not installed: they come
 with the extra ``examples``.
-
-Each ```` ```python ```` block of README.md is run as well:
-
-* as a program of its own, in an empty folder, with warnings as errors;
-* with ``https://www.example.org`` (any host of example.org or example.com, http or https) replaced
-  by the address of a server. It sends back what it is sent to ``/echo``, or piece by piece to
-  ``/chat``, redirects from ``/moved``, has two lines at ``/log`` and two events at ``/events``,
-  echoes for whoever asks for another protocol, and answers all else with 200 and
-  ``{"hello": "world"}``;
-* below a line ``<!-- run: in a pool -->``, which a reader does not see, as the body of an async
-  function in which ``pool`` is open, ``url`` is that server's, and trio and triopool are imported;
-* below a line ``<!-- run: skip, because ... -->``, not at all;
-* if it imports httpx, only where that is installed.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
-import sys
-import textwrap
-from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-import h11
 import pytest
-import trio
+from pages.python import run_python as run_python_in
 from servers import Nginx
 
-from triopool.testing import Reply, Request, http_server
-
 ROOT = Path(__file__).parent.parent
-
-# A guard against an example that hangs, and no measure of speed: each takes a second or three.
-PATIENCE = 120.0
-
-
-async def run_python(*arguments: str, cwd: Path = ROOT) -> tuple[int, str]:
-    """Run Python with warnings as errors; return its exit status, and all it printed."""
-    with trio.fail_after(PATIENCE):
-        done = await trio.run_process(
-            [sys.executable, "-W", "error", *arguments],
-            cwd=cwd,
-            env={**os.environ, "PYTHONUTF8": "1", "COLUMNS": "100", "NO_COLOR": "1"},
-            check=False,
-            capture_stdout=True,
-            capture_stderr=True,
-        )
-    return done.returncode, (done.stdout + done.stderr).decode()
-
-
-async def respond(request: Request) -> Reply:
-    if request.target == "/moved":
-        return Reply(status=302, headers=[("Location", "/here")])
-    if request.target == "/log":
-        return Reply(headers={"Content-Type": "text/plain"}, body=b"one\ntwo\n")
-    if request.target == "/events":
-        # Two events, and when they have been seen no more.
-        if request.header("Last-Event-ID"):
-            return Reply(status=204)
-        events = b"retry: 100\n\nevent: add\ndata: [1]\n\nid: 2\ndata: [2]\n\n"
-        return Reply(headers={"Content-Type": "text/event-stream"}, body=events)
-    if request.target == "/echo":
-        content_type = request.header("Content-Type") or "text/plain"
-        return Reply(headers=[("Content-Type", content_type)], body=request.body)
-    return Reply(headers=[("Content-Type", "application/json")], body=b'{"hello": "world"}\n')
-
-
-async def serve_connection(stream: trio.SocketStream) -> None:
-    """Serve HTTP, or echo, whichever the head of the first request asks for."""
-    head = b""
-    while b"\r\n\r\n" not in head:
-        data = await stream.receive_some()
-        if not data:
-            return
-        head += data
-    if b" /chat " in head:
-        await chat(stream, head)
-        return
-    upgrade = re.search(rb"^upgrade: *(.*?)\r$", head, re.IGNORECASE | re.MULTILINE)
-    if upgrade is None:
-        await http_server(respond)(trio.StapledStream(stream, Replayed(head, stream)))
-        return
-    await stream.send_all(
-        b"HTTP/1.1 101 Switching Protocols\r\n"
-        b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % upgrade[1]
-    )
-    async for data in stream:
-        await stream.send_all(data)
-
-
-async def chat(stream: trio.SocketStream, head: bytes) -> None:
-    """Send back each piece of the body as it comes."""
-    protocol = h11.Connection(h11.SERVER)
-    protocol.receive_data(head)
-    while not isinstance(event := protocol.next_event(), h11.EndOfMessage):
-        if isinstance(event, h11.Request):
-            chunked = h11.Response(status_code=200, headers=[("Transfer-Encoding", "chunked")])
-            await stream.send_all(protocol.send(chunked) or b"")
-        elif isinstance(event, h11.Data):
-            await stream.send_all(protocol.send(h11.Data(data=bytes(event.data))) or b"")
-        else:
-            protocol.receive_data(await stream.receive_some())
-    await stream.send_all(protocol.send(event) or b"")
-    await stream.aclose()
-
-
-class Replayed(trio.abc.ReceiveStream):
-    """What is received, with *lead*, which has been read already, once more in front of it."""
-
-    def __init__(self, lead: bytes, stream: trio.SocketStream) -> None:
-        self._lead = lead
-        self._stream = stream
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if not self._lead:
-            return bytes(await self._stream.receive_some(max_bytes))
-        await trio.lowlevel.checkpoint()
-        lead, self._lead = self._lead, b""
-        return lead
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[str]:
-    """The URL, without a slash at the end, of a server for the blocks of the README; see above."""
-    async with trio.open_nursery() as nursery:
-        serve = partial(trio.serve_tcp, serve_connection, 0, host="127.0.0.1")
-        (listener,) = await nursery.start(serve)
-        yield f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
-        nursery.cancel_scope.cancel()
-
-
-# ── Examples ───────────────────────────────────────────────────────────────────────────────────
+run_python = partial(run_python_in, cwd=ROOT)
 
 # What has to be in the output, as regular expressions, in this order.
 EXPECTED = {
@@ -380,104 +256,3 @@ async def test_fan_out_says_what_is_wrong_with_its_arguments(
     assert status == 2
     assert message in output
     assert "Traceback" not in output
-
-
-# ── README ─────────────────────────────────────────────────────────────────────────────────────
-
-
-class Block(NamedTuple):
-    """A block of Python code.
-
-    Attributes:
-      line: where it begins.
-      how: what the comment above it says; empty if there is none.
-      code: what is in it.
-    """
-
-    line: int
-    how: str
-    code: str
-
-
-def python_blocks(markdown: str) -> list[Block]:
-    pattern = r"(?:^<!-- run: ([^\n]*) -->\n\n?)?^( *)```python\n(.*?)^\2```$"
-    return [
-        Block(
-            markdown.count("\n", 0, match.start(3)),
-            match[1] or "",
-            textwrap.dedent(match[3]),
-        )
-        for match in re.finditer(pattern, markdown, re.MULTILINE | re.DOTALL)
-    ]
-
-
-def program(block: Block, url: str) -> str:
-    """The program to run for a block of the README, with the server at *url*."""
-    host = url.removeprefix("http://")  # As a proxy, too, perhaps with credentials.
-    known = r"https?://(\w+:\w+@)?(?:[a-z]+\.)?example\.(?:org|com)(?::3128)?"
-    code = re.sub(known, lambda match: f"http://{match[1] or ''}{host}", block.code)
-    if block.how == "":
-        return code
-    assert block.how == "in a pool", f"README.md, line {block.line}: what is {block.how!r}?"
-    return (
-        "import trio\nimport triopool\n"
-        "async def main():\n"
-        f"    url = {url + '/'!r}\n"
-        "    async with triopool.ConnectionPool() as pool:\n"
-        f"{textwrap.indent(code, ' ' * 8)}\n"
-        "trio.run(main)\n"
-    )
-
-
-README = python_blocks((ROOT / "README.md").read_text())
-
-
-@pytest.mark.parametrize("block", README, ids=[f"line {block.line}" for block in README])
-async def test_readme_block_runs(block: Block, server: str, tmp_path: Path) -> None:
-    if block.how.startswith("skip, because "):
-        pytest.skip(block.how)
-    if "import httpx\n" in block.code:
-        skip_without("httpx")
-    (tmp_path / "block.py").write_text(program(block, server))
-    status, output = await run_python("block.py", cwd=tmp_path)
-    assert status == 0, f"README.md, line {block.line}:\n{output}"
-
-
-async def test_blocks_of_both_kinds_are_found_and_run(server: str, tmp_path: Path) -> None:
-    markdown = textwrap.dedent("""\
-        Text.
-
-        ```python
-        import trio, triopool
-
-        async def main():
-            async with triopool.ConnectionPool() as pool:
-                print(await pool.get("https://www.example.org/path"))
-
-        trio.run(main)
-        ```
-
-        <!-- run: in a pool -->
-        ```python
-        response = await pool.post(url, content=b"ping")
-        print(response.json()["hello"])
-        ```
-
-        ```console
-        $ not python
-        ```
-
-        <!-- run: skip, because it is half a sentence -->
-
-        ```python
-        else:
-        ```
-        """)
-    whole, body, skipped = python_blocks(markdown)
-    assert (whole.line, whole.how) == (3, "")
-    assert skipped == (25, "skip, because it is half a sentence", "else:\n")
-    for block, printed in ((whole, "<Response [200] to GET http://127.0.0.1:"), (body, "world\n")):
-        (tmp_path / "block.py").write_text(program(block, server))
-        status, output = await run_python("block.py", cwd=tmp_path)
-        assert status == 0, output
-        assert output.startswith(printed)
