@@ -219,7 +219,7 @@ def test_no_repr_shows_them() -> None:
 
 
 @pytest.mark.parametrize("kind", CREDENTIALS)
-def test_no_request_shows_them(kind: str) -> None:
+async def test_no_request_shows_them(kind: str) -> None:
     given: dict[str, Any] = {"method": "GET", "url": f"{URL}/path"} | CREDENTIALS[kind]
     request = prepare(**given, content=SECRET, default_timeouts=Timeouts(), places=Places())
     assert repr(request) == str(request) == f"<Request GET to http://{HOST}:80>"
