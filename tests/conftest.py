@@ -94,11 +94,14 @@ _EXHAUSTIVE = {
     "slots/test_machine.py",
     "slots/test_sweep.py",
     "soak/test_soak.py",
+    "test_benchmark_budget.py",
+    "test_benchmarks.py",
     "transports/test_cancel_sweep.py",
 }
-"""Tests that try a scenario at each of its points, or thousands of cases. They take half of the
-time, and reach no line that the others don't: so they run where they are asked for, as CI does
-(``-m exhaustive``), and it does not measure the coverage of these."""
+"""Tests that try a scenario at each of its points, or thousands of cases; and those of the
+benchmarks, which need an extra. They take half of the time, and reach no line that the others
+don't: so they run where they are asked for, as CI does (``-m exhaustive``), and it does not measure
+the coverage of these. Single ones in other files are marked there."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -94,6 +94,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("frame", [with_length, chunked])
 @pytest.mark.parametrize("name", SHAPES)
 async def test_an_encoded_body_is_decoded_however_it_comes_and_is_read(

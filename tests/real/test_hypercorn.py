@@ -207,6 +207,7 @@ async def test_deadline_of_the_caller_and_of_the_read_phase_free_the_slot(
         assert (await pool.get(f"{server}/")).status_code == 200
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_storm_of_cancellations_leaves_every_slot_and_no_descriptor(
     server: str, client_ssl_context: ssl.SSLContext, gate: Gate, seed: int
@@ -233,6 +234,7 @@ async def test_storm_of_cancellations_leaves_every_slot_and_no_descriptor(
         await works_at_full_size(pool, server, gate)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_the_storm_of_aiohttp_9670_leaves_every_slot_free(
     hypercorn: str, gate: Gate, seed: int

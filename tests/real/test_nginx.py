@@ -348,6 +348,7 @@ async def test_upload_waits_for_the_server_to_ask_for_it(nginx: Nginx) -> None:
 # ── Cancellation ───────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.exhaustive
 @both
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_storm_of_cancellations_leaves_every_slot_and_no_descriptor(

@@ -105,6 +105,7 @@ async def recorded(lib: Library, transport: Any, options: dict[str, Any], naked:
     return server.conversations[0].received.replace(port.encode(), b"<port>")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("no_leaked_sockets")
 @pytest.mark.parametrize("naked", [False, True], ids=["usual fields", "naked"])
 @pytest.mark.parametrize("name", REQUESTS)
