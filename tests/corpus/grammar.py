@@ -127,7 +127,8 @@ LENGTHS = [
         Part(b"Content-Length: " + value, REFUSED)
         for value in (
             b"+5", b"-5", b"5.0", b"5e0", b"0x5", b"", b"5 5", b"5;", b"5,", b",5", b"5,,5",
-            b"5, 6", b"05, 5", b"\xb25", b"5\x01", b"'5'", b"5".zfill(21), b"9" * 21,
+            b"5, 6", b"05, 5", b"\xb25", b"5\x01", b"'5'", b"5".zfill(21), b"9" * 20,
+            b"9" * 21,
             b"5\r\nContent-Length: 6", b"5\r\nContent-Length: 05", b"5\r\n 5", b"chunked",
         )
     ],

@@ -30,6 +30,14 @@ def test_every_shape_of_a_response_is_read_alike(name: str) -> None:
     assert_alike([Story("GET", [[raw + b"behind"]]), Story("HEAD", [[raw, b"behind"]])])
 
 
+@pytest.mark.parametrize("asking", ASKINGS)
+@pytest.mark.parametrize("length", [2**63, 2**64 - 1, 2**64, 10**20 - 1])
+def test_a_length_of_more_than_64_bits_is_refused_alike(length: int, asking: str) -> None:
+    """h11 takes twenty digits, and llhttp has 64 bits. Found by test_any_bytes_are_read_alike."""
+    raw = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length
+    assert_alike([Story(asking, [[raw], [raw, END]])])
+
+
 CHUNKED_OK = b"HTTP/1.1 200 OK\r\nX: \t y \t\r\n%b\r\n5\r\nhello\r\n0\r\n%b\r\n"
 
 SHOWN = {

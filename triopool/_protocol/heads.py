@@ -33,6 +33,8 @@ Doubt: TypeAlias = Callable[[Spent], object]
 
 MAX_DIGITS = 20
 """Of a Content-Length, or of the size of a chunk."""
+MAX_LENGTH = 2**64 - 1
+"""Of a Content-Length: llhttp has no more bits."""
 
 MAX_NAME_TOLD = 100
 MAX_KEEP_ALIVE_BYTES = 256
@@ -230,17 +232,21 @@ def check_trailers(fields: bytes, doubt: Doubt) -> None:
 
 
 def _read_length(values: list[bytes], doubt: Doubt) -> int:
-    if len(values) == 1 and len(values[0]) <= MAX_DIGITS and values[0].isdigit():
+    if len(values) == 1 and _is_length(values[0]):
         return int(values[0])
     # RFC 9110 section 8.6: the same number more than once may be taken for one.
     lengths = {length.strip(b" \t") for value in values for length in value.split(b",")}
     if len(lengths) > 1:
         raise not_legal("its Content-Length is told more than once, and differently")
     length = lengths.pop()
-    if not length.isdigit() or len(length) > MAX_DIGITS:
+    if not _is_length(length):
         raise not_legal("its Content-Length is no number, or too large")
     doubt(Spent.TWO_LENGTHS)
     return int(length)
+
+
+def _is_length(text: bytes) -> bool:
+    return len(text) <= MAX_DIGITS and text.isdigit() and int(text) <= MAX_LENGTH
 
 
 def _check_coding(values: list[bytes]) -> None:
