@@ -210,6 +210,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", SHAPES)
 async def test_a_response_is_the_same_however_it_is_split(
     autojump_clock: object, name: str
