@@ -232,6 +232,62 @@ async def test_a_part_of_the_rest_is_not_the_end(path: Path, autojump_clock: obj
     assert len(shelf.asked) == 5
 
 
+async def test_a_server_that_begins_anew_each_time_is_not_asked_for_ever(
+    path: Path, autojump_clock: object
+) -> None:
+    """It has an ETag and no ranges, and breaks off at the same place each time."""
+
+    class WithoutRanges(Shelf):
+        def _answer(self, request: Request) -> tuple[bytes, bytes]:
+            return self._head(b"200 OK", SIZE), self.content
+
+    shelf = WithoutRanges(CONTENT, *[1000] * 20)
+    async with serving(shelf) as (pool, network):
+        with pytest.raises(ReadError):
+            await pool.download(URL, path)
+        nothing_held(pool, network)
+    assert len(shelf.asked) == 1 + download.FRUITLESS_ATTEMPTS
+    assert files(path) == []
+
+
+def rest_of(whole: str, body: bytes, *fields: bytes, end: int = SIZE) -> bytes:
+    return part(f"bytes 1000-{end - 1}/{whole}".encode(), body, b'ETag: "one"', *fields)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        rest_of("2000", CONTENT[1000:2000], end=2000),
+        rest_of(str(SIZE), CONTENT[1000:] + b"more"),
+        rest_of(str(SIZE), gzip.compress(CONTENT[1000:]), b"Content-Encoding: gzip"),
+    ],
+    ids=["of another whole", "too long", "encoded"],
+)
+async def test_a_rest_that_makes_no_whole_is_not_taken(
+    path: Path, autojump_clock: object, rest: bytes
+) -> None:
+    shelf = Shelf(CONTENT, 1000)
+    shelf.answer = lambda request: rest if request.header("range") else None
+    async with serving(shelf) as (pool, _):
+        await pool.download(URL, path)
+    assert content_of(path) == CONTENT
+    assert shelf.asked == [(None, None), ("bytes=1000-", '"one"'), (None, None)]
+
+
+async def test_a_part_of_a_whole_whose_length_is_not_told_is_not_the_end(
+    path: Path, autojump_clock: object
+) -> None:
+    def answer(request: Request) -> bytes | None:
+        first = request.header("range") == "bytes=1000-"
+        return rest_of("*", CONTENT[1000:2000], end=2000) if first else None
+
+    shelf = Shelf(CONTENT, 1000, answer=answer)
+    async with serving(shelf) as (pool, _):
+        await pool.download(URL, path)
+    assert content_of(path) == CONTENT
+    assert len(shelf.asked) == 3
+
+
 async def test_a_server_that_never_sends_the_last_part_is_an_error(
     path: Path, autojump_clock: object
 ) -> None:

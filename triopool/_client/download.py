@@ -24,7 +24,7 @@ from trio.lowlevel import enable_ki_protection
 from .._config import check_bool
 from .._errors import ReadError, ReadTimeout, RemoteProtocolError
 from .._facts import Progress
-from .._reading.ranges import is_the_rest, validator_of, whole_length
+from .._reading.ranges import is_the_rest, length_of, validator_of, whole_length
 from .._reading.saving import NewFile, Remains, digest_of
 from .._request import fields as _fields
 from .._request.fields import Field
@@ -35,7 +35,8 @@ from .response import Response
 FRUITLESS_ATTEMPTS = 3
 """After how many attempts in a row that bring little the error is raised; the first one counts."""
 LITTLE_BYTES = 64 * 1024
-"""Less than this is little. Both picked arbitrarily."""
+"""Less than this is little, beyond what any attempt before has brought the file to: a server that
+begins anew each time, and breaks off at the same place, brings nothing. Both picked arbitrarily."""
 
 
 class Download:
@@ -73,7 +74,6 @@ class Download:
         # Where the present response begins in the file, and how long the file will be.
         self._start = 0
         self._whole: int | None = None
-        self._new_bytes = 0
 
     @enable_ki_protection
     async def run(self) -> Response:
@@ -100,9 +100,8 @@ class Download:
             raise
 
     async def _fetch(self) -> Response:
-        fruitless = 0
+        fruitless, farthest = 0, self._file.size
         while True:
-            self._new_bytes = 0
             error: Exception
             try:
                 async with self._stream("GET", self._url, **self._request_options()) as response:
@@ -113,7 +112,9 @@ class Download:
                 if self._validator is None:
                     raise  # Nothing to go on with.
                 error = exc
-            fruitless = 0 if self._new_bytes >= LITTLE_BYTES else fruitless + 1
+            is_fruitless = self._file.size - farthest < LITTLE_BYTES
+            fruitless = fruitless + 1 if is_fruitless else 0
+            farthest = max(farthest, self._file.size)
             if fruitless == FRUITLESS_ATTEMPTS:
                 raise error
 
@@ -143,31 +144,47 @@ class Download:
                 raise _wrong(response, f"{response.status_code}, which is no file")
             self._validator = self._validator_of(response)
             self._start, self._whole = 0, None
+            if self._validator is not None:  # A rest has to end where this would have.
+                self._whole = length_of(headers)
             await self._file.clear()
             return True
         assert self._validator is not None
-        if response.status_code == 206 and is_the_rest(headers, self._start, self._validator):
-            self._whole = whole_length(headers)
-            return True
+        if (
+            response.status_code == 206
+            and not self._is_decoded(response)
+            and is_the_rest(headers, self._start, self._validator)
+        ):
+            whole = whole_length(headers)
+            if whole is None or self._whole in (None, whole):
+                self._whole = self._whole if whole is None else whole
+                return True
         # It is not the one of which we have the beginning, or there is no more of it.
-        self._validator = None
-        await self._file.clear()
+        await self._begin_anew()
         return False
 
     async def _take(self, response: Response) -> bool:
         """Write the body; whether all of the file is here."""
         async for piece in response:
-            self._new_bytes += len(piece)
             await self._file.write(piece)
-        return self._whole in (None, self._file.size)
+        if self._whole is None or self._file.size == self._whole:
+            return True
+        if self._file.size > self._whole:  # There is something in it that is not of the file.
+            await self._begin_anew()
+        return False
+
+    async def _begin_anew(self) -> None:
+        """What is in the file is of no use: the next attempt asks for all."""
+        self._validator = None
+        await self._file.clear()
 
     def _validator_of(self, response: Response) -> str | None:
         """By what the rest can be asked for; None if it can't be."""
         headers = response.headers
-        is_decoded = "Content-Encoding" in headers and self._options.get("decode", True)
-        if is_decoded or headers.get("Accept-Ranges", "").strip().lower() == "none":
-            return None
-        return validator_of(headers)
+        accepts_none = headers.get("Accept-Ranges", "").strip().lower() == "none"
+        return None if accepts_none or self._is_decoded(response) else validator_of(headers)
+
+    def _is_decoded(self, response: Response) -> bool:
+        return "Content-Encoding" in response.headers and self._options.get("decode", True)
 
     def _tell(self, now: Progress) -> None:
         """Tell of the file what is told of the present response."""

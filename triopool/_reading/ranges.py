@@ -52,3 +52,9 @@ def whole_length(headers: Mapping[str, str]) -> int | None:
     """The length of the whole that a 206 is a part of; None if the server does not say."""
     match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
     return None if match is None or match[3] == "*" else int(match[3])
+
+
+def length_of(headers: Mapping[str, str]) -> int | None:
+    """The length of the whole, of a 200 that has all of it; None if the server does not say."""
+    text = headers.get("Content-Length", "")
+    return int(text) if text.isascii() and text.isdigit() else None
