@@ -457,6 +457,7 @@ async def test_params_are_a_part_of_the_url(path: Path, autojump_clock: object) 
         b"{\xff}\0\0\0\x03" + saving.MAGIC,
         b"x" * 20_000,
         saving.MAGIC + b"x",
+        b"[" * 9_000 + (9_000).to_bytes(4, "big") + saving.MAGIC,
     ],
 )
 async def test_what_is_not_ours_is_not_gone_on_with(
@@ -507,6 +508,18 @@ async def test_of_two_that_go_on_with_it_one_gets_it(path: Path, autojump_clock:
             nursery.start_soon(lambda: pool.download(URL, path, resume=True))
     assert sorted(shelf.asked, key=str) == [("bytes=1000-", '"one"'), (None, None)]
     assert content_of(path) == CONTENT
+    assert files(path) == ["file"]
+
+
+async def test_a_file_that_can_not_get_its_name_leaves_nothing(
+    path: Path, autojump_clock: object
+) -> None:
+    def answer(request: Request) -> None:
+        path.mkdir()  # While it comes.
+
+    async with serving(Shelf(answer=answer)) as (pool, _):
+        with pytest.raises(IsADirectoryError):
+            await pool.download(URL, path, resume=True)
     assert files(path) == ["file"]
 
 

@@ -216,7 +216,8 @@ class NewFile:
     def _keep(self, pieces: Sequence[bytes], remains: Remains) -> None:
         with self._lock:
             if self._file is not None:
-                with suppress(OSError):
+                # ValueError: it was closed, and could not get its name.
+                with suppress(OSError, ValueError):
                     self._file.writelines([*pieces, _footer(remains)])
                     self._file.close()
                     os.replace(self._temporary, self._path + SUFFIX)
@@ -241,7 +242,7 @@ def _read_footer(file: BinaryIO, resource: str) -> tuple[Remains, int] | None:
     known: Any = None
     if magic and not behind and start >= 0:
         length = int.from_bytes(rest[start:], "big")
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             known = json.loads(rest[max(0, start - length) : start])
         size -= length + _LENGTH_BYTES + len(MAGIC)
     match known:
