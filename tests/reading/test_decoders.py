@@ -65,6 +65,14 @@ def test_a_run_of_utf_7_is_not_kept_for_ever() -> None:
         decoder.feed(b"A")
 
 
+@pytest.mark.parametrize("charset", ["iso2022_jp", "iso-2022-kr", "csiso2022jp"])
+def test_an_escape_sequence_without_an_end_is_refused(charset: str) -> None:
+    decoder = TextDecoder(charset)
+    with pytest.raises(NotAccepted, match=charset):
+        for number in b"\x1b$" + b"(" * 20:
+            decoder.feed(bytes([number]))
+
+
 # ── Lines ──────────────────────────────────────────────────────────────────────────────────────
 
 

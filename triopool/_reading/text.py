@@ -5,6 +5,7 @@ can't be trusted with:
 
 - **UTF-16 and UTF-32 without a byte order mark.** ``bytes.decode()`` takes them for little-endian
   on most machines, the incremental decoders raise. WHATWG Encoding says little-endian, so we do.
+- **ISO-2022.** An escape sequence that never ends is kept, and from some byte on they raise.
 - **UTF-7.** Its decoder gives nothing out before a run of base64 has ended. It keeps all of the
   run, and decodes it from its beginning with each piece: memory without bound, and quadratic time.
   So what a decoder holds back has a bound.
@@ -37,13 +38,19 @@ class TextDecoder:
         try:
             text = self._decoder.decode(piece, last)
         except UnicodeError:
-            # The first bytes of UTF-16 or UTF-32, and no byte order mark.
-            name = codecs.lookup(self._charset).name + "-le"
+            name = codecs.lookup(self._charset).name
+            if name not in ("utf-16", "utf-32"):
+                raise self._refusal() from None
+            # Its first bytes, and no byte order mark.
+            name += "-le"
             self._decoder = codecs.getincrementaldecoder(name)("replace")
             text = self._decoder.decode(held + piece, last)
         if len(self._held) > MAX_HELD_BYTES:
-            raise NotAccepted(f"text in {self._charset} that can't be decoded piece by piece")
+            raise self._refusal()
         return text
+
+    def _refusal(self) -> NotAccepted:
+        return NotAccepted(f"text in {self._charset} that can't be decoded piece by piece")
 
     @property
     def _held(self) -> bytes:
