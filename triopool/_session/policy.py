@@ -86,7 +86,7 @@ class Policy:
         names = _fields.names_of(own_fields)
         refuse_proxy_authorization(names)
         _fields.as_sent(own_fields)
-        options = kept._derived_options(given, auth, names)
+        options = kept._derived_options(given, auth, names, removed)
         if options.get("auth") is not None or "auth" in given:
             removed |= _CREDENTIALS
         retry = given.get("retry", self.retry)
@@ -129,13 +129,13 @@ class Policy:
         return True
 
     def _derived_options(
-        self, given: SessionOptions, auth_of_base: object, names: set[str]
+        self, given: SessionOptions, auth_of_base: object, names: set[str], removed: set[str]
     ) -> RequestOptions:
         options = dict(self.options)
         if auth_of_base is not None:
             options["auth"] = auth_of_base
-        if "authorization" in names:
-            if given.get("auth") is not None:
+        if "authorization" in names | removed:
+            if "authorization" in names and given.get("auth") is not None:
                 raise ValueError("give either auth= or an Authorization header, not both")
             options.pop("auth", None)
         for name, check in _CHECKS.items():
@@ -231,7 +231,7 @@ class Policy:
         options: dict[str, Any] = {**self.options}
         if auth_of_url is not None:
             options["auth"] = auth_of_url
-        if "authorization" in names:
+        if "authorization" in names | removed:
             options.pop("auth", None)
         options |= given
         if options.get("auth") is not None or "auth" in given:
