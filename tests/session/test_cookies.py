@@ -479,7 +479,15 @@ async def test_what_others_have_written_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"SECRET", b"a.test\tTRUE\t/\tFALSE\tSECRET\ta\tb", b".\tTRUE\t/\tFALSE\t0\ta\tSECRET"]
+    "line",
+    [
+        b"SECRET",
+        b"a.test\tTRUE\t/\tFALSE\tSECRET\ta\tb",
+        b".\tTRUE\t/\tFALSE\t0\ta\tSECRET",
+        b"a.test\tTRUE\t/\tFALSE\t.\ta\tSECRET",
+        b"a.test\tTRUE\t/\tFALSE\t0\ta\tSECRET\rX: y",
+        b"a.test\tTRUE\t/\tFALSE\t0\ta\0\tSECRET",
+    ],
 )
 async def test_a_file_that_is_none_is_told_without_its_secrets(tmp_path: Path, line: bytes) -> None:
     file = tmp_path / "cookies.txt"
@@ -489,6 +497,14 @@ async def test_a_file_that_is_none_is_told_without_its_secrets(tmp_path: Path, l
         await cookies.load(file)
     assert "SECRET" not in str(caught.value)
     assert len(cookies) == 0
+
+
+async def test_blanks_in_a_file_do_not_hinder_requests(tmp_path: Path) -> None:
+    file = tmp_path / "cookies.txt"
+    file.write_bytes(b"a.test\tTRUE\t/\tFALSE\t0\t one\tb c \n")
+    cookies = jar()
+    await cookies.load(file)
+    assert sent(cookies, "http://a.test/") == "one=b c"
 
 
 async def test_a_file_that_can_t_be_written_leaves_the_old_one(

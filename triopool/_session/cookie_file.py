@@ -17,14 +17,14 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from .set_cookie import HTTP_ONLY, make
+from .set_cookie import CONTROL, HTTP_ONLY, make
 
 if TYPE_CHECKING:
     from http.cookiejar import Cookie
 
 _HEAD = b"# Netscape HTTP Cookie File\n"
 _HTTP_ONLY = b"#HttpOnly_"
-_WHEN = re.compile(rb"[0-9]{0,15}(?:\.[0-9]*)?")
+_WHEN = re.compile(rb"(?:[0-9]{1,15}(?:\.[0-9]*)?)?")
 
 
 def octets(text: str) -> bytes:
@@ -86,7 +86,12 @@ def _cookies(data: bytes) -> Iterator[Cookie]:
         if not line.strip() or line.startswith(b"#"):
             continue
         fields = line.split(b"\t")
-        if len(fields) != 7 or not fields[0].strip(b".") or not _WHEN.fullmatch(fields[4]):
+        if (
+            len(fields) != 7
+            or not fields[0].strip(b".")
+            or not _WHEN.fullmatch(fields[4])
+            or any(map(CONTROL.search, fields))  # It could never be sent.
+        ):
             raise ValueError(
                 f"line {number} is not that of a cookie: seven fields with tabs between them, "
                 "as curl and wget write them"
@@ -96,8 +101,8 @@ def _cookies(data: bytes) -> Iterator[Cookie]:
         )
         domain = domain.lower().lstrip(".")
         yield make(
-            name,
-            value,
+            name.strip(" "),
+            value.strip(" "),
             domain=f".{domain}" if below == "TRUE" else domain,
             path=path,
             secure=secure == "TRUE",

@@ -37,7 +37,7 @@ HTTP_ONLY = "HTTPOnly"
 """As :mod:`http.cookiejar` calls it."""
 
 # A tab is a control character as well: the file format has no way to write one.
-_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _SECONDS = re.compile(r"-?[0-9]{1,12}", re.ASCII)
 _BLANK = " \t"
 
@@ -51,7 +51,7 @@ def read(field: bytes, url: URL, now: float, is_public_suffix: IsPublicSuffix) -
       field: the value of a Set-Cookie field.
       now: in seconds since 1970.
     """
-    if len(field) > MAX_FIELD_BYTES or _CONTROL.search(field):
+    if len(field) > MAX_FIELD_BYTES or CONTROL.search(field):
         return None
     pair, *more = field.decode("latin-1").split(";")
     name, equals, value = (part.strip(_BLANK) for part in pair.partition("="))
