@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import ssl
 import time
@@ -164,7 +165,8 @@ DATE = (b"Date", b"Tue, 15 Nov 1994 08:12:31 GMT")
         (b"120", 120.0),
         (b" 0 ", 0.0),
         (b"9999999999", 9999999999.0),
-        (b"99999999999", None),
+        (b"99999999999", 99999999999.0),
+        (b"9" * 5000, math.inf),
         (b"-1", None),
         (b"1.5", None),
         (b"\xb2", None),

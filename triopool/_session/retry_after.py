@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from .http_date import http_date
 
-_SECONDS = re.compile(rb"[0-9]{1,10}")
+_SECONDS = re.compile(rb"[0-9]+")
 
 
 def retry_after(fields: Iterable[tuple[bytes, bytes]]) -> float | None:
