@@ -24,6 +24,10 @@ _MOST_DECODINGS = 5
 """How often a path is decoded in the search for ``..``; one that needs more is refused."""
 
 _SEPARATORS = re.compile(rb"[/\\]")
+# What follows a semicolon is a parameter of the segment to some servers, and ignored. A NUL ends a
+# path, to those written in C; other control characters and blanks are left out by what parses the
+# decoded path as a URL once more, as browsers do.
+_IGNORED = re.compile(rb"[;\x00].*|[\x01-\x20\x7f]", re.DOTALL)
 
 
 def resolve(base: URL | None, reference: object) -> URL:
@@ -67,8 +71,7 @@ def _may_go_up(path: str) -> bool:
     """Whether a server that decodes the path, perhaps twice, could find ``..`` in it."""
     raw = path.encode()
     for _ in range(_MOST_DECODINGS):
-        # What follows a semicolon is a parameter of the segment to some servers, and ignored.
-        if any(part.partition(b";")[0] == b".." for part in _SEPARATORS.split(raw)):
+        if any(_IGNORED.sub(b"", part) == b".." for part in _SEPARATORS.split(raw)):
             return True
         decoded = unquote_to_bytes(raw)
         if decoded == raw:
