@@ -326,6 +326,59 @@ async def test_a_server_without_a_sign_of_life_is_left(autojump_clock: trio.abc.
         assert pool.statistics().open == 0
 
 
+async def test_what_came_before_the_silence_is_received(autojump_clock: trio.abc.Clock) -> None:
+    async def serve(peer: Peer) -> None:
+        await peer.accept()
+        await peer.send(frame(TEXT, b"before"))
+        await trio.sleep_forever()
+
+    async with serving(serve) as pool, connect(pool, URL, ping_interval=10, ping_timeout=5) as ws:
+        await trio.sleep(20)
+        assert pool.statistics().open == 0
+        assert await ws.receive() == "before"
+        with pytest.raises(WebSocketBroken, match="1011"):
+            await ws.receive()
+
+
+async def test_a_send_to_a_server_without_a_sign_of_life_is_told_why_it_ended(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    async def serve(peer: Peer) -> None:
+        await peer.accept()
+        await trio.sleep_forever()
+
+    async with serving(serve) as pool, connect(pool, URL, ping_interval=10, ping_timeout=5) as ws:
+        with pytest.raises(WebSocketBroken, match="1011: no sign of life for 5 s"):
+            await ws.send(b"x" * 10_000_000)
+
+
+async def test_a_message_that_can_not_be_sent_takes_no_pong_with_it(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    seen: list[int] = []
+
+    async def serve(peer: Peer) -> None:
+        await peer.accept()
+        await trio.sleep(1)
+        await peer.send(frame(PING, b"?"))
+        await trio.sleep(1)
+        while not seen or seen[-1] != CLOSE:
+            seen.append((await peer.receive()).opcode)
+        await peer.send(close_frame(1000))
+
+    async with serving(serve) as pool, connect(pool, URL) as ws:
+
+        async def half_a_surrogate_pair() -> None:
+            with pytest.raises(UnicodeEncodeError):
+                await ws.send("\ud800")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ws.send, b"x" * 10_000_000)
+            await trio.sleep(0.5)
+            nursery.start_soon(half_a_surrogate_pair)
+    assert seen == [BINARY, PONG, CLOSE]
+
+
 async def test_whatever_comes_is_a_sign_of_life(autojump_clock: trio.abc.Clock) -> None:
     async def serve(peer: Peer) -> None:
         await peer.accept()

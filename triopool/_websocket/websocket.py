@@ -170,8 +170,14 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
 
     async def _send(self, event: Event) -> None:
         self._check_open()
+        framed = bytes(self._protocol.send(event))  # It may raise; then nothing owed is lost.
         # What is owed goes first.
-        await self._stream.send_all(self._take_owed() + bytes(self._protocol.send(event)))
+        try:
+            await self._stream.send_all(self._take_owed() + framed)
+        except trio.ClosedResourceError:
+            if self.closed is not None and not self._is_closing:
+                raise WebSocketBroken(self.closed) from None  # By the keeper.
+            raise
 
     def _check_open(self) -> None:
         if self.closed is not None:
@@ -335,7 +341,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             # Whatever else has come is a sign of life, too.
             if scope.cancelled_caught and self._reads == reads and not self._waits_for_room:
                 self._end(CloseReason.INTERNAL_ERROR, f"no sign of life for {timeout} s")
-                self.close()
+                self._stream.close()  # What has come before can still be received.
                 return
 
     # ── Closing ────────────────────────────────────────────────────────────────────────────────
