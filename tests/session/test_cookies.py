@@ -215,6 +215,36 @@ def test_a_server_removes_no_cookie_of_another_one() -> None:
     assert sent(cookies, HOST) == "a=b; c=d"
 
 
+@pytest.mark.parametrize("field", ["a=evil", "a=; Max-Age=0"])
+def test_a_host_below_touches_no_cookie_that_is_for_its_host_alone(field: str) -> None:
+    cookies = after("a=b; Path=/", url="https://a.test/")
+    after(f"{field}; Path=/; Domain=a.test", url="https://evil.a.test/", into=cookies)
+    assert "a=b" in str(sent(cookies, "https://a.test/"))
+
+
+async def test_both_of_them_are_saved_and_loaded(tmp_path: Path) -> None:
+    cookies = after("a=b; Path=/", url="https://a.test/")
+    after("a=c; Path=/; Domain=a.test", url="https://www.a.test/", into=cookies)
+    await cookies.save(tmp_path / "cookies.txt")
+    loaded = jar()
+    await loaded.load(tmp_path / "cookies.txt")
+    assert sorted(cookie.domain for cookie in loaded) == [".a.test", "a.test"]
+
+
+def test_many_cookies_at_once_take_no_look_at_the_jar_each() -> None:
+    class Counting(http.cookiejar.CookieJar):
+        looks = 0
+
+        def __iter__(self) -> Any:
+            self.looks += 1
+            return super().__iter__()
+
+    counting = Counting()
+    cookies = Cookies(counting, is_public_suffix=is_public_suffix)
+    after(*[f"n{number}=v" for number in range(100)], url="http://a.test/", into=cookies)
+    assert counting.looks < 5
+
+
 def test_http_does_not_replace_what_is_https_only() -> None:
     cookies = after("a=b; Secure; Path=/x; Domain=a.test")
     for url, field in [

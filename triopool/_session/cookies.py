@@ -116,7 +116,7 @@ class Cookies:
         now = int(time.time())
         for cookie in cookies:
             if not (cookie.is_expired(now) or self._is_for_a_suffix(cookie)):
-                self._put(cookie)
+                self.jar.set_cookie(cookie)
         self._make_room()
 
     # ── With requests ──────────────────────────────────────────────────────────────────────────
@@ -148,44 +148,43 @@ class Cookies:
         if not values:
             return
         assert self._is_public_suffix is not None
-        now = int(time.time())
+        now, host = int(time.time()), url.origin.host
+        hidden = {} if url.origin.scheme == "https" else self._secure_ones()
         for value in values:
             cookie = _cookie.read(value, url, now, self._is_public_suffix)
             if cookie is None:
                 continue
-            if url.origin.scheme != "https" and self._hides_a_secure_one(cookie):
+            if any(_hides(cookie, other) for other in hidden.get(cookie.name, ())):
                 continue
+            self._remove_the_other(cookie, host)
             if cookie.is_expired(now):
-                self._drop(cookie)
+                self._remove(cookie.domain, cookie)
             else:
-                self._put(cookie)
+                self.jar.set_cookie(cookie)
         self._make_room()
 
     def _is_for_a_suffix(self, cookie: Cookie) -> bool:
         assert self._is_public_suffix is not None
         return cookie.domain.startswith(".") and self._is_public_suffix(cookie.domain[1:])
 
-    def _hides_a_secure_one(self, cookie: Cookie) -> bool:
-        """Whether it would stand in the place of one that only https may set (RFC 6265bis 5.7)."""
-        domain = cookie.domain.removeprefix(".")
-        for other in self.jar:
-            if other.secure and other.name == cookie.name:
-                theirs = other.domain.removeprefix(".")
-                related = _cookie.is_below(domain, theirs) or _cookie.is_below(theirs, domain)
-                if related and _cookie.is_under(cookie.path, other.path):
-                    return True
-        return False
+    def _secure_ones(self) -> dict[str, list[Cookie]]:
+        """Those that only https may set, by name. An http response changes none of them."""
+        found: dict[str, list[Cookie]] = {}
+        for cookie in self.jar:
+            if cookie.secure:
+                found.setdefault(cookie.name, []).append(cookie)
+        return found
 
-    def _put(self, cookie: Cookie) -> None:
-        """Whether one is for its host alone does not make two of it."""
-        host = cookie.domain.removeprefix(".")
-        self._remove(host if cookie.domain.startswith(".") else f".{host}", cookie)
-        self.jar.set_cookie(cookie)
+    def _remove_the_other(self, cookie: Cookie, host: str) -> None:
+        """Whether one is for its host alone does not make two of it, to that host.
 
-    def _drop(self, cookie: Cookie) -> None:
-        host = cookie.domain.removeprefix(".")
-        self._remove(host, cookie)
-        self._remove(f".{host}", cookie)
+        To the hosts below it does: what is for a host alone is none of their business (RFC 6265bis
+        section 5.7).
+        """
+        if not cookie.domain.startswith("."):
+            self._remove(f".{cookie.domain}", cookie)
+        elif cookie.domain[1:] == host:
+            self._remove(host, cookie)
 
     def _remove(self, domain: str, cookie: Cookie) -> None:
         with contextlib.suppress(KeyError):
@@ -212,3 +211,13 @@ class Cookies:
             for cookies in by_domain.values():
                 for cookie in cookies:
                     self.jar.set_cookie(cookie)
+
+
+def _hides(cookie: Cookie, other: Cookie) -> bool:
+    """Whether it would stand in the place of one of its name that only https may set.
+
+    As RFC 6265bis section 5.7 says it.
+    """
+    domain, theirs = cookie.domain.removeprefix("."), other.domain.removeprefix(".")
+    related = _cookie.is_below(domain, theirs) or _cookie.is_below(theirs, domain)
+    return related and _cookie.is_under(cookie.path, other.path)
