@@ -252,6 +252,7 @@ async def test_a_field_of_a_proxy_that_forwards_stays(autojump_clock: trio.abc.C
     [
         [("Content-Length", "5")],
         [("Host", "evil.example")],
+        [(b"Transfer-Encoding", b"chunked")],
         [("upgrade", "h2c")],
         [("a b", "c")],
         [("a", "b\r\nc: d")],

@@ -171,7 +171,7 @@ def _checked(name: str, value: str) -> Field:
     Raises:
       ValueError: it can't be sent, or is none of an instrument's business.
     """
-    sent_field(name, value)
-    if name.lower() in _NOT_THEIRS:
+    sent_name, _ = sent_field(name, value)
+    if sent_name.decode("ascii").lower() in _NOT_THEIRS:  # It may be bytes, where nobody checks.
         raise ValueError(f"an instrument can't add a header {name!r}")
     return name, value
