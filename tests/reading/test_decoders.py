@@ -69,8 +69,7 @@ def test_a_run_of_utf_7_is_not_kept_for_ever() -> None:
 def test_an_escape_sequence_without_an_end_is_refused(charset: str) -> None:
     decoder = TextDecoder(charset)
     with pytest.raises(NotAccepted, match=charset):
-        for number in b"\x1b$" + b"(" * 20:
-            decoder.feed(bytes([number]))
+        "".join(decoder.feed(bytes([number])) for number in b"\x1b$" + b"(" * 20)
 
 
 # ── Lines ──────────────────────────────────────────────────────────────────────────────────────
