@@ -179,7 +179,7 @@ class Requests(Verbs):
 
         As ``response.save_to()``. But a connection that breaks is no end: where the server can, the
         rest is asked for (Range, If-Range), as long as each attempt brings something; after three
-        in a row that bring less than 64 KiB the error is raised.
+        in a row that bring it less than 64 KiB further than ever before the error is raised.
 
         If cancelled, or if anything is raised, the connection is closed at once; the temporary file
         is removed, or kept if *resume*, before this returns.
