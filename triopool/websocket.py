@@ -27,8 +27,9 @@ except ImportError as _exc:
     ) from _exc
 
 from ._naming import name_classes as _name_classes
+from ._websocket.closed import Closed, WebSocketBroken
 from ._websocket.handshake import Connecting, HandshakeError, HandshakeOptions, connect
-from ._websocket.websocket import Closed, WebSocket, WebSocketBroken
+from ._websocket.websocket import WebSocket
 
 __all__ = [
     "Closed",

@@ -222,6 +222,21 @@ def test_reading_events_may_be_cancelled_anywhere() -> None:
 # ── What is not accepted ───────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("bound", ["4", 0, -1, 1.5, True])
+async def test_a_bound_that_is_none_is_refused_at_once(autojump_clock: object, bound: Any) -> None:
+    wrong = pytest.raises((TypeError, ValueError), match=r"max_\w+ must be")
+    async with serving(answering(Reply(body=b""))) as (pool, _):
+        response = await pool.get(URL)
+        with wrong:
+            response.iter_lines(max_line_length=bound)
+        with wrong:
+            response.iter_json_lines(max_line_bytes=bound)
+        with wrong:
+            response.iter_events(max_event_length=bound)
+        with wrong:
+            pool.events(URL, max_event_length=bound)
+
+
 @pytest.mark.parametrize(
     ("read", "what"),
     [

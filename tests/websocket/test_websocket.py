@@ -352,6 +352,57 @@ async def test_a_send_to_a_server_without_a_sign_of_life_is_told_why_it_ended(
             await ws.send(b"x" * 10_000_000)
 
 
+async def test_a_server_that_takes_a_long_message_slowly_is_alive(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """No ping can go out in the middle of the message, so there can be no pong."""
+    size = 2_000_000
+    taken = 0
+
+    async def serve(peer: Peer) -> None:
+        nonlocal taken
+        await peer.accept()
+        while taken < size:
+            taken += len(await peer.stream.receive_some(20_000))
+            await trio.sleep(1)
+        await peer.send(frame(TEXT, b"got it"))
+        await trio.sleep_forever()
+
+    async with serving(serve) as pool:
+        ws_block = connect(pool, URL, ping_interval=10, ping_timeout=5, close_timeout=1)
+        async with ws_block as ws:
+            await ws.send(b"x" * size)
+            assert await ws.receive() == "got it"
+    assert trio.current_time() > 90
+
+
+async def test_a_long_message_that_was_cut_is_followed_by_nothing(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """No farewell either: the server would take it for a part of the message."""
+    received = b""
+
+    async def serve(peer: Peer) -> None:
+        nonlocal received
+        await peer.accept()
+        await trio.sleep(10)
+        while data := await peer.stream.receive_some():
+            received += data
+
+    async with serving(serve) as pool, connect(pool, URL) as ws:
+        with trio.move_on_after(5) as scope:
+            await ws.send(b"x" * 10_000_000)
+        assert scope.cancelled_caught
+        with pytest.raises(trio.BrokenResourceError, match="nothing more can be sent"):
+            await ws.send("more")
+        await trio.sleep(10)
+        await ws.aclose()
+    # Behind the head, which has the mask at its end, all is of the message.
+    mask, masked = received[10:14], received[14:]
+    assert 0 < len(masked) < 10_000_000
+    assert {byte ^ mask[at % 4] for at, byte in enumerate(masked)} == set(b"x")
+
+
 async def test_a_message_that_can_not_be_sent_takes_no_pong_with_it(
     autojump_clock: trio.abc.Clock,
 ) -> None:

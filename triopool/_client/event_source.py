@@ -35,7 +35,7 @@ from typing import TypeAlias, cast
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from .._config import check_seconds
+from .._config import check_count, check_seconds
 from .._errors import (
     ConnectError,
     PoolFull,
@@ -110,7 +110,7 @@ class EventSource:
         self._stream = stream
         self._url = url
         self._options = repeatable(options)
-        self._max_event_length = max_event_length
+        self._max_event_length = check_count("max_event_length", max_event_length)
         self._delay = check_seconds("reconnect_after", reconnect_after) or RECONNECT_AFTER
         self.last_event_id: str = last_event_id
         self.response: Response | None = None

@@ -20,6 +20,7 @@ from trio.lowlevel import enable_ki_protection
 
 from .. import _habits
 from .._charset import charset_of
+from .._config import check_count
 from .._errors import InvalidURL, TriopoolError
 from .._facts import OnProgress, Progress, RequestInfo, ResponseConnection, of_response
 from .._reading.items import Content, EventItems, JSONItems, LineItems, Receive, TextItems
@@ -342,6 +343,7 @@ class Response(trio.abc.ReceiveStream):
           RemoteProtocolError: a line is longer. Those before it have been given out.
           The errors of :meth:`read`.
         """
+        check_count("max_line_length", max_line_length)
         return LineItems(self._receiver(), self._refusal, self.encoding, max_line_length)
 
     def iter_json_lines(self, *, max_line_bytes: int | None = MAX_LENGTH) -> AsyncIterator[Any]:
@@ -358,6 +360,7 @@ class Response(trio.abc.ReceiveStream):
           RemoteProtocolError: a line is longer. Those before it have been given out.
           The errors of :meth:`read`.
         """
+        check_count("max_line_bytes", max_line_bytes)
         return JSONItems(self._receiver(), self._refusal, max_line_bytes)
 
     def iter_events(
@@ -378,6 +381,7 @@ class Response(trio.abc.ReceiveStream):
           RemoteProtocolError: an event, or a line, is longer. Those before it have been given out.
           The errors of :meth:`read`.
         """
+        check_count("max_event_length", max_event_length)
         return EventItems(self._receiver(), self._refusal, max_event_length, last_event_id)
 
     @enable_ki_protection

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import secrets
+import ssl
 from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -47,6 +48,7 @@ class HandshakeOptions(TypedDict, total=False):
     auth: AuthOption | None
     timeouts: Timeouts | None
     server_hostname: str | None
+    ssl_context: ssl.SSLContext | None
     proxy: ProxyOption | None
 
 
@@ -84,8 +86,8 @@ def connect(
       ping_timeout: how many seconds it has for that, before the connection counts as broken. None
         for no limit.
       close_timeout: how many seconds it has for its farewell.
-      options: headers, params, auth, timeouts, server_hostname, proxy: those of a request. Its
-        timeouts hold for the handshake only.
+      options: headers, params, auth, timeouts, server_hostname, ssl_context, proxy: those of a
+        request. Its timeouts hold for the handshake only.
 
     Raises:
       HandshakeError: the server did not switch to WebSocket as RFC 6455 has it.

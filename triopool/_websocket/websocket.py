@@ -11,9 +11,10 @@ the caller's does no harm:
 - The *writer* sends what is owed. So no cancelled :meth:`WebSocket.receive` cuts a frame in two,
   and nothing that reads waits for a server that waits to be read.
 - The *keeper* asks the server for a pong now and then, and ends the connection if nothing at all
-  comes. While we are not reading, a silence is not the server's fault.
+  comes, and nothing that we send is taken. While we are not reading, a silence is not the server's
+  fault; nor is it while a long message is being sent, for no ping can go out in the middle of it.
 - The caller's task takes messages out of the inbox, or sends one, under a lock. A send that is
-  cancelled may have cut a frame; then nothing more can be sent, and the stream below says so.
+  cancelled may have cut a frame; then nothing more can be sent.
 
 A connection ends once, with a code and a reason, by whichever comes first: the server's farewell,
 a broken connection, a broken rule, or a bound.
@@ -33,49 +34,23 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, Tex
 from wsproto.frame_protocol import CloseReason
 
 from .._body.pieces import close_body
+from .closed import GOOD_CODES, Closed, WebSocketBroken
 
 if TYPE_CHECKING:
     from .._client.response import Response
     from .._exchange.upgraded import UpgradedStream
 
-GOOD_CODES = frozenset({1000, 1001, 1005})
-"""Codes with which a connection ends that nothing went wrong with: closed, going away, none."""
-
 EVENTS_IN_A_ROW = 500
 """How many frames are taken before other tasks get their turn."""
+
+SENT_AT_ONCE = 64 * 1024
+"""What the server takes of a long message is a sign of life: we look after so many bytes."""
 
 COSTS_BYTES = 100
 """What a message in the inbox is counted for beside its length, so that empty ones are bounded."""
 
 Message: TypeAlias = str | bytes
 _NOTHING_MORE = "a message before was not sent to its end: nothing more can be sent"
-
-
-class Closed(NamedTuple):
-    """How a WebSocket ended.
-
-    Attributes:
-      code: RFC 6455 section 7.4: 1000 if all is well, 1005 if the server told none, 1006 if the
-        connection ended without a farewell; 1002, 1007, 1009, 1011 if we ended it, because the
-        server broke the rules, sent what is no text, sent too much, or gave no sign of life.
-      reason: in the server's words or, where we ended it, in ours; may be empty.
-    """
-
-    code: int
-    reason: str
-
-
-class WebSocketBroken(trio.BrokenResourceError):
-    """A WebSocket has ended, and not well.
-
-    Attributes:
-      closed: with which code and reason.
-    """
-
-    def __init__(self, closed: Closed) -> None:
-        why = f": {closed.reason}" if closed.reason else ""
-        super().__init__(f"the WebSocket ended with code {closed.code}{why}")
-        self.closed = closed
 
 
 class Limits(NamedTuple):
@@ -121,11 +96,12 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         # What the writer is to send. Only the latest ping of the server's needs a pong (RFC 6455
         # section 5.5.3), so nobody makes us hoard them.
         self._sending = trio.Lock()
-        self._was_cut = False
+        self._was_cut = False  # A message was: what is owed may still be sent.
+        self._is_torn = False  # A frame was: nothing may.
         self._owed: dict[object, bytes] = {}
         self._owing = trio.Event()
         self._pings: dict[bytes, trio.Event] = {}
-        self._reads = 0
+        self._signs = 0  # of life
 
     def start(self, nursery: trio.Nursery) -> None:
         """Begin to read, to write and to watch; for the block that this is of."""
@@ -173,11 +149,22 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
         framed = bytes(self._protocol.send(event))  # It may raise; then nothing owed is lost.
         # What is owed goes first.
         try:
-            await self._stream.send_all(self._take_owed() + framed)
+            await self._put(self._take_owed() + framed)
         except trio.ClosedResourceError:
             if self.closed is not None and not self._is_closing:
                 raise WebSocketBroken(self.closed) from None  # By the keeper.
             raise
+
+    async def _put(self, data: bytes) -> None:
+        """Send whole frames; what has begun can't be left half-way."""
+        if self._is_torn:
+            raise trio.BrokenResourceError(_NOTHING_MORE)
+        self._is_torn = True  # Until its end has been sent.
+        for at in range(0, len(data), SENT_AT_ONCE):
+            await self._stream.send_all(data[at : at + SENT_AT_ONCE])
+            if at:  # The first ones the system takes for a server that is gone, too.
+                self._signs += 1
+        self._is_torn = False
 
     def _check_open(self) -> None:
         if self.closed is not None:
@@ -227,7 +214,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
     async def _settle(self) -> None:
         async with self._sending:
             if owed := self._take_owed():
-                await self._stream.send_all(owed)
+                await self._put(owed)
 
     # ── Receiving ──────────────────────────────────────────────────────────────────────────────
 
@@ -261,7 +248,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
                 data = bytes(await self._stream.receive_some())
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 data = b""
-            self._reads += 1
+            self._signs += 1
             self._protocol.receive_data(data or None)  # None: it ended without a farewell
             for number, event in enumerate(self._protocol.events(), 1):
                 self._take(event)
@@ -274,7 +261,7 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
                 self._waits_for_room = True
                 await self._room.wait()
                 self._waits_for_room = False
-                self._reads += 1  # The silence meanwhile was ours.
+                self._signs += 1  # The silence meanwhile was ours.
 
     def _take(self, event: Event) -> None:
         match event:
@@ -332,14 +319,14 @@ class WebSocket(trio.abc.Channel["str | bytes"]):
             await trio.sleep(interval)
             if self.closed is not None or self._is_closing:
                 return
-            reads, timeout = self._reads, self._limits.ping_timeout
+            signs, timeout = self._signs, self._limits.ping_timeout
             with trio.move_on_after(math.inf if timeout is None else timeout) as scope:
                 try:
                     await self.ping()
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     return
-            # Whatever else has come is a sign of life, too.
-            if scope.cancelled_caught and self._reads == reads and not self._waits_for_room:
+            # Whatever else has come, or was taken, is a sign of life, too.
+            if scope.cancelled_caught and self._signs == signs and not self._waits_for_room:
                 self._end(CloseReason.INTERNAL_ERROR, f"no sign of life for {timeout} s")
                 self._stream.close()  # What has come before can still be received.
                 return
