@@ -59,10 +59,13 @@ async def shared(bench: Bench, client: Client, origin: str, connections: int) ->
     return InTurn(bench, await callers(client, origin, connections))
 
 
-async def repeat(bench: Bench, them: Sequence[tuple[Caller, str]]) -> Values:
-    """Let each of these callers GET its URL, over and over; tell what one GET costs."""
-    # Opens the connections, and fills the caches.
-    await _rounds(bench, them, 1)
+async def repeat(bench: Bench, them: Sequence[tuple[Caller, str]], *, warm_up: int = 1) -> Values:
+    """Let each of these callers GET its URL, over and over; tell what one GET costs.
+
+    Args:
+      warm_up: how often each asks before that, to open the connections, and to fill the caches.
+    """
+    await _rounds(bench, them, warm_up)
     times, taken = 0, 0.0
     while taken < bench.seconds / 5:
         times = times * 2 or 1
