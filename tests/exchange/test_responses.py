@@ -283,6 +283,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", REFUSED)
 async def test_what_is_not_legal_is_refused_however_it_is_split(
     autojump_clock: object, name: str

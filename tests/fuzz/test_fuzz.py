@@ -36,7 +36,7 @@ def test_no_server_can_do_harm(case: Case) -> None:
     play(case)
 
 
-@settings(same_each_time, max_examples=300)
+@settings(same_each_time, max_examples=200)
 @given(st.binary(max_size=300))
 def test_any_bytes_make_a_case(data: bytes) -> None:
     """As the longer run makes them; and what it found can be put down as bytes."""
@@ -93,7 +93,7 @@ def attempt(function: Callable[..., URL], *args: object) -> tuple[URL | None, In
         return None, error
 
 
-@settings(same_each_time, max_examples=1500)
+@settings(same_each_time, max_examples=1000)
 @given(references)
 def test_a_location_leads_somewhere_or_is_refused(reference: str) -> None:
     url, error = attempt(join, BASE, reference)
@@ -110,7 +110,7 @@ def test_a_location_leads_somewhere_or_is_refused(reference: str) -> None:
         assert parse(str(url)) == url._replace(auth=None)
 
 
-@settings(same_each_time, max_examples=1500)
+@settings(same_each_time, max_examples=1000)
 @given(
     before=st.sampled_from(["http://", "https://", "ftp://", "//", "http:", "", "/"]) | odd_text,
     name=odd_text,
@@ -136,7 +136,7 @@ values = (
 )
 
 
-@settings(same_each_time, max_examples=2000)
+@settings(same_each_time, max_examples=1000)
 @given(
     method=st.sampled_from(["GET", "HEAD"]) | st.text(max_size=5),
     target=st.sampled_from(["/", "*", "a:1"]) | st.text(max_size=5),

@@ -210,7 +210,7 @@ entries = st.sampled_from(ENTRIES) | odd_text
 no_proxy_texts = st.lists(entries, max_size=6).map(",".join) | odd_text
 
 
-@settings(same_each_time, max_examples=600)
+@settings(same_each_time, max_examples=300)
 @given(no_proxy_texts)
 def test_no_text_of_no_proxy_raises(text: str) -> None:
     rules = ProxyRules(http="http://p", https="http://p", no_proxy=text)
@@ -259,7 +259,7 @@ URLS = st.sampled_from(
 )
 
 
-@settings(same_each_time, max_examples=1000)
+@settings(same_each_time, max_examples=500)
 @given(URLS, odd_text, odd_text, odd_text, st.booleans())
 @example("http://", "", "", "\ud800", True)
 def test_a_url_is_a_proxys_or_refused_and_shows_no_secret(
@@ -299,7 +299,7 @@ values = st.builds(
 )
 
 
-@settings(same_each_time, max_examples=600)
+@settings(same_each_time, max_examples=300)
 @given(st.dictionaries(names, values | st.just(""), max_size=5))
 def test_any_environment_makes_rules_or_names_the_variable(environ: dict[str, str]) -> None:
     rules, error = attempt(ProxyRules.from_environment, environ)

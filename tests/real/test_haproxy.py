@@ -251,6 +251,7 @@ async def test_post_is_never_sent_twice_to_a_server_that_closes_idle_connections
     assert all(received()[order] <= 1 for order in failed)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("server", ["impatient", "impatient-tls"])
 async def test_request_timeout_on_a_connection_without_a_request_is_nobodys_answer(
@@ -371,6 +372,7 @@ async def test_success_of_an_upload_that_nobody_reads_is_no_success(
             assert (await pool.get(url)).status_code == 200
 
 
+@pytest.mark.exhaustive
 @both
 async def test_request_timeout_in_the_middle_of_an_upload_reaches_the_caller(
     haproxy: Haproxy, client_ssl_context: ssl.SSLContext, server: Server
