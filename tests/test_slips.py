@@ -143,6 +143,15 @@ async def test_what_is_no_url_is_answered(url: Any, says: str) -> None:
         assert SECRET not in str(caught.value)
 
 
+async def test_a_misspelt_option_of_what_makes_many_requests_names_what_was_called() -> None:
+    async with triopool.ConnectionPool() as pool:
+        options: Any = {"timeout": 5}
+        with pytest.raises(TypeError, match=r"download\(\).*'timeout'.*triopool.Timeouts"):
+            await pool.download("http://a.test/", "file", **options)
+        with pytest.raises(TypeError, match=r"events\(\).*'timeout'.*triopool.Timeouts"):
+            pool.events("http://a.test/", **options)
+
+
 async def test_the_method_comes_first() -> None:
     async with open_pool() as pool:
         with pytest.raises(TypeError) as caught:

@@ -68,6 +68,15 @@ def check_count(name: str, value: int | None, *, least: int = 1) -> int | None:
     return value
 
 
+def check_whole_number(name: str, value: int, *, least: int = 1) -> int:
+    """Accept a whole number of at least *least*, and not None."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number, not {described(value)}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, not {described(value)}")
+    return value
+
+
 def check_bool(name: str, value: object) -> None:
     """Accept True and False only: ``"no"`` would mean yes."""
     if not isinstance(value, bool):

@@ -24,7 +24,7 @@ from ._client.verbs import Verbs
 from ._config import Timeouts
 from ._proxy.choice import ProxyOption
 from ._reading.lines import MAX_LENGTH
-from ._request.options import RequestOptions, repeatable
+from ._request.options import RequestOptions, check_names, repeatable
 from ._request.prepare import refuse_switch
 from ._session.budget import Budgets
 from ._session.options import SessionOptions
@@ -157,6 +157,7 @@ class Requests(Verbs):
           TriopoolError: as :meth:`stream`, for the first connection, on entering the block.
         """
         self._check_usable()
+        check_names("events()", options)
         return EventSource(
             self.stream,
             url,
@@ -200,6 +201,7 @@ class Requests(Verbs):
           TriopoolError: as :meth:`request`; RemoteProtocolError also for an answer that is no file.
         """
         self._check_usable()
+        check_names("download()", options)
         options = repeatable(options)
         resource = f"{url}\n{options.get('params')!r}"
         return await Download(

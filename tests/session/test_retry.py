@@ -62,6 +62,7 @@ EXACT = Retry(backoff=1.0, jitter=0)
         ({"attempts": None}, TypeError, "Retry.attempts must be a whole number, not None"),
         ({"attempts": 1.5}, TypeError, "Retry.attempts must be a whole number"),
         ({"on": 503}, TypeError, r"Retry.on must have status codes .* not 503"),
+        ({"on": OSError}, TypeError, r"not type, as in on=\(OSError,\)"),
         ({"on": "503"}, TypeError, "Retry.on must have status codes"),
         ({"on": ("503",)}, TypeError, "Retry.on may have .* not str"),
         ({"on": (OSError,)}, TypeError, "Retry.on may have .* not type"),

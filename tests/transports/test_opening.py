@@ -285,6 +285,12 @@ async def test_a_lent_pool_that_is_not_open_is_told_as_what_it_is(lib: Library) 
     assert isinstance(caught.value.__cause__, triopool.PoolClosed)
 
 
+def test_what_is_lent_has_to_be_a_pool(lib: Library) -> None:
+    for given in (ConnectionPool, ConnectionPool().session(), "http://a.test"):
+        with pytest.raises(TypeError, match=r"pool must be a triopool\.ConnectionPool, not "):
+            lib.ours.TriopoolTransport(given)
+
+
 def test_a_lent_pool_takes_no_options(lib: Library) -> None:
     with pytest.raises(TypeError, match="either a pool, or the options of one"):
         lib.ours.TriopoolTransport(ConnectionPool(), max_connections=1)

@@ -48,6 +48,11 @@ _LEGAL = "!$&'()*+,;=:@/?%"
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
 # WHATWG URL, "ends in a number": a last label that an IPv4 parser may take for a number.
 _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?", re.ASCII)
+_NOT_ABSOLUTE = (
+    ": an absolute URL such as https://example.org/ is needed (a session with a base_url takes "
+    "relative ones)"
+)
+
 # RFC 3986 appendix B: scheme, authority, path, query with its "?". The fragment is left out.
 _REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?")
 # The part of a URL that a message may quote, if there is no doubt about it: scheme, host and port.
@@ -126,7 +131,7 @@ def add_params(parsed: URL, params: Params) -> URL:
 def _parse(url: str) -> URL:
     parts, port = parts_of(url)
     if parts.scheme not in _DEFAULT_PORTS:
-        hint = "" if "://" in url else ": an absolute URL such as https://example.org/ is needed"
+        hint = "" if "://" in url else _NOT_ABSOLUTE
         if parts.scheme in ("ws", "wss"):
             hint = (
                 ": triopool.websocket.connect() takes it; for a WebSocket write http:// or https://"

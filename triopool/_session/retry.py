@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from .._config import check_at_least_zero, check_count, described
+from .._config import check_at_least_zero, check_whole_number, described
 from .._errors import (
     ConnectError,
     InvalidURL,
@@ -81,8 +81,7 @@ class Retry:
     budget: RetryBudget | None = RetryBudget()  # noqa: RUF009 - immutable
 
     def __post_init__(self) -> None:
-        if check_count("Retry.attempts", self.attempts) is None:
-            raise TypeError("Retry.attempts must be a whole number, not None")
+        check_whole_number("Retry.attempts", self.attempts)
         object.__setattr__(self, "on", _check_reasons(self.on))  # It is frozen.
         for name in ("backoff", "max_backoff", "jitter", "max_retry_after"):
             check_at_least_zero(f"Retry.{name}", getattr(self, name))
@@ -121,9 +120,10 @@ class Retry:
 
 def _check_reasons(given: object) -> tuple[Reason, ...]:
     if not isinstance(given, Iterable) or isinstance(given, str | bytes):
+        one = f", as in on=({given.__name__},)" if isinstance(given, type) else ""
         raise TypeError(
             "Retry.on must have status codes and errors in it, such as (ConnectError, 503), "
-            f"not {described(given)}"
+            f"not {described(given)}{one}"
         )
     reasons = tuple(given)
     for reason in reasons:
