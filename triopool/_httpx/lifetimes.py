@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from .._config import described
 from .._pool import ConnectionPool, close_all
 from .._trio_only import check_trio
 from .opened import Opened, opened_by_this_task
@@ -43,6 +44,8 @@ class Lent:
     """A pool that somebody else opens and leaves."""
 
     def __init__(self, pool: ConnectionPool) -> None:
+        if not isinstance(pool, ConnectionPool):
+            raise TypeError(f"pool must be a triopool.ConnectionPool, not {described(pool)}")
         self.pool = pool
 
     async def enter(self) -> None:

@@ -28,7 +28,7 @@ from trio.lowlevel import enable_ki_protection
 from .._body.pieces import close_body
 from .._client.client import Client
 from .._client.delivery import Delivery
-from .._config import Timeouts, described
+from .._config import Timeouts
 from .._errors import InvalidURL, LocalProtocolError, TriopoolError
 from .._pool import ConnectionPool, client_of
 from .._request import fields as _fields
@@ -74,8 +74,6 @@ class Bridge:
             raise TypeError(
                 "give either a pool, or the options of one: a pool that is lent has its own"
             )
-        if pool is not None and not isinstance(pool, ConnectionPool):
-            raise TypeError(f"pool must be a triopool.ConnectionPool, not {described(pool)}")
         if lifetime not in ("block", "run"):
             raise ValueError(f"lifetime must be 'block' or 'run', not {lifetime!r}")
         refuse_what_is_the_clients(self.library, options)
