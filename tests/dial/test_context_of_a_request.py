@@ -145,6 +145,22 @@ async def test_so_it_is_through_a_tunnel(
                 await pool.get(ONE)
 
 
+async def test_a_stream_has_one_too_also_through_a_tunnel(
+    autojump_clock: MockClock, ca: trustme.CA, client_ssl_context: ssl.SSLContext
+) -> None:
+    async with Network() as network:
+        serve(network, server_certificate(ca))
+        network.listen("192.0.2.9", 3128, http_proxy(network))
+        async with pool_on(network, ssl_context=trusting(trustme.CA())) as pool:
+            for proxy in (None, "http://192.0.2.9:3128"):
+                async with pool.connect(ONE, ssl_context=client_ssl_context, proxy=proxy) as stream:
+                    await stream.send_all(b"GET / HTTP/1.1\r\nHost: one.test\r\n\r\n")
+                    assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+                with pytest.raises(TLSError):
+                    async with pool.connect(ONE, proxy=proxy):
+                        pass
+
+
 async def test_no_session_is_kept_that_would_keep_the_context(
     autojump_clock: MockClock, ca: trustme.CA, client_ssl_context: ssl.SSLContext
 ) -> None:

@@ -100,18 +100,7 @@ class Request:
         """
         mine = vars(self)
         mine.update(attributes)
-        if self.proxy is None:
-            mine["key"] = PoolKey(
-                self.url.origin, self.server_hostname, ssl_context=self.ssl_context
-            )
-        else:
-            mine["key"] = route(
-                self.url.origin,
-                self.server_hostname,
-                self.proxy,
-                may_switch=self.may_switch,
-                ssl_context=self.ssl_context,
-            )
+        mine["key"] = self._key_of(a_stream=False)
         mine["head"] = self._compose(places)
 
     # ── The head ───────────────────────────────────────────────────────────────────────────────
@@ -184,10 +173,15 @@ class Request:
     @property
     def key_of_stream(self) -> StreamKey:
         """The key of a stream of the program's own to the same place: never one that is shared."""
-        key = self.key
-        if self.proxy is not None:
-            key = route(self.url.origin, self.server_hostname, self.proxy, may_switch=True)
-        return StreamKey(*key)
+        return StreamKey(*self._key_of(a_stream=True))
+
+    def _key_of(self, *, a_stream: bool) -> PoolKey:
+        """Where it goes, and on which way: a stream needs one that is all its own."""
+        origin, name, context = self.url.origin, self.server_hostname, self.ssl_context
+        if self.proxy is None:
+            return PoolKey(origin, name, ssl_context=context)
+        may_switch = a_stream or self.may_switch
+        return route(origin, name, self.proxy, may_switch=may_switch, ssl_context=context)
 
     @property
     def may_switch(self) -> bool:
