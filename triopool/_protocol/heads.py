@@ -232,21 +232,25 @@ def check_trailers(fields: bytes, doubt: Doubt) -> None:
 
 
 def _read_length(values: list[bytes], doubt: Doubt) -> int:
-    if len(values) == 1 and _is_length(values[0]):
-        return int(values[0])
+    if len(values) == 1 and (length := _length_in(values[0])) is not None:
+        return length
     # RFC 9110 section 8.6: the same number more than once may be taken for one.
-    lengths = {length.strip(b" \t") for value in values for length in value.split(b",")}
+    lengths = {one.strip(b" \t") for value in values for one in value.split(b",")}
     if len(lengths) > 1:
         raise not_legal("its Content-Length is told more than once, and differently")
-    length = lengths.pop()
-    if not _is_length(length):
+    length = _length_in(lengths.pop())
+    if length is None:
         raise not_legal("its Content-Length is no number, or too large")
     doubt(Spent.TWO_LENGTHS)
-    return int(length)
+    return length
 
 
-def _is_length(text: bytes) -> bool:
-    return len(text) <= MAX_DIGITS and text.isdigit() and int(text) <= MAX_LENGTH
+def _length_in(text: bytes) -> int | None:
+    """The number; None if it is none, or too large."""
+    if len(text) > MAX_DIGITS or not text.isdigit():
+        return None
+    length = int(text)
+    return length if length <= MAX_LENGTH else None
 
 
 def _check_coding(values: list[bytes]) -> None:
