@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("_request", "_body"),
         *GROUND,
     },
-    "opentelemetry": {"_errors", "_facts", "_origin", "abc"},
+    "opentelemetry": {"_errors", "_facts", "_origin", "_version", "abc"},
     "prometheus": {"_pool", "_statistics", "_trio_only"},
     "_httpx": {"_pool", "_client", "_proxy", "_request", "_body", *GROUND},
     "_pool": {

@@ -42,7 +42,7 @@ it. Each room's ``__init__.py`` says more of it.
         -> _pool _session.session _client _exchange.upgraded _proxy.choice _request _body
            the ground
     opentelemetry  traces and metrics, by the conventions of OpenTelemetry
-        -> _errors _facts _origin abc
+        -> _errors _facts _origin _version abc
     prometheus     what a pool counts, as Prometheus scrapes it
         -> _pool _statistics _trio_only
     _httpx         what the two have in common

@@ -35,7 +35,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Iterable
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_plus
 
@@ -50,6 +49,7 @@ import trio
 
 from ._errors import TriopoolError
 from ._facts import Outcome
+from ._version import __version__
 from .abc import Instrument
 
 if TYPE_CHECKING:
@@ -72,7 +72,6 @@ SECRET_PARAMETERS = frozenset(
 )
 """The parameters of a query whose values are not told, unless the program says which."""
 
-VERSION = version("triopool")
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.37.0"
 
 _KNOWN_METHODS = (
@@ -128,7 +127,9 @@ class OpenTelemetryInstrument(Instrument):
         propagator: TextMapPropagator | None = None,
         secret_parameters: Collection[str] | None = SECRET_PARAMETERS,
     ) -> None:
-        self._tracer = trace.get_tracer("triopool", VERSION, tracer_provider, schema_url=SCHEMA_URL)
+        self._tracer = trace.get_tracer(
+            "triopool", __version__, tracer_provider, schema_url=SCHEMA_URL
+        )
         self._propagator = propagator
         self._secret = (
             None
@@ -139,7 +140,7 @@ class OpenTelemetryInstrument(Instrument):
         self._known_methods = frozenset(
             _KNOWN_METHODS if known is None else (name.strip() for name in known.split(","))
         )
-        meter = metrics.get_meter("triopool", VERSION, meter_provider, schema_url=SCHEMA_URL)
+        meter = metrics.get_meter("triopool", __version__, meter_provider, schema_url=SCHEMA_URL)
         self._request_duration = meter.create_histogram(
             "http.client.request.duration",
             "s",
