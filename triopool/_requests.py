@@ -164,7 +164,7 @@ class Requests(Verbs):
             last_event_id=last_event_id,
             reconnect_after=reconnect_after,
             max_event_length=max_event_length,
-            options=options,
+            options=repeatable(options),
         )
 
     async def download(

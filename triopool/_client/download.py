@@ -28,7 +28,7 @@ from .._reading.ranges import is_the_rest, length_of, validator_of, whole_length
 from .._reading.saving import NewFile, Remains, digest_of
 from .._request import fields as _fields
 from .._request.fields import Field
-from .._request.options import RequestOptions, repeatable
+from .._request.options import RequestOptions
 from .event_source import StreamFunction
 from .response import Response
 
@@ -45,7 +45,8 @@ class Download:
     Args:
       stream: sends its requests.
       resource: of what the file is a copy: an absolute URL and ``params``.
-      url, path, resume, fsync, options: as ``pool.download()``.
+      url, path, resume, fsync: as ``pool.download()``.
+      options: too, and fit for several requests: see ``repeatable()``.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Download:
         check_bool("fsync", fsync)
         self._stream = stream
         self._url = url
-        self._options = repeatable(options)
+        self._options = options
         self._on_progress = options.get("on_progress")
         self._resume = resume
         self._fsync = fsync

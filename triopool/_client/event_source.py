@@ -52,7 +52,7 @@ from .._reading.events import CONTENT_TYPE, ServerSentEvent
 from .._reading.items import EventItems
 from .._request import fields as _fields
 from .._request.fields import Field
-from .._request.options import RequestOptions, repeatable
+from .._request.options import RequestOptions
 from .response import Response
 
 StreamFunction: TypeAlias = Callable[..., AbstractAsyncContextManager[Response]]
@@ -109,7 +109,7 @@ class EventSource:
             raise ValueError("last_event_id can't be sent in a header field")
         self._stream = stream
         self._url = url
-        self._options = repeatable(options)
+        self._options = options
         self._max_event_length = check_count("max_event_length", max_event_length)
         self._delay = check_seconds("reconnect_after", reconnect_after) or RECONNECT_AFTER
         self.last_event_id: str = last_event_id
