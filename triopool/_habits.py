@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NoReturn, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -286,6 +286,13 @@ def refuse(
     for name in names:
         hint = _instead(name, meant, list(known))
         raise TypeError(f"{caller} got an unexpected keyword argument {name!r}{hint}")
+
+
+def check_keywords(
+    caller: str, options: Iterable[str], known: Collection[str], meant: Mapping[str, str]
+) -> None:
+    """:func:`refuse` those of a call's keywords that are not among the *known* ones."""
+    refuse(caller, [name for name in options if name not in known], meant, known)
 
 
 def _instead(name: str, meant: Mapping[str, str], known: list[str]) -> str:

@@ -68,6 +68,4 @@ def check_names(caller: str, options: Collection[str]) -> None:
     Raises:
       TypeError: there is one.
     """
-    known = RequestOptions.__annotations__
-    unknown = [name for name in options if name not in known]
-    _habits.refuse(caller, unknown, _habits.OF_A_REQUEST, known)
+    _habits.check_keywords(caller, options, RequestOptions.__annotations__, _habits.OF_A_REQUEST)

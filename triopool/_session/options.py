@@ -84,5 +84,4 @@ def check_names(options: Collection[str]) -> None:
       TypeError: there is one.
     """
     known = SessionOptions.__annotations__
-    unknown = [name for name in options if name not in known]
-    _habits.refuse("session()", unknown, _habits.OF_A_SESSION, known)
+    _habits.check_keywords("session()", options, known, _habits.OF_A_SESSION)
